@@ -1,0 +1,48 @@
+// One change → one NDJSON line, straight into the channel's open batch. No allocation per row.
+#ifndef ETL_ENCODE_NDJSON_H
+#define ETL_ENCODE_NDJSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "encode/typemap.h"
+#include "model/row.h"
+#include "model/seq.h"
+#include "model/table.h"
+
+// How a table's rows are written; built when the table is learnt, immutable afterwards.
+struct row_encoder {
+    const struct table *table;          // borrowed
+    struct column_encoder *columns;     // table->column_count
+    struct buf coerced;                 // scratch: the inside of _ETL_COERCED
+    struct buf key_old, key_new;        // scratch: JSON of keys, to see whether an update changed it
+    uint64_t coerced_values;            // counted over its life
+};
+
+struct row_change {
+    char op;                     // I U D T C
+    struct seq seq;
+    struct row_view new_row;     // I U C; count 0 otherwise
+    struct row_view old_row;     // D, and U when the server sent one (key or full row); count 0 otherwise
+};
+
+bool row_encoder_init(struct row_encoder *encoder, const struct table *table, const struct encoding *encoding,
+                      const struct typemap_options *options, struct err *out_error);
+void row_encoder_deinit(struct row_encoder *encoder);
+// Any column that binary cannot serve (then the stream asks for text).
+bool row_encoder_wants_text(const struct row_encoder *encoder);
+
+// Appends the line of a change, "\n" included. What it does besides the columns:
+// - a DELETE's line holds the key columns of the old row only;
+// - an UPDATE whose old key differs from the new one gets _ETL_OLD_KEY (JSON array in key order); a key column that the new row
+//   calls unchanged takes the old row's value; with a full old row every unchanged column does;
+// - columns still unchanged are left out and their attribute numbers listed in _ETL_UNCHANGED;
+// - a NULL is left out;
+// - a value that does not fit goes to _ETL_COERCED as {"column": "original"}.
+// False with ERR_DATA if a value is malformed, a key value had to be coerced, or out failed (ERR_INTERNAL); out->size is then as
+// it was before.
+bool ndjson_append_change(struct row_encoder *encoder, const struct row_change *change, struct buf *out, struct err *out_error);
+
+#endif
