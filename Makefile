@@ -1,0 +1,85 @@
+# A thin front of Meson, pytest and the tools; `make help` lists what there is.
+SHELL := /bin/bash
+BUILD ?= build
+PREFIX ?= /usr/local
+PYTHON := .venv/bin/python
+# Where the tests find the program. Override to test another build.
+PROGRAM ?= $(BUILD)/etl-stream
+# K=name runs only the integration tests whose name matches.
+K ?=
+PYTEST := $(PYTHON) -m pytest -q --durations=10 $(if $(K),-k '$(K)')
+MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
+OTHER_CC := $(shell if [ "$${CC:-gcc}" = clang ]; then echo gcc; else echo clang; fi)
+
+# configure,<folder>,<environment>,<options>: configures once, and again only when a source file came or went.
+define configure
+	@tools/configure $(1) $(2) -- $(3)
+endef
+
+.PHONY: all build packages venv test test-unit test-integration test-fuzz test-sanitize test-tsan test-tidy test-clang \
+        demo bench install format clean help
+
+all: build
+
+build: ## build the program in build/
+	@tools/bootstrap build
+	$(call configure,$(BUILD),,--prefix=$(PREFIX))
+	@ninja -C $(BUILD) -j 2 --quiet
+
+packages: ## install the Debian packages that tests and demo need
+	@tools/bootstrap packages
+
+venv: packages
+	@tools/bootstrap venv
+
+test: test-tidy test-unit test-clang test-fuzz test-sanitize test-tsan test-integration ## everything that CI runs
+
+test-unit: build ## unit and seeded simulation tests
+	@$(MESON_TEST) -C $(BUILD) --suite unit --suite sim
+
+test-integration: venv build ## tests against a real PostgreSQL and the stand-in for Snowflake (K=name for some)
+	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTEST) tests/integration
+
+test-fuzz: venv ## a minute of fuzzing, with libFuzzer
+	$(call configure,$(BUILD)-fuzz,CC=clang,-Dlibfuzzer=true -Db_sanitize=address$(comma)undefined -Db_lundef=false)
+	@ninja -C $(BUILD)-fuzz -j 2 --quiet
+	@tools/fuzz $(BUILD)-fuzz
+
+test-sanitize: venv ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(call configure,$(BUILD)-asan,,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
+	@ninja -C $(BUILD)-asan -j 2 --quiet
+	@$(MESON_TEST) -C $(BUILD)-asan --suite unit --suite sim --suite fuzz
+	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-asan/etl-stream) $(PYTEST) -m 'program and not unsanitized' tests/integration
+
+test-tsan: venv ## what has threads, under ThreadSanitizer
+	$(call configure,$(BUILD)-tsan,,-Db_sanitize=thread -Db_lundef=false)
+	@ninja -C $(BUILD)-tsan -j 2 --quiet
+	@$(MESON_TEST) -C $(BUILD)-tsan --suite unit
+	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-tsan/etl-stream) $(PYTEST) -m 'threads' tests/integration
+
+test-tidy: venv ## rules of the tree: includes, lengths, banned calls, formatting
+	@$(PYTHON) tests/tidy.py
+
+test-clang: packages ## compile with the compiler that `make` does not use
+	$(call configure,$(BUILD)-other,CC=$(OTHER_CC),)
+	@ninja -C $(BUILD)-other -j 2 --quiet
+
+demo: venv build ## PostgreSQL to the stand-in under live load, compared at the end; KEEP=1 leaves it running
+	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) tools/demo $(if $(KEEP),--keep)
+
+bench: venv build ## the benchmarks of docs/benchmarks.md
+	@$(PYTHON) bench/run $(ARGS)
+
+install: build ## install under PREFIX (default /usr/local), below DESTDIR if set
+	@meson install -C $(BUILD) --no-rebuild --quiet
+
+format: packages ## format the C sources
+	@find src tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD) $(BUILD)-fuzz $(BUILD)-asan $(BUILD)-tsan $(BUILD)-other
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+comma := ,
