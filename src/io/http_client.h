@@ -1,0 +1,67 @@
+// HTTP(S) requests on the loop: libcurl's multi socket interface. One client per worker thread: it shares connections, TLS sessions and
+// DNS answers among all its users. Certificates are verified always. Redirects are not followed. HTTP proxies as
+// the environment says (https_proxy, no_proxy), which libcurl reads.
+#ifndef ETL_IO_HTTP_CLIENT_H
+#define ETL_IO_HTTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "io/loop.h"
+
+struct http_client;
+
+struct http_client_stats {
+    uint64_t requests, failures, bytes_sent, bytes_received;
+};
+
+struct http_header {
+    const char *name;
+    const char *value;
+    bool is_secret;  // wiped from our memory when the request ends
+};
+
+struct http_request {
+    // Asked for; borrowed until http_client_start returns, but for body, which is borrowed until on_done.
+    const char *method;  // GET POST PUT DELETE
+    const char *url;
+    const struct http_header *headers;
+    size_t header_count;
+    const uint8_t *body;
+    size_t body_size;
+    bool body_is_secret;
+    uint32_t timeout_ms;       // of the whole request
+    const char *ca_file;       // NULL: the system's
+    size_t answer_bytes_max;   // 0: 64 MiB; more is an error
+
+    // Called exactly once per started request, in a later turn of the loop, never inside http_client_start; not after a cancel.
+    // error NULL: an HTTP answer came, of whatever status, in request->status and ->answer.
+    // error set: no answer (ERR_TRANSIENT: connection, time-out, TLS hiccup; ERR_CONFIG: the certificate is not trusted, the host is unknown).
+    void (*on_done)(struct http_request *request, const struct err *error);
+    void *context;
+
+    // Answer; valid in on_done and until the request is started again or deinit.
+    uint32_t status;
+    struct buf answer;       // NUL-terminated beyond size
+    uint32_t retry_after_s;  // from Retry-After, 0: none
+    uint64_t sent_us;        // monotonic: when the request was handed to the socket layer
+    uint64_t done_us;
+
+    void *handle;  // the client's own; NULL: idle
+};
+
+struct http_client *http_client_new(struct loop *loop, struct err *out_error);
+void http_client_free(struct http_client *client);  // cancels what runs
+const struct http_client_stats *http_client_stats(const struct http_client *client);
+
+void http_request_init(struct http_request *request);
+void http_request_deinit(struct http_request *request);  // must be idle
+bool http_client_start(struct http_client *client, struct http_request *request, struct err *out_error);
+void http_client_cancel(struct http_client *client, struct http_request *request);  // harmless when idle
+// Percent-encodes one URL segment into out (everything but A-Z a-z 0-9 - . _ ~).
+void http_append_segment(struct buf *out, const char *text);
+
+#endif
