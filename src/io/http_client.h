@@ -33,9 +33,9 @@ struct http_request {
     const uint8_t *body;
     size_t body_size;
     bool body_is_secret;
-    uint32_t timeout_ms;       // of the whole request
-    const char *ca_file;       // NULL: the system's
-    size_t answer_bytes_max;   // 0: 64 MiB; more is an error
+    uint32_t timeout_ms;      // of the whole request
+    const char *ca_file;      // NULL: the system's
+    size_t answer_bytes_max;  // 0: 64 MiB; more is an error
 
     // Called exactly once per started request, in a later turn of the loop, never inside http_client_start; not after a cancel.
     // error NULL: an HTTP answer came, of whatever status, in request->status and ->answer.

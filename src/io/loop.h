@@ -31,8 +31,8 @@ struct loop_watch {
 struct loop_timer {
     void (*on_due)(struct loop_timer *timer);
     void *context;
-    uint64_t due_us;      // monotonic
-    uint64_t order;       // the loop's own: counts up with every arming, so that equal times run in the order they were set
+    uint64_t due_us;  // monotonic
+    uint64_t order;   // the loop's own: counts up with every arming, so that equal times run in the order they were set
     uint32_t heap_index;  // the loop's own; 0: not armed
 };
 
@@ -46,18 +46,23 @@ struct loop_deferred {
 
 struct loop *loop_new(const struct clock *clock, struct err *out_error);
 void loop_free(struct loop *loop);  // CHECKs that nothing is watched, armed or pending
-uint64_t loop_now_us(const struct loop *loop);  // monotonic, taken after the turn's wait and once more before its timers
+uint64_t loop_now_us(
+    const struct loop *loop);  // monotonic, taken after the turn's wait and once more before its timers
 int64_t loop_wall_us(const struct loop *loop);
 
 // (Re)watches fd for events; events 0 keeps it registered for errors only, which are then told once. Same watch, other fd: stop first.
 bool loop_watch_set(struct loop *loop, struct loop_watch *watch, int fd, unsigned events, struct err *out_error);
 void loop_watch_stop(struct loop *loop, struct loop_watch *watch);  // harmless when not watched; before close(fd)
-void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t delay_us);  // (re)arms, counting from this instant; never early
+void loop_timer_set(struct loop *loop, struct loop_timer *timer,
+                    uint64_t delay_us);                             // (re)arms, counting from this instant; never early
 void loop_timer_stop(struct loop *loop, struct loop_timer *timer);  // harmless when not armed
-void loop_defer(struct loop *loop, struct loop_deferred *deferred);  // once, after this turn's callbacks; harmless when pending
+void loop_defer(struct loop *loop,
+                struct loop_deferred *deferred);  // once, after this turn's callbacks; harmless when pending
 void loop_defer_stop(struct loop *loop, struct loop_deferred *deferred);  // harmless when not pending
-void loop_run(struct loop *loop);   // until loop_stop
-void loop_turn(struct loop *loop, int64_t wait_us_max);  // one turn; tests and command lines. Below 0: waits without a limit of its own
-void loop_stop(struct loop *loop);  // ends loop_run after this turn (or its first, when called before); same thread only
+void loop_run(struct loop *loop);                                         // until loop_stop
+void loop_turn(struct loop *loop,
+               int64_t wait_us_max);  // one turn; tests and command lines. Below 0: waits without a limit of its own
+void loop_stop(
+    struct loop *loop);  // ends loop_run after this turn (or its first, when called before); same thread only
 
 #endif

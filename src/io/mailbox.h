@@ -13,8 +13,8 @@
 struct mailbox;
 
 // on_message runs in the receiving loop's thread, once per message, at most 64 a turn.
-struct mailbox *mailbox_new(struct loop *loop, uint32_t capacity, void (*on_message)(void *context, void *take_message), void *context,
-                            struct err *out_error);
+struct mailbox *mailbox_new(struct loop *loop, uint32_t capacity, void (*on_message)(void *context, void *take_message),
+                            void *context, struct err *out_error);
 // Receiving thread only. Messages still inside are passed to discard.
 void mailbox_free(struct mailbox *mailbox, void (*discard)(void *take_message));
 bool mailbox_send(struct mailbox *mailbox, void *take_message);  // any thread; false: full, message still the caller's

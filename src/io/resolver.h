@@ -18,8 +18,10 @@ struct resolver_request {
 };
 
 struct resolver *resolver_new(struct loop *loop, struct err *out_error);
-void resolver_free(struct resolver *resolver);  // does not wait for a hanging look-up: its thread cleans up after itself
-bool resolver_start(struct resolver *resolver, struct resolver_request *request, const char *host, struct err *out_error);
+void resolver_free(
+    struct resolver *resolver);  // does not wait for a hanging look-up: its thread cleans up after itself
+bool resolver_start(struct resolver *resolver, struct resolver_request *request, const char *host,
+                    struct err *out_error);
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request);  // on_done will not be called
 
 #endif
