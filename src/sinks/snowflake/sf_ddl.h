@@ -1,0 +1,33 @@
+// Text of the DDL for landing, target and state tables. Pure.
+#ifndef ETL_SINKS_SNOWFLAKE_SF_DDL_H
+#define ETL_SINKS_SNOWFLAKE_SF_DDL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "encode/typemap.h"
+#include "model/table.h"
+
+// How one table is laid out in Snowflake; built once, borrowed by DDL and merge.
+struct sf_table_layout {
+    const struct table *table;
+    const struct column_encoder *encoders;  // table->column_count: types
+    const char *database, *schema, *landing_schema;
+    char *target_name;                       // owned
+    char *landing_name;
+    char **column_names;                     // in Snowflake, per column (target); landing uses the same
+};
+
+// Names by the rules of docs: upper case. False (ERR_CONFIG) when two columns would share a name, or one collides with ours (_ETL_…).
+bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders, const char *database, const char *schema,
+                    const char *landing_schema, struct err *out_error);
+void sf_layout_deinit(struct sf_table_layout *layout);
+void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+void sf_ddl_create_state(const char *database, const char *landing_schema, struct buf *out);  // IF NOT EXISTS
+void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline, const char *position_text, struct buf *out);  // INSERT … WHERE NOT EXISTS
+void sf_ddl_read_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out);
+void sf_ddl_show_table(const char *database, const char *schema, const char *name, struct buf *out);
+
+#endif
