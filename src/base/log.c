@@ -1,0 +1,301 @@
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/utf8.h"
+
+// A line fits PIPE_BUF (4096), so that lines of several threads never mix in a pipe either.
+#define LINE_SIZE 4096
+#define MESSAGE_SIZE 2048
+#define STATUS_SIZE 512
+
+// At most LINES_MAX lines of one kind (event, pipeline, table) in a window; the first line after it tells how many were held back.
+#define LINES_MAX 20
+#define WINDOW_US UINT64_C(10000000)
+#define KINDS 1024
+
+struct kind {
+    atomic_uint_fast64_t hash;
+    atomic_uint_fast64_t window_start_us;
+    atomic_uint_fast32_t lines;
+    atomic_uint_fast32_t held_back;
+};
+
+static struct {
+    enum log_level level;
+    bool is_json;
+    bool is_terminal;
+    bool has_colour;
+    struct kind kinds[KINDS];
+    // The status line as it should stand. The lock guards the copy only and is never held across the write.
+    pthread_mutex_t status_lock;
+    char status[STATUS_SIZE];
+} logger = {.level = LOG_INFO, .status_lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct line {
+    char bytes[LINE_SIZE];
+    size_t size;
+};
+
+static const char *level_name(enum log_level level)
+{
+    switch (level) {
+    case LOG_DEBUG: return "debug";
+    case LOG_INFO: return "info";
+    case LOG_WARNING: return "warning";
+    case LOG_ERROR: return "error";
+    }
+    check_failed("a known log level", __FILE__, __LINE__);
+}
+
+static bool name_is(const char *text, const char *name)
+{
+    return strcasecmp(text, name) == 0;
+}
+
+static enum log_level level_from(const char *text)
+{
+    if (text == NULL)
+        return LOG_INFO;
+    for (enum log_level level = LOG_DEBUG; level <= LOG_ERROR; level++) {
+        if (name_is(text, level_name(level)))
+            return level;
+    }
+    return name_is(text, "warn") ? LOG_WARNING : LOG_INFO;
+}
+
+void log_init(void)
+{
+    const char *format = getenv("LOG_FORMAT");
+    const char *no_colour = getenv("NO_COLOR");
+    logger.level = level_from(getenv("LOG_LEVEL"));
+    logger.is_terminal = isatty(STDERR_FILENO) == 1;
+    logger.is_json = format != NULL && name_is(format, "json")   ? true
+                     : format != NULL && name_is(format, "text") ? false
+                                                                 : !logger.is_terminal;
+    logger.has_colour = logger.is_terminal && (no_colour == NULL || no_colour[0] == '\0');
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level >= logger.level;
+}
+
+static void line_append(struct line *line, const char *bytes, size_t size)
+{
+    size_t room = sizeof line->bytes - line->size;
+    if (size > room)
+        size = room;
+    memcpy(line->bytes + line->size, bytes, size);
+    line->size += size;
+}
+
+static void line_text(struct line *line, const char *text)
+{
+    line_append(line, text, strlen(text));
+}
+
+// What may stand in a line of either form: whole UTF-8 characters, no control characters (a table's name could move the cursor), for JSON
+// quote and backslash escaped. Stops `keep` bytes before the end, so that the line can always be closed.
+static void line_escaped(struct line *line, const char *text, bool is_json, size_t keep)
+{
+    size_t size = strlen(text);
+    size_t position = 0;
+    while (position < size && sizeof line->bytes - line->size >= keep + 4) {
+        const uint8_t *at = (const uint8_t *)text + position;
+        size_t character = utf8_character_size(at, size - position);
+        if (character == 0) {
+            line_text(line, UTF8_REPLACEMENT);
+            character = 1;
+        } else if (*at < 0x20 || *at == 0x7F) {
+            line_text(line, " ");
+        } else {
+            if (is_json && (*at == '"' || *at == '\\'))
+                line_text(line, "\\");
+            line_append(line, (const char *)at, character);
+        }
+        position += character;
+    }
+}
+
+static void line_write(const struct line *line)
+{
+    size_t position = 0;
+    while (position < line->size) {
+        ssize_t written = write(STDERR_FILENO, line->bytes + position, line->size - position);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return;  // nobody to tell
+        position += (size_t)written;
+    }
+}
+
+static void json_member(struct line *line, const char *name, const char *value)
+{
+    line_text(line, ",\"");
+    line_text(line, name);
+    line_text(line, "\":\"");
+    line_escaped(line, value, true, 64);
+    line_text(line, "\"");
+}
+
+static void line_json(struct line *line, enum log_level level, const struct log_scope *scope, const char *event,
+                      const char *when, const char *message, uint32_t held_back)
+{
+    line_text(line, "{\"time\":\"");
+    line_text(line, when);
+    line_text(line, "\"");
+    json_member(line, "level", level_name(level));
+    json_member(line, "event", event);
+    if (scope != NULL && scope->pipeline != NULL)
+        json_member(line, "pipeline", scope->pipeline);
+    if (scope != NULL && scope->table != NULL)
+        json_member(line, "table", scope->table);
+    if (held_back > 0) {
+        char count[40];
+        (void)snprintf(count, sizeof count, ",\"held_back\":%u", held_back);
+        line_text(line, count);
+    }
+    json_member(line, "message", message);
+    line_text(line, "}\n");
+}
+
+static void line_readable(struct line *line, enum log_level level, const struct log_scope *scope, const char *when,
+                          const char *message, uint32_t held_back)
+{
+    static const char *const labels[] = {"DEBUG", "INFO ", "WARN ", "ERROR"};
+    static const char *const colours[] = {"\033[2m", "\033[32m", "\033[33m", "\033[31m"};
+    line_text(line, when);
+    line_text(line, " ");
+    line_text(line, logger.has_colour ? colours[level] : "");
+    line_text(line, labels[level]);
+    line_text(line, logger.has_colour ? "\033[0m " : " ");
+    if (scope != NULL && scope->pipeline != NULL) {
+        line_escaped(line, scope->pipeline, false, 1024);
+        line_text(line, " ");
+    }
+    if (scope != NULL && scope->table != NULL) {
+        line_escaped(line, scope->table, false, 1024);
+        line_text(line, ": ");
+    }
+    line_escaped(line, message, false, STATUS_SIZE + 96);
+    if (held_back > 0) {
+        char count[64];
+        (void)snprintf(count, sizeof count, " (%u more like it were held back)", held_back);
+        line_text(line, count);
+    }
+    line_text(line, "\n");
+}
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    // FNV-1a; the terminating NUL is hashed too, so that "ab"+"c" and "a"+"bc" differ.
+    const char *at = text != NULL ? text : "";
+    do
+        hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001B3);
+    while (*at++ != '\0');
+    return hash;
+}
+
+// True if the line may go out; *out_held_back is then how many of its kind were held back since the last one. Without a lock: two threads
+// that meet in one slot may let a line too many through, which is harmless.
+static bool kind_admits(const struct log_scope *scope, const char *event, uint32_t *out_held_back)
+{
+    uint64_t hash = hash_text(UINT64_C(0xCBF29CE484222325), event);
+    hash = hash_text(hash, scope != NULL ? scope->pipeline : NULL);
+    hash = hash_text(hash, scope != NULL ? scope->table : NULL);
+
+    struct kind *kind = &logger.kinds[hash % KINDS];
+    uint64_t now_us = clock_system.monotonic_us(clock_system.context);
+    *out_held_back = 0;
+    if (atomic_load(&kind->hash) != hash) {  // first of its kind, or another kind had the slot: it loses its count
+        atomic_store(&kind->hash, hash);
+        atomic_store(&kind->held_back, 0);
+        atomic_store(&kind->window_start_us, now_us);
+        atomic_store(&kind->lines, 1);
+        return true;
+    }
+    if (now_us - atomic_load(&kind->window_start_us) >= WINDOW_US) {
+        atomic_store(&kind->window_start_us, now_us);
+        atomic_store(&kind->lines, 1);
+        *out_held_back = (uint32_t)atomic_exchange(&kind->held_back, 0);
+        return true;
+    }
+    if (atomic_fetch_add(&kind->lines, 1) < LINES_MAX)
+        return true;
+    atomic_fetch_add(&kind->held_back, 1);
+    return false;
+}
+
+static void status_copy(char out[STATUS_SIZE])
+{
+    CHECK(pthread_mutex_lock(&logger.status_lock) == 0);
+    memcpy(out, logger.status, STATUS_SIZE);
+    CHECK(pthread_mutex_unlock(&logger.status_lock) == 0);
+}
+
+void log_line(enum log_level level, const struct log_scope *scope, const char *event, const char *format, ...)
+{
+    uint32_t held_back;
+    if (!log_enabled(level) || !kind_admits(scope, event, &held_back))
+        return;
+    int saved_errno = errno;  // callers log between a failure and its handling
+
+    char message[MESSAGE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    if (vsnprintf(message, sizeof message, format, arguments) < 0)
+        message[0] = '\0';
+    va_end(arguments);
+
+    char when[32];
+    clock_format(clock_system.wall_us(clock_system.context), when, sizeof when);
+    struct line line;
+    line.size = 0;
+    if (logger.is_json) {
+        line_json(&line, level, scope, event, when, message, held_back);
+    } else {
+        char status[STATUS_SIZE] = "";
+        if (logger.is_terminal)
+            status_copy(status);
+        if (status[0] != '\0')
+            line_text(&line, "\r\033[K");
+        line_readable(&line, level, scope, when, message, held_back);
+        line_text(&line, status);
+    }
+    line_write(&line);
+    errno = saved_errno;
+}
+
+void log_status_line(const char *text)
+{
+    if (!logger.is_terminal || logger.is_json)
+        return;
+    struct line line;
+    line.size = 0;
+    line_escaped(&line, text, false, LINE_SIZE - STATUS_SIZE + 8);
+
+    CHECK(pthread_mutex_lock(&logger.status_lock) == 0);
+    memcpy(logger.status, line.bytes, line.size);
+    logger.status[line.size] = '\0';
+    CHECK(pthread_mutex_unlock(&logger.status_lock) == 0);
+
+    char status[STATUS_SIZE];
+    memcpy(status, line.bytes, line.size);
+    size_t size = line.size;
+    line.size = 0;
+    line_text(&line, "\r\033[K");
+    line_append(&line, status, size);
+    line_write(&line);
+}

@@ -1,0 +1,24 @@
+#include "model/table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void table_free(struct table *table)
+{
+    if (table == NULL)
+        return;
+    for (uint16_t i = 0; i < table->column_count; i++) {
+        free(table->columns[i].name);
+        free(table->columns[i].type_name);
+    }
+    free(table->columns);
+    free(table->key_columns);
+    free(table->schema_name);
+    free(table->table_name);
+    free(table);
+}
+
+void table_format_name(const struct table *table, char *out, uint32_t out_size)
+{
+    (void)snprintf(out, out_size, "%s.%s", table->schema_name, table->table_name);
+}
