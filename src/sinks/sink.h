@@ -1,0 +1,140 @@
+// A destination as the pipeline sees it. Everything is asynchronous: calls return at once, outcomes arrive as events on the
+// pipeline's loop, never inside the call that caused them. A sink owns what it sent until it is committed; the
+// pipeline owns positions.
+//
+// The way of a table:  add → prepare → stream_open → append… (for good)
+//                                    → copy_open → copy_append… → copy_finish → on_copy_committed
+// Any table may fail by itself (on_table_failed): the pipeline stops it (table_stop) and the others run on.
+#ifndef ETL_SINKS_SINK_H
+#define ETL_SINKS_SINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "encode/encoding.h"
+#include "encode/ndjson.h"
+#include "model/lsn.h"
+#include "model/seq.h"
+#include "model/table.h"
+
+#define SINK_TOKEN_SIZE_MAX 40
+#define SINK_CHANNEL_NAME_SIZE 64
+#define SINK_POSITION_NONE UINT64_MAX
+
+struct sink;
+struct sink_table;
+
+// What the catalog keeps of a channel between runs; written in one transaction with the floor.
+struct sink_channel_record {
+    char name[SINK_CHANNEL_NAME_SIZE];  // "": none
+    char token[SINK_TOKEN_SIZE_MAX + 1];
+    int64_t created_on_ms;
+    uint64_t error_count;
+};
+
+// What the destination remembers of this pipeline; read by read_state.
+struct sink_state {
+    bool exists;
+    uint8_t epoch;
+    lsn_t merged_lsn;  // everything below it is merged
+};
+
+enum sink_append_outcome {
+    SINK_APPENDED,
+    SINK_ALREADY,  // the destination has it, or it is on its way
+    SINK_FAILED    // this table cannot take it; the error says why
+};
+
+struct sink_events {
+    void (*on_opened)(void *context, const struct err *error);
+    void (*on_state)(void *context, const struct sink_state *state, const struct err *error);
+    void (*on_prepared)(void *context, void *table_context, const struct err *error);
+    void (*on_stream_opened)(void *context, void *table_context);
+    void (*on_copy_opened)(void *context, void *table_context);
+    void (*on_copy_committed)(void *context, void *table_context, uint64_t row_count);
+    void (*on_committed)(void *context);  // some table's committed rows moved on
+    void (*on_room)(void *context);       // the budget gave bytes back
+    // Rows that had been taken are gone at the destination: read the slot again from the floor (rows that are safe are told by SINK_ALREADY).
+    void (*on_rewind)(void *context, void *table_context, const struct err *why);
+    void (*on_table_failed)(void *context, void *table_context, const struct err *error);
+    void (*on_merged)(void *context, const struct err *error);
+    void *context;
+};
+
+struct sink_table_options {
+    const struct table *table;        // borrowed until table_stop
+    const struct encoding *encoding;  // of the source database
+    void *context;                    // passed back in events
+};
+
+struct sink_merge_table {
+    struct sink_table *table;
+    bool is_first;         // replaces the target's content
+    lsn_t copy_lsn;        // is_first
+    uint64_t copied_rows;  // is_first
+    bool may_have_unchanged, may_have_moved;
+};
+
+struct sink_merge {
+    uint8_t epoch;
+    uint8_t state_epoch;  // what the destination's state holds now: epoch and position
+    lsn_t state_lsn;
+    lsn_t from_lsn;   // rows from it on (0 where the state is of another epoch)
+    lsn_t below_lsn;  // … and below it
+    int64_t commit_wall_us;
+    const struct sink_merge_table *tables;
+    uint32_t table_count;
+};
+
+struct sink_stats {
+    uint64_t rows, appends, raw_bytes, wire_bytes, retries;
+    uint64_t append_latency_us, commit_latency_us;  // the newest
+};
+
+struct sink_operations {
+    const char *name;
+    bool has_merge;
+    void (*open)(struct sink *sink);  // → on_opened: credentials, database, schemas, privileges as far as they show
+    void (*read_state)(struct sink *sink);  // → on_state; may wake a warehouse
+    struct sink_table *(*table_add)(struct sink *sink, const struct sink_table_options *options, struct err *out_error);
+    bool (*table_wants_text)(const struct sink_table *table,
+                             const bool **out_column_as_text);  // types that binary does not serve
+    void (*table_prepare)(struct sink_table *table);            // → on_prepared: tables exist and are ours
+    void (*table_stop)(struct sink_table *table);               // frees it; no event follows
+    // → on_stream_opened or on_table_failed. kept: what the catalog knows of its channel (name "" if nothing): rows at or below its token are had.
+    void (*stream_open)(struct sink_table *table, uint8_t epoch, lsn_t floor_lsn,
+                        const struct sink_channel_record *kept);
+    enum sink_append_outcome (*append)(struct sink_table *table, const struct row_change *change,
+                                       struct err *out_error);
+    void (*copy_open)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn);  // → on_copy_opened or on_table_failed
+    enum sink_append_outcome (*copy_append)(struct sink_table *table, const struct row_view *row,
+                                            struct err *out_error);
+    void (*copy_finish)(struct sink_table *table);  // → on_copy_committed when all of it is committed
+    void (*flush)(struct sink *sink);               // end of a reading turn: send what may be sent
+    bool (*is_full)(const struct sink *sink);       // stop reading until on_room
+    lsn_t (*uncommitted_lsn)(
+        const struct sink_table
+            *table);  // commit LSN of the oldest stream row not yet committed; SINK_POSITION_NONE: none
+    lsn_t (*committed_row_lsn)(
+        const struct sink_table
+            *table);  // commit LSN of the newest committed stream row (or of the floor it began with); 0 none
+    void (*table_record)(const struct sink_table *table, struct sink_channel_record *out_record);
+    const struct row_encoder *(*table_encoder)(const struct sink_table *table);
+    const char *(*table_target)(const struct sink_table *table);  // name at the destination, for messages
+    bool (*merge)(struct sink *sink, const struct sink_merge *merge,
+                  struct err *out_error);  // → on_merged; one at a time
+    bool (*has_inflight)(
+        const struct sink *sink);  // anything buffered or sent and not answered (a clean end waits for it)
+    void (*stats)(const struct sink *sink, struct sink_stats *out_stats);
+    void (*free)(struct sink *sink);
+};
+
+// First member of every sink.
+struct sink {
+    const struct sink_operations *operations;
+    struct sink_events events;
+};
+
+#endif

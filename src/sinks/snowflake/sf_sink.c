@@ -1,0 +1,579 @@
+#include "sinks/snowflake/sf_sink.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sinks/snowflake/sf_sink_private.h"
+
+// Copy tokens: 'C', the snapshot's LSN (16 hex digits), the range (4), the row's number in it (12): they sort in the
+// order of the rows, and a later copy's sort after an earlier one's, because its LSN is higher.
+static void copy_token_format(lsn_t copy_lsn, uint64_t row_number, struct sf_token *out_token)
+{
+    (void)snprintf(out_token->text, sizeof out_token->text, "C%016" PRIX64 "%04X%012" PRIX64, copy_lsn, 0U, row_number);
+}
+
+static void seq_token_format(const struct seq *seq, struct sf_token *out_token)
+{
+    seq_format(seq, out_token->text);
+    out_token->text[SEQ_TEXT_SIZE] = '\0';
+}
+
+struct sf_sink_table *sf_sink_table_of(struct sink_table *table)
+{
+    return (struct sf_sink_table *)table;
+}
+
+static const struct sf_sink_table *table_of_const(const struct sink_table *table)
+{
+    return (const struct sf_sink_table *)table;
+}
+
+struct sf_sink *sf_sink_of(struct sink *sink)
+{
+    return (struct sf_sink *)sink;
+}
+
+// Events are noted as flags and told from a deferred call: a channel's callback must not lead to the channel's end.
+void sf_sink_notify(struct sf_sink *sink)
+{
+    loop_defer(sink->options.loop, &sink->notify);
+}
+
+void sf_sink_table_fail(struct sf_sink_table *table, const struct err *error)
+{
+    if (table->events & SF_EVENT_FAILED)
+        return;
+    table->failure = *error;
+    table->events |= SF_EVENT_FAILED;
+    sf_sink_notify(table->sink);
+}
+
+static void table_free_all(struct sf_sink_table *table)
+{
+    if (table->stream_channel != NULL) {
+        sf_pipe_remove(table->pipe, table->stream_channel);
+        sf_channel_free(table->stream_channel);
+    }
+    if (table->copy_channel != NULL) {
+        sf_pipe_remove(table->pipe, table->copy_channel);
+        sf_channel_free(table->copy_channel);
+    }
+    if (table->pipe != NULL)
+        sf_pipe_free(table->pipe);
+    sf_layout_deinit(&table->layout);
+    row_encoder_deinit(&table->encoder);
+    free(table->column_as_text);
+    free(table->pipe_name);
+    free(table);
+}
+
+// The copy channel has served when its last row is committed; it is dropped in Snowflake and freed here.
+static void table_close_copy(struct sf_sink_table *table)
+{
+    sf_pipe_remove(table->pipe, table->copy_channel);
+    sf_channel_free(table->copy_channel);
+    table->copy_channel = NULL;
+}
+
+static void table_tell(struct sf_sink_table *table)
+{
+    const struct sink_events *events = &table->sink->sink.events;
+    unsigned told = table->events;
+    table->events = 0;
+    if (told & SF_EVENT_FAILED) {
+        events->on_table_failed(events->context, table->context, &table->failure);
+        return;  // nothing else of a table that failed matters
+    }
+    if (told & SF_EVENT_PREPARED)
+        events->on_prepared(events->context, table->context,
+                            err_is_set(&table->prepare_error) ? &table->prepare_error : NULL);
+    if ((told & SF_EVENT_REWIND) && !table->is_stopped)
+        events->on_rewind(events->context, table->context, &table->rewind_reason);
+    if ((told & SF_EVENT_STREAM_OPENED) && !table->is_stopped)
+        events->on_stream_opened(events->context, table->context);
+    if ((told & SF_EVENT_COPY_OPENED) && !table->is_stopped)
+        events->on_copy_opened(events->context, table->context);
+    if ((told & SF_EVENT_COPY_COMMITTED) && !table->is_stopped)
+        events->on_copy_committed(events->context, table->context, table->copied_rows);
+    if ((told & SF_EVENT_COPY_DROPPED) && !table->is_stopped && table->copy_channel != NULL)
+        table_close_copy(table);
+}
+
+static void reap_stopped(struct sf_sink *sink)
+{
+    struct sf_sink_table **link = &sink->tables;
+    while (*link != NULL) {
+        struct sf_sink_table *table = *link;
+        if (table->is_stopped && !table->is_preparing) {
+            *link = table->next;
+            table_free_all(table);
+        } else {
+            link = &table->next;
+        }
+    }
+}
+
+static void on_notify(struct loop_deferred *deferred)
+{
+    struct sf_sink *sink = deferred->context;
+    const struct sink_events *events = &sink->sink.events;
+    unsigned told = sink->pending_events;
+    sink->pending_events = 0;
+    if (told & SF_EVENT_OPENED)
+        events->on_opened(events->context, err_is_set(&sink->open_error) ? &sink->open_error : NULL);
+    if (told & SF_EVENT_STATE)
+        events->on_state(events->context, &sink->state, err_is_set(&sink->state_error) ? &sink->state_error : NULL);
+    for (struct sf_sink_table *table = sink->tables; table != NULL; table = table->next)
+        if (table->events != 0 && !table->is_stopped)
+            table_tell(table);
+    if (told & SF_EVENT_COMMITTED)
+        events->on_committed(events->context);
+    if (told & SF_EVENT_ROOM)
+        events->on_room(events->context);
+    if (told & SF_EVENT_MERGED)
+        events->on_merged(events->context, err_is_set(&sink->merge_error) ? &sink->merge_error : NULL);
+    reap_stopped(sink);
+}
+
+// --- channels ----------------------------------------------------------------------------------------------------
+
+static void on_channel_room(void *context)
+{
+    struct sf_sink_table *table = context;
+    if (table->sink->is_waiting_for_room && budget_has_room(&table->sink->budget)) {
+        table->sink->is_waiting_for_room = false;
+        table->sink->pending_events |= SF_EVENT_ROOM;
+        sf_sink_notify(table->sink);
+    }
+}
+
+static void on_channel_failed(void *context, const struct err *error)
+{
+    sf_sink_table_fail(context, error);
+}
+
+static void on_stream_opened(void *context)
+{
+    struct sf_sink_table *table = context;
+    table->is_stream_open = true;
+    table->events |= SF_EVENT_STREAM_OPENED;
+    sf_sink_notify(table->sink);
+}
+
+static void on_stream_committed(void *context)
+{
+    struct sf_sink_table *table = context;
+    table->sink->pending_events |= SF_EVENT_COMMITTED;
+    sf_sink_notify(table->sink);
+}
+
+static void on_stream_rewind(void *context, const struct err *why)
+{
+    struct sf_sink_table *table = context;
+    table->rewind_reason = *why;
+    table->events |= SF_EVENT_REWIND;
+    sf_sink_notify(table->sink);
+}
+
+static void on_stream_dropped(void *context, const struct err *error)
+{
+    (void)context;
+    (void)error;  // stream channels are dropped with their pipeline only
+}
+
+static void on_copy_opened(void *context)
+{
+    struct sf_sink_table *table = context;
+    table->events |= SF_EVENT_COPY_OPENED;
+    sf_sink_notify(table->sink);
+}
+
+static void copy_check_done(struct sf_sink_table *table)
+{
+    if (!table->is_copy_finished || table->is_copy_told || sf_channel_has_uncommitted(table->copy_channel))
+        return;
+    table->is_copy_told = true;
+    table->events |= SF_EVENT_COPY_COMMITTED;
+    sf_sink_notify(table->sink);
+    sf_channel_drop(table->copy_channel);
+}
+
+static void on_copy_channel_committed(void *context)
+{
+    copy_check_done(context);
+}
+
+// A copy's accepted rows are gone: the table is read again in a new snapshot; that is the pipeline's to decide.
+static void on_copy_rewind(void *context, const struct err *why)
+{
+    struct err error = *why;
+    error.kind = ERR_TRANSIENT;
+    err_prefix(&error, "copied rows were lost at the destination, the copy starts again");
+    sf_sink_table_fail(context, &error);
+}
+
+static void on_copy_dropped(void *context, const struct err *error)
+{
+    struct sf_sink_table *table = context;
+    if (error != NULL) {
+        struct log_scope scope = {table->sink->options.pipeline, table->layout.target_name};
+        log_line(LOG_WARNING, &scope, "copy_channel_left", "the copy's channel %s could not be dropped: %s",
+                 sf_channel_name(table->copy_channel), error->text);
+    }
+    table->events |= SF_EVENT_COPY_DROPPED;
+    sf_sink_notify(table->sink);
+}
+
+static struct sf_channel *channel_new(struct sf_sink_table *table, char kind, uint8_t epoch,
+                                      const struct sf_token *initial_token, const struct sink_channel_record *kept)
+{
+    struct sf_sink *sink = table->sink;
+    char name[SINK_CHANNEL_NAME_SIZE];
+    sf_channel_name_format(sink->options.identity, table->layout.table->schema_name, table->layout.table->table_name,
+                           epoch, kind, 0, name);
+    struct sf_channel_options options = {.database = sink->options.config->database,
+                                         .schema = sink->options.config->landing_schema,
+                                         .pipe = table->pipe_name,
+                                         .channel = name,
+                                         .batch_rows_max = sink->options.batch_rows_max,
+                                         .batch_fill_ms_max = sink->options.batch_fill_ms_max};
+    if (initial_token != NULL)
+        options.initial_token = *initial_token;
+    // A record of another name (an earlier epoch) says nothing of this channel.
+    if (kept != NULL && strcmp(kept->name, name) == 0) {
+        options.kept.is_known = true;
+        (void)snprintf(options.kept.committed.text, sizeof options.kept.committed.text, "%s", kept->token);
+        options.kept.created_on_ms = kept->created_on_ms;
+        options.kept.error_count = kept->error_count;
+    }
+    struct sf_channel_events stream_events = {.on_opened = on_stream_opened,
+                                              .on_committed = on_stream_committed,
+                                              .on_room = on_channel_room,
+                                              .on_rewind = on_stream_rewind,
+                                              .on_failed = on_channel_failed,
+                                              .on_dropped = on_stream_dropped,
+                                              .context = table};
+    struct sf_channel_events copy_events = {.on_opened = on_copy_opened,
+                                            .on_committed = on_copy_channel_committed,
+                                            .on_room = on_channel_room,
+                                            .on_rewind = on_copy_rewind,
+                                            .on_failed = on_channel_failed,
+                                            .on_dropped = on_copy_dropped,
+                                            .context = table};
+    return sf_channel_new(&sink->channel_shared, &options, kind == 'C' ? &copy_events : &stream_events);
+}
+
+static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floor_lsn,
+                        const struct sink_channel_record *kept)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    CHECK(table->stream_channel == NULL);
+    struct seq floor = {.commit_lsn = floor_lsn, .ordinal = 0, .epoch = epoch};
+    struct sf_token token;
+    seq_token_format(&floor, &token);
+    table->stream_channel = channel_new(table, 'S', epoch, &token, kept);
+    sf_pipe_add(table->pipe, table->stream_channel);
+    sf_channel_open(table->stream_channel);
+}
+
+static void mark_dirty(struct sf_sink_table *table)
+{
+    if (table->is_dirty)
+        return;
+    table->is_dirty = true;
+    table->next_dirty = table->sink->dirty;
+    table->sink->dirty = table;
+}
+
+static enum sink_append_outcome append_line(struct sf_sink_table *table, struct sf_channel *channel,
+                                            const struct sf_token *token, const struct row_change *change,
+                                            struct err *out_error)
+{
+    struct buf *batch = sf_channel_batch(channel);
+    size_t size_before = batch->size;
+    if (!ndjson_append_change(&table->encoder, change, batch, out_error))
+        return SINK_FAILED;
+    sf_channel_row_added(channel, token, batch->size - size_before);
+    table->rows++;
+    mark_dirty(table);
+    return SINK_APPENDED;
+}
+
+static enum sink_append_outcome append(struct sink_table *sink_table, const struct row_change *change,
+                                       struct err *out_error)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    struct sf_token token;
+    seq_token_format(&change->seq, &token);
+    if (strcmp(token.text, sf_channel_high_token(table->stream_channel)->text) <= 0)
+        return SINK_ALREADY;
+    return append_line(table, table->stream_channel, &token, change, out_error);
+}
+
+static void copy_open(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_lsn)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    if (table->copy_channel != NULL)
+        table_close_copy(table);
+    table->copy_seq = (struct seq){.commit_lsn = copy_lsn, .ordinal = 0, .epoch = epoch};
+    table->copied_rows = 0;
+    table->is_copy_finished = table->is_copy_told = false;
+    table->copy_channel = channel_new(table, 'C', epoch, NULL, NULL);
+    sf_pipe_add(table->pipe, table->copy_channel);
+    sf_channel_open(table->copy_channel);
+}
+
+static enum sink_append_outcome copy_append(struct sink_table *sink_table, const struct row_view *row,
+                                            struct err *out_error)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    struct row_change change = {.op = 'C', .seq = table->copy_seq, .new_row = *row};
+    struct sf_token token;
+    copy_token_format(table->copy_seq.commit_lsn, table->copied_rows + 1, &token);
+    enum sink_append_outcome outcome = append_line(table, table->copy_channel, &token, &change, out_error);
+    if (outcome == SINK_APPENDED)
+        table->copied_rows++;
+    return outcome;
+}
+
+static void copy_finish(struct sink_table *sink_table)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    table->is_copy_finished = true;
+    sf_channel_pump(table->copy_channel);
+    copy_check_done(table);
+}
+
+static void flush(struct sink *base)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    while (sink->dirty != NULL) {
+        struct sf_sink_table *table = sink->dirty;
+        sink->dirty = table->next_dirty;
+        table->is_dirty = false;
+        if (table->stream_channel != NULL)
+            sf_channel_pump(table->stream_channel);
+        if (table->copy_channel != NULL)
+            sf_channel_pump(table->copy_channel);
+    }
+}
+
+static bool is_full(const struct sink *base)
+{
+    struct sf_sink *sink = (struct sf_sink *)(uintptr_t)base;
+    if (!budget_is_full(&sink->budget))
+        return false;
+    sink->is_waiting_for_room = true;  // whoever asked stops reading until on_room
+    return true;
+}
+
+static lsn_t uncommitted_lsn(const struct sink_table *sink_table)
+{
+    const struct sf_sink_table *table = table_of_const(sink_table);
+    if (table->stream_channel == NULL || !sf_channel_has_uncommitted(table->stream_channel))
+        return SINK_POSITION_NONE;
+    struct seq seq;
+    const char *token = sf_channel_oldest_uncommitted(table->stream_channel)->text;
+    CHECK(seq_parse(token, strlen(token), &seq));
+    return seq.commit_lsn;
+}
+
+static lsn_t committed_row_lsn(const struct sink_table *sink_table)
+{
+    const struct sf_sink_table *table = table_of_const(sink_table);
+    struct seq seq;
+    if (table->stream_channel == NULL)
+        return LSN_NONE;
+    const char *token = sf_channel_committed_token(table->stream_channel)->text;
+    return seq_parse(token, strlen(token), &seq) ? seq.commit_lsn : LSN_NONE;
+}
+
+static void table_record(const struct sink_table *sink_table, struct sink_channel_record *out_record)
+{
+    const struct sf_sink_table *table = table_of_const(sink_table);
+    memset(out_record, 0, sizeof *out_record);
+    if (table->stream_channel == NULL || !table->is_stream_open)
+        return;
+    struct sf_channel_record record;
+    sf_channel_record_get(table->stream_channel, &record);
+    (void)snprintf(out_record->name, sizeof out_record->name, "%s", sf_channel_name(table->stream_channel));
+    (void)snprintf(out_record->token, sizeof out_record->token, "%s", record.committed.text);
+    out_record->created_on_ms = record.created_on_ms;
+    out_record->error_count = record.error_count;
+}
+
+// --- tables ------------------------------------------------------------------------------------------------------
+
+static struct sink_table *table_add(struct sink *base, const struct sink_table_options *options, struct err *out_error)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    const struct sf_config *config = sink->options.config;
+    struct sf_sink_table *table = calloc(1, sizeof *table);
+    struct typemap_options types = {0};
+    CHECK(table != NULL);
+    table->sink = sink;
+    table->context = options->context;
+    if (!row_encoder_init(&table->encoder, options->table, options->encoding, &types, out_error)) {
+        free(table);
+        return NULL;
+    }
+    if (!sf_layout_init(&table->layout, options->table, table->encoder.columns, config->database, config->schema,
+                        config->landing_schema, out_error)) {
+        row_encoder_deinit(&table->encoder);
+        free(table);
+        return NULL;
+    }
+    table->column_as_text = calloc((size_t)options->table->column_count + 1, sizeof *table->column_as_text);
+    CHECK(table->column_as_text != NULL);
+    for (uint16_t i = 0; i < options->table->column_count; i++)
+        table->column_as_text[i] = table->encoder.columns[i].wants_text;
+    size_t name_size = strlen(table->layout.landing_name) + sizeof "-STREAMING";
+    table->pipe_name = malloc(name_size);
+    CHECK(table->pipe_name != NULL);
+    (void)snprintf(table->pipe_name, name_size, "%s-STREAMING", table->layout.landing_name);
+    table->pipe = sf_pipe_new(&sink->channel_shared, config->database, config->landing_schema, table->pipe_name,
+                              SF_STATUS_INTERVAL_MS);
+    table->next = sink->tables;
+    sink->tables = table;
+    return (struct sink_table *)table;
+}
+
+static bool table_wants_text(const struct sink_table *sink_table, const bool **out_column_as_text)
+{
+    const struct sf_sink_table *table = table_of_const(sink_table);
+    *out_column_as_text = table->column_as_text;
+    return row_encoder_wants_text(&table->encoder);
+}
+
+static void table_stop(struct sink_table *sink_table)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    struct sf_sink *sink = table->sink;
+    table->is_stopped = true;
+    for (struct sf_sink_table **link = &sink->dirty; *link != NULL; link = &(*link)->next_dirty) {
+        if (*link == table) {
+            *link = table->next_dirty;
+            table->is_dirty = false;
+            break;
+        }
+    }
+    sf_sink_notify(sink);  // reaped there
+}
+
+static const struct row_encoder *table_encoder(const struct sink_table *sink_table)
+{
+    return &table_of_const(sink_table)->encoder;
+}
+
+static const char *table_target(const struct sink_table *sink_table)
+{
+    return table_of_const(sink_table)->layout.target_name;
+}
+
+static bool channel_is_busy(const struct sf_channel *channel)
+{
+    return channel != NULL && sf_channel_has_uncommitted(channel);
+}
+
+static bool has_inflight(const struct sink *base)
+{
+    const struct sf_sink *sink = (const struct sf_sink *)base;
+    for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next)
+        if (channel_is_busy(table->stream_channel) || channel_is_busy(table->copy_channel))
+            return true;
+    return sf_sql_is_busy(sink->merge_sql);
+}
+
+static void add_stats(const struct sf_channel *channel, struct sink_stats *stats)
+{
+    if (channel == NULL)
+        return;
+    const struct sf_channel_stats *from = sf_channel_stats(channel);
+    stats->rows += from->rows;
+    stats->appends += from->appends;
+    stats->raw_bytes += from->raw_bytes;
+    stats->wire_bytes += from->wire_bytes;
+    stats->retries += from->retries;
+    if (from->last_append_latency_us > stats->append_latency_us)
+        stats->append_latency_us = from->last_append_latency_us;
+    if (from->last_commit_latency_us > stats->commit_latency_us)
+        stats->commit_latency_us = from->last_commit_latency_us;
+}
+
+static void stats(const struct sink *base, struct sink_stats *out_stats)
+{
+    const struct sf_sink *sink = (const struct sf_sink *)base;
+    memset(out_stats, 0, sizeof *out_stats);
+    for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next) {
+        add_stats(table->stream_channel, out_stats);
+        add_stats(table->copy_channel, out_stats);
+    }
+}
+
+static void free_sink(struct sink *base)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    sf_sink_setup_deinit(sink);
+    sf_sql_free(sink->merge_sql);
+    while (sink->tables != NULL) {
+        struct sf_sink_table *table = sink->tables;
+        sink->tables = table->next;
+        table_free_all(table);
+    }
+    loop_defer_stop(sink->options.loop, &sink->notify);
+    buf_deinit(&sink->text);
+    free(sink);
+}
+
+static const struct sink_operations operations = {
+    .name = "snowflake",
+    .has_merge = true,
+    .open = sf_sink_open,
+    .read_state = sf_sink_read_state,
+    .table_add = table_add,
+    .table_wants_text = table_wants_text,
+    .table_prepare = sf_sink_table_prepare,
+    .table_stop = table_stop,
+    .stream_open = stream_open,
+    .append = append,
+    .copy_open = copy_open,
+    .copy_append = copy_append,
+    .copy_finish = copy_finish,
+    .flush = flush,
+    .is_full = is_full,
+    .uncommitted_lsn = uncommitted_lsn,
+    .committed_row_lsn = committed_row_lsn,
+    .table_record = table_record,
+    .table_encoder = table_encoder,
+    .table_target = table_target,
+    .merge = sf_sink_merge,
+    .has_inflight = has_inflight,
+    .stats = stats,
+    .free = free_sink,
+};
+
+struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sink_events *events)
+{
+    struct sf_sink *sink = calloc(1, sizeof *sink);
+    CHECK(sink != NULL);
+    sink->sink.operations = &operations;
+    sink->sink.events = *events;
+    sink->options = *options;
+    budget_init(&sink->budget, options->budget_bytes);
+    sink->channel_shared = (struct sf_channel_shared){.loop = options->loop,
+                                                      .http = options->http,
+                                                      .auth = options->auth,
+                                                      .zstd = options->zstd,
+                                                      .budget = &sink->budget,
+                                                      .ca_file = options->config->ca_file};
+    sink->notify.call = on_notify;
+    sink->notify.context = sink;
+    buf_init(&sink->text, SF_STATEMENT_BYTES_MAX);
+    sink->merge_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
+    CHECK(sink->merge_sql != NULL);
+    sf_sink_setup_init(sink);
+    return &sink->sink;
+}

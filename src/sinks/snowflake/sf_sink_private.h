@@ -1,0 +1,121 @@
+// What sf_sink.c (rows) and sf_sink_sql.c (statements: set-up and merge) share.
+#ifndef ETL_SINKS_SNOWFLAKE_SF_SINK_PRIVATE_H
+#define ETL_SINKS_SNOWFLAKE_SF_SINK_PRIVATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/budget.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "encode/ndjson.h"
+#include "io/loop.h"
+#include "sinks/sink.h"
+#include "sinks/snowflake/sf_channel.h"
+#include "sinks/snowflake/sf_ddl.h"
+#include "sinks/snowflake/sf_names.h"
+#include "sinks/snowflake/sf_sink.h"
+#include "sinks/snowflake/sf_sql.h"
+
+#define SF_STATUS_INTERVAL_MS 500
+#define SF_SETUP_STATEMENTS_MAX 4  // tables are prepared side by side
+#define SF_STATEMENT_BYTES_MAX (2U << 20)
+
+enum sf_event {
+    SF_EVENT_OPENED = 1,
+    SF_EVENT_STATE = 2,
+    SF_EVENT_PREPARED = 4,
+    SF_EVENT_STREAM_OPENED = 8,
+    SF_EVENT_COPY_OPENED = 16,
+    SF_EVENT_COPY_COMMITTED = 32,
+    SF_EVENT_COPY_DROPPED = 64,
+    SF_EVENT_REWIND = 128,
+    SF_EVENT_FAILED = 256,
+    SF_EVENT_COMMITTED = 512,
+    SF_EVENT_ROOM = 1024,
+    SF_EVENT_MERGED = 2048
+};
+
+enum sf_prepare_step {
+    SF_PREPARE_NONE,
+    SF_PREPARE_SHOW_LANDING,
+    SF_PREPARE_CREATE_LANDING,
+    SF_PREPARE_SHOW_TARGET,
+    SF_PREPARE_CREATE_TARGET
+};
+
+struct sf_sink_table {
+    struct sf_sink *sink;
+    void *context;  // the pipeline's
+    struct row_encoder encoder;
+    struct sf_table_layout layout;
+    bool *column_as_text;
+    char *pipe_name;
+    struct sf_pipe *pipe;
+    struct sf_channel *stream_channel;
+    struct sf_channel *copy_channel;
+    struct seq copy_seq;
+    uint64_t copied_rows;
+    uint64_t rows;
+    bool is_stream_open, is_copy_finished, is_copy_told;
+    bool is_stopped;    // freed at the next reaping
+    bool is_preparing;  // a statement of it is under way: freed after it
+    bool is_dirty;      // rows were added since the last flush
+    enum sf_prepare_step prepare_step;
+    unsigned events;
+    struct err failure, prepare_error, rewind_reason;
+    struct sf_sink_table *next, *next_dirty, *next_waiting;
+};
+
+// One of the statements that run side by side while tables are prepared.
+struct sf_setup_slot {
+    struct sf_sink *sink;
+    struct sf_sql *sql;
+    struct sf_sink_table *table;  // NULL: free
+};
+
+enum sf_open_step {
+    SF_OPEN_LOGIN,
+    SF_OPEN_SCHEMA,
+    SF_OPEN_WAREHOUSE,
+    SF_OPEN_LANDING,
+    SF_OPEN_STATE,
+    SF_OPEN_INGEST,
+    SF_OPEN_DONE
+};
+
+struct sf_sink {
+    struct sink sink;  // first
+    struct sf_sink_options options;
+    struct sf_channel_shared channel_shared;
+    struct budget budget;
+    bool is_waiting_for_room;
+    struct sf_sink_table *tables;
+    struct sf_sink_table *dirty;
+    struct sf_sink_table *waiting_first, *waiting_last;  // to be prepared, in order
+    struct sf_setup_slot slots[SF_SETUP_STATEMENTS_MAX];
+    struct sf_sql *merge_sql;
+    struct sf_auth_waiter ingest_waiter;
+    enum sf_open_step open_step;
+    bool is_state_initialised;
+    struct loop_deferred notify;
+    unsigned pending_events;
+    struct err open_error, state_error, merge_error;
+    struct sink_state state;
+    struct buf text;  // statement under construction
+};
+
+struct sf_sink *sf_sink_of(struct sink *sink);
+struct sf_sink_table *sf_sink_table_of(struct sink_table *table);
+void sf_sink_notify(struct sf_sink *sink);
+void sf_sink_table_fail(struct sf_sink_table *table, const struct err *error);
+
+// sf_sink_sql.c
+void sf_sink_setup_init(struct sf_sink *sink);
+void sf_sink_setup_deinit(struct sf_sink *sink);
+void sf_sink_open(struct sink *sink);
+void sf_sink_read_state(struct sink *sink);
+void sf_sink_table_prepare(struct sink_table *table);
+bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err *out_error);
+
+#endif

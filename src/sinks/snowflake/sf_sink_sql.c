@@ -1,0 +1,417 @@
+// The statements of the Snowflake destination: opening, preparing tables side by side, and the merge.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sinks/snowflake/sf_merge.h"
+#include "sinks/snowflake/sf_sink_private.h"
+
+#define SF_SETUP_TIMEOUT_S 120
+
+static const struct sf_sql_options metadata_options = {.needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S};
+
+static void open_next(struct sf_sink *sink);
+static void prepare_step(struct sf_setup_slot *slot);
+
+// --- opening -----------------------------------------------------------------------------------------------------
+
+static void open_done(struct sf_sink *sink, const struct err *error)
+{
+    err_clear(&sink->open_error);
+    if (error != NULL)
+        sink->open_error = *error;
+    sink->open_step = SF_OPEN_DONE;
+    sink->pending_events |= SF_EVENT_OPENED;
+    sf_sink_notify(sink);
+}
+
+// SHOW … LIKE matches without case and reads % and _ as wildcards: the exact name is looked for in the answer.
+static bool result_has_name(const struct sf_sql_result *result, const char *name, size_t *out_row)
+{
+    int column = sf_sql_column(result, "name");
+    for (size_t row = 0; column >= 0 && row < result->row_count; row++) {
+        const char *found = sf_sql_value(result, row, (size_t)column);
+        if (found != NULL && strcmp(found, name) == 0) {
+            if (out_row != NULL)
+                *out_row = row;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void open_check_schema(struct sf_sink *sink, const struct sf_sql_result *result, struct err *out_error)
+{
+    const struct sf_config *config = sink->options.config;
+    if (!result_has_name(result, config->schema, NULL))
+        err_set(out_error, ERR_CONFIG, "schema_missing",
+                "Snowflake schema \"%s\".\"%s\" does not exist, or role %s may not see it; mend it with: CREATE SCHEMA "
+                "\"%s\".\"%s\"; "
+                "GRANT USAGE, CREATE TABLE ON SCHEMA \"%s\".\"%s\" TO ROLE …",
+                config->database, config->schema, config->role != NULL ? config->role : "(the user's default)",
+                config->database, config->schema, config->database, config->schema);
+}
+
+static void open_check_warehouse(struct sf_sink *sink, const struct sf_sql_result *result, struct err *out_error)
+{
+    const struct sf_config *config = sink->options.config;
+    if (!result_has_name(result, config->warehouse, NULL))
+        err_set(out_error, ERR_CONFIG, "warehouse_missing",
+                "Snowflake warehouse \"%s\" does not exist, or role %s may not use it; mend it with: GRANT USAGE ON "
+                "WAREHOUSE \"%s\" TO ROLE …",
+                config->warehouse, config->role != NULL ? config->role : "(the user's default)", config->warehouse);
+}
+
+static void on_open_statement(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    struct err problem = {0};
+    if (error != NULL)
+        problem = *error;
+    else if (sink->open_step == SF_OPEN_SCHEMA)
+        open_check_schema(sink, result, &problem);
+    else if (sink->open_step == SF_OPEN_WAREHOUSE)
+        open_check_warehouse(sink, result, &problem);
+    if (err_is_set(&problem)) {
+        open_done(sink, &problem);
+        return;
+    }
+    sink->open_step++;
+    open_next(sink);
+}
+
+static void on_ingest_ready(struct sf_auth_waiter *waiter, const struct err *error)
+{
+    open_done(waiter->context, error);
+}
+
+static void open_statement_text(struct sf_sink *sink, struct buf *text)
+{
+    const struct sf_config *config = sink->options.config;
+    switch (sink->open_step) {
+    case SF_OPEN_LOGIN: buf_append_text(text, "SELECT CURRENT_ACCOUNT(), CURRENT_USER(), CURRENT_ROLE()"); break;
+    case SF_OPEN_SCHEMA:
+        buf_append_text(text, "SHOW SCHEMAS LIKE ");
+        sf_append_literal(text, config->schema);
+        buf_append_text(text, " IN DATABASE ");
+        sf_append_identifier(text, config->database);
+        break;
+    case SF_OPEN_WAREHOUSE:
+        buf_append_text(text, "SHOW WAREHOUSES LIKE ");
+        sf_append_literal(text, config->warehouse);
+        break;
+    case SF_OPEN_LANDING:
+        buf_append_text(text, "CREATE SCHEMA IF NOT EXISTS ");
+        sf_append_identifier(text, config->database);
+        buf_append_byte(text, '.');
+        sf_append_identifier(text, config->landing_schema);
+        buf_append_text(text, " COMMENT = 'etl-stream: landing tables'");
+        break;
+    case SF_OPEN_STATE: sf_ddl_create_state(config->database, config->landing_schema, text); break;
+    case SF_OPEN_INGEST:
+    case SF_OPEN_DONE: break;
+    }
+}
+
+static void open_next(struct sf_sink *sink)
+{
+    struct err error = {0};
+    if (sink->open_step == SF_OPEN_INGEST) {
+        sf_auth_wait_ingest(sink->options.auth, &sink->ingest_waiter);
+        return;
+    }
+    buf_reset(&sink->text);
+    open_statement_text(sink, &sink->text);
+    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &metadata_options, on_open_statement, sink, &error))
+        open_done(sink, &error);
+}
+
+void sf_sink_open(struct sink *base)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    sink->open_step = SF_OPEN_LOGIN;
+    open_next(sink);
+}
+
+// --- the state table ---------------------------------------------------------------------------------------------
+
+static bool position_parse(const char *text, uint8_t *out_epoch, lsn_t *out_lsn)
+{
+    char padded[SEQ_TEXT_SIZE + 1];
+    struct seq seq;
+    if (text == NULL || strlen(text) != SEQ_POSITION_TEXT_SIZE)
+        return false;
+    (void)snprintf(padded, sizeof padded, "%s%08X", text, 0U);  // a position is a sequence without its ordinal
+    if (!seq_parse(padded, SEQ_TEXT_SIZE, &seq))
+        return false;
+    *out_epoch = seq.epoch;
+    *out_lsn = seq.commit_lsn;
+    return true;
+}
+
+static void state_done(struct sf_sink *sink, const struct err *error)
+{
+    err_clear(&sink->state_error);
+    if (error != NULL)
+        sink->state_error = *error;
+    sink->pending_events |= SF_EVENT_STATE;
+    sf_sink_notify(sink);
+}
+
+static void on_state_read(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    struct err problem = {0};
+    int column = error == NULL ? sf_sql_column(result, "POSITION") : -1;
+    memset(&sink->state, 0, sizeof sink->state);
+    if (error != NULL)
+        problem = *error;
+    else if (column < 0 || result->row_count != 1 ||
+             !position_parse(sf_sql_value(result, 0, (size_t)column), &sink->state.epoch, &sink->state.merged_lsn))
+        err_set(&problem, ERR_DATA, "state_table",
+                "the state table in \"%s\".\"%s\" holds %zu readable rows for pipeline %s instead of one",
+                sink->options.config->database, sink->options.config->landing_schema, result->row_count,
+                sink->options.pipeline);
+    sink->state.exists = !err_is_set(&problem) && sink->state.epoch > 0;
+    state_done(sink, err_is_set(&problem) ? &problem : NULL);
+}
+
+static void on_state_initialised(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    struct err problem = {0};
+    (void)result;
+    if (error != NULL) {
+        state_done(sink, error);
+        return;
+    }
+    const struct sf_sql_options options = {.needs_warehouse = true, .timeout_s = SF_SETUP_TIMEOUT_S};
+    buf_reset(&sink->text);
+    sf_ddl_read_state(sink->options.config->database, sink->options.config->landing_schema, sink->options.pipeline,
+                      &sink->text);
+    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_state_read, sink, &problem))
+        state_done(sink, &problem);
+}
+
+// A pipeline that was never here gets a row of epoch 0, from which its first merge moves on by compare-and-set.
+void sf_sink_read_state(struct sink *base)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    struct err error = {0};
+    const struct sf_sql_options options = {.needs_warehouse = true, .timeout_s = SF_SETUP_TIMEOUT_S};
+    char position[SEQ_POSITION_TEXT_SIZE + 1] = {0};
+    seq_format_position(0, LSN_NONE, position);
+    buf_reset(&sink->text);
+    sf_ddl_init_state(sink->options.config->database, sink->options.config->landing_schema, sink->options.pipeline,
+                      position, &sink->text);
+    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_state_initialised, sink, &error))
+        state_done(sink, &error);
+}
+
+// --- preparing tables --------------------------------------------------------------------------------------------
+
+static void slot_take_next(struct sf_setup_slot *slot)
+{
+    struct sf_sink *sink = slot->sink;
+    slot->table = NULL;
+    while (sink->waiting_first != NULL) {
+        struct sf_sink_table *table = sink->waiting_first;
+        sink->waiting_first = table->next_waiting;
+        if (sink->waiting_first == NULL)
+            sink->waiting_last = NULL;
+        if (table->is_stopped) {
+            table->is_preparing = false;
+            sf_sink_notify(sink);
+            continue;
+        }
+        slot->table = table;
+        table->prepare_step = SF_PREPARE_SHOW_LANDING;
+        prepare_step(slot);
+        return;
+    }
+}
+
+static void prepare_done(struct sf_setup_slot *slot, const struct err *error)
+{
+    struct sf_sink_table *table = slot->table;
+    err_clear(&table->prepare_error);
+    if (error != NULL)
+        table->prepare_error = *error;
+    table->prepare_step = SF_PREPARE_NONE;
+    table->is_preparing = false;
+    table->events |= SF_EVENT_PREPARED;
+    sf_sink_notify(slot->sink);
+    slot_take_next(slot);
+}
+
+// A table of that name is ours if its comment says so; anything else is not touched.
+static bool check_is_ours(struct sf_sink_table *table, const char *schema, const char *name, const char *comment,
+                          struct err *out_error)
+{
+    bool is_other_pipeline = false;
+    const char *database = table->sink->options.config->database;
+    if (sf_marker_is_ours(comment, table->sink->options.pipeline, &is_other_pipeline))
+        return true;
+    if (is_other_pipeline)
+        return err_set(out_error, ERR_CONFIG, "table_of_other_pipeline",
+                       "table \"%s\".\"%s\".\"%s\" belongs to another pipeline (its comment: %s); two pipelines cannot "
+                       "write to one table: choose another schema",
+                       database, schema, name, comment);
+    return err_set(out_error, ERR_CONFIG, "table_not_ours",
+                   "table \"%s\".\"%s\".\"%s\" exists and was not made by etl-stream; move it out of the way with: "
+                   "ALTER TABLE \"%s\".\"%s\".\"%s\" RENAME TO \"%s\".\"%s\".\"%s_OLD\"",
+                   database, schema, name, database, schema, name, database, schema, name);
+}
+
+static void on_prepare_statement(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_setup_slot *slot = context;
+    struct sf_sink_table *table = slot->table;
+    const struct sf_config *config = slot->sink->options.config;
+    struct err problem = {0};
+    bool is_landing = table->prepare_step == SF_PREPARE_SHOW_LANDING;
+    if (error != NULL) {
+        prepare_done(slot, error);
+        return;
+    }
+    if (is_landing || table->prepare_step == SF_PREPARE_SHOW_TARGET) {
+        const char *name = is_landing ? table->layout.landing_name : table->layout.target_name;
+        size_t row = 0;
+        int comment = sf_sql_column(result, "comment");
+        if (result_has_name(result, name, &row)) {
+            const char *text = comment < 0 ? NULL : sf_sql_value(result, row, (size_t)comment);
+            if (!check_is_ours(table, is_landing ? config->landing_schema : config->schema, name,
+                               text != NULL ? text : "", &problem)) {
+                prepare_done(slot, &problem);
+                return;
+            }
+            table->prepare_step++;  // it is there: nothing to create
+        }
+    }
+    if (table->prepare_step >= SF_PREPARE_CREATE_TARGET) {
+        prepare_done(slot, NULL);
+        return;
+    }
+    table->prepare_step++;
+    prepare_step(slot);
+}
+
+static void prepare_step(struct sf_setup_slot *slot)
+{
+    struct sf_sink *sink = slot->sink;
+    struct sf_sink_table *table = slot->table;
+    const struct sf_config *config = sink->options.config;
+    struct err error = {0};
+    buf_reset(&sink->text);
+    switch (table->prepare_step) {
+    case SF_PREPARE_SHOW_LANDING:
+        sf_ddl_show_table(config->database, config->landing_schema, table->layout.landing_name, &sink->text);
+        break;
+    case SF_PREPARE_CREATE_LANDING: sf_ddl_create_landing(&table->layout, sink->options.pipeline, &sink->text); break;
+    case SF_PREPARE_SHOW_TARGET:
+        sf_ddl_show_table(config->database, config->schema, table->layout.target_name, &sink->text);
+        break;
+    case SF_PREPARE_CREATE_TARGET: sf_ddl_create_target(&table->layout, sink->options.pipeline, &sink->text); break;
+    case SF_PREPARE_NONE: CHECK(false);
+    }
+    if (!sf_sql_run(slot->sql, buf_text(&sink->text), &metadata_options, on_prepare_statement, slot, &error))
+        prepare_done(slot, &error);
+}
+
+void sf_sink_table_prepare(struct sink_table *sink_table)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    struct sf_sink *sink = table->sink;
+    table->is_preparing = true;
+    table->next_waiting = NULL;
+    if (sink->waiting_last != NULL)
+        sink->waiting_last->next_waiting = table;
+    else
+        sink->waiting_first = table;
+    sink->waiting_last = table;
+    for (size_t i = 0; i < SF_SETUP_STATEMENTS_MAX; i++) {
+        if (sink->slots[i].table == NULL) {
+            slot_take_next(&sink->slots[i]);
+            return;
+        }
+    }
+}
+
+void sf_sink_setup_init(struct sf_sink *sink)
+{
+    for (size_t i = 0; i < SF_SETUP_STATEMENTS_MAX; i++) {
+        sink->slots[i].sink = sink;
+        sink->slots[i].sql =
+            sf_sql_new(sink->options.loop, sink->options.http, sink->options.auth, sink->options.config);
+        CHECK(sink->slots[i].sql != NULL);
+    }
+    sink->ingest_waiter.on_ready = on_ingest_ready;
+    sink->ingest_waiter.context = sink;
+}
+
+void sf_sink_setup_deinit(struct sf_sink *sink)
+{
+    sf_auth_cancel(sink->options.auth, &sink->ingest_waiter);
+    for (size_t i = 0; i < SF_SETUP_STATEMENTS_MAX; i++)
+        sf_sql_free(sink->slots[i].sql);
+}
+
+// --- the merge ---------------------------------------------------------------------------------------------------
+
+static void on_merge_done(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    (void)result;
+    err_clear(&sink->merge_error);
+    if (error != NULL)
+        sink->merge_error = *error;
+    sink->pending_events |= SF_EVENT_MERGED;
+    sf_sink_notify(sink);
+}
+
+static void merge_table_fill(const struct sink_merge *merge, const struct sink_merge_table *from,
+                             struct sf_merge_table *out)
+{
+    const struct sf_sink_table *table = sf_sink_table_of(from->table);
+    lsn_t window_from = from->is_first ? from->copy_lsn : merge->from_lsn;
+    *out = (struct sf_merge_table){.layout = &table->layout,
+                                   .is_first = from->is_first,
+                                   .copy_lsn = from->copy_lsn,
+                                   .copied_rows = from->copied_rows,
+                                   .may_have_unchanged = from->may_have_unchanged,
+                                   .may_have_moved = from->may_have_moved};
+    const char *token = sf_channel_committed_token(table->stream_channel)->text;
+    struct seq committed;
+    // The token that a channel was opened with (ordinal 0) stands for no row: no guard then.
+    if (seq_parse(token, strlen(token), &committed) && committed.ordinal > 0 && committed.commit_lsn >= window_from)
+        (void)snprintf(out->highest_committed, sizeof out->highest_committed, "%s", token);
+}
+
+bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err *out_error)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    const struct sf_config *config = sink->options.config;
+    CHECK(!sf_sql_is_busy(sink->merge_sql));
+    struct sf_merge_table *tables = calloc((size_t)merge->table_count + 1, sizeof *tables);
+    CHECK(tables != NULL);
+    for (uint32_t i = 0; i < merge->table_count; i++)
+        merge_table_fill(merge, &merge->tables[i], &tables[i]);
+    struct sf_merge_window window = {.database = config->database,
+                                     .landing_schema = config->landing_schema,
+                                     .pipeline = sink->options.pipeline,
+                                     .epoch = merge->epoch,
+                                     .from = merge->from_lsn,
+                                     .below = merge->below_lsn,
+                                     .commit_wall_us = merge->commit_wall_us,
+                                     .lock_timeout_s = sink->options.lock_timeout_s};
+    seq_format_position(merge->state_epoch, merge->state_lsn, window.state_from);
+    buf_reset(&sink->text);
+    bool is_built = sf_merge_build(&window, tables, merge->table_count, &sink->text, out_error);
+    free(tables);
+    const struct sf_sql_options options = {
+        .needs_warehouse = true, .timeout_s = sink->options.merge_timeout_s, .query_tag = "etl-stream merge"};
+    return is_built && sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_merge_done, sink, out_error);
+}
