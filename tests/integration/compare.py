@@ -1,0 +1,239 @@
+"""Compares every table of a publication with its copy in Snowflake, value by value.
+
+It shares no code with the program under test: PostgreSQL is read through psycopg as the server's text, Snowflake through
+snowflake_client.py. The source is read in one snapshot; whoever calls this has stopped the writers and waited until
+everything was merged.
+
+As a program: compare.py SOURCE_URL PUBLICATION TARGET_URL
+"""
+import collections
+import dataclasses
+import json
+import sys
+import time
+
+import psycopg
+from psycopg import sql
+
+from compare_values import ANY, SOURCE_SETTINGS, Kind, Unfit
+from snowflake_client import Snowflake, SnowflakeError
+
+FETCH_ROWS = 20000
+DIFFERENCES_SHOWN = 5
+COERCED = "_ETL_COERCED"
+
+
+@dataclasses.dataclass
+class Column:
+    name: str
+    kind: Kind
+    in_key: bool
+
+
+@dataclasses.dataclass
+class TableReport:
+    name: str
+    source_rows: int = 0
+    target_rows: int = 0
+    differences: list = dataclasses.field(default_factory=list)  # the first of them, as text
+    difference_count: int = 0
+    seconds: float = 0
+
+    @property
+    def is_equal(self):
+        return self.difference_count == 0
+
+    def add(self, text):
+        self.difference_count += 1
+        if len(self.differences) < DIFFERENCES_SHOWN:
+            self.differences.append(text)
+
+    def __str__(self):
+        head = (f"{self.name}: {self.source_rows} rows, {'equal' if self.is_equal else 'NOT EQUAL'}"
+                f"{'' if self.source_rows == self.target_rows else f' ({self.target_rows} in the target)'}")
+        if self.is_equal:
+            return head
+        return "\n".join([f"{head}, {self.difference_count} differences", *("    " + text for text in self.differences)])
+
+
+TABLES = """
+select n.nspname, c.relname, c.oid, coalesce(t.attnames, '{}')
+  from pg_publication_tables t join pg_namespace n on n.nspname = t.schemaname
+  join pg_class c on c.relname = t.tablename and c.relnamespace = n.oid
+ where t.pubname = %s order by 1, 2
+"""
+# Domains resolved at any depth, for the column's type and for an array's element.
+COLUMNS = """
+with recursive base(oid, wanted, modifier) as (
+    select oid, oid, -1 from pg_type
+    union all
+    select base.oid, t.typbasetype, case when base.modifier >= 0 then base.modifier else t.typtypmod end
+      from base join pg_type t on t.oid = base.wanted where t.typtype = 'd'),
+resolved as (
+    select base.oid, t.oid as type, base.modifier, t.typname, t.typtype, t.typelem, t.typcategory
+      from base join pg_type t on t.oid = base.wanted where t.typtype <> 'd')
+select a.attname, r.typname, case when a.atttypmod >= 0 then a.atttypmod else r.modifier end,
+       case when r.typcategory = 'A' and r.typelem <> 0 then e.typname end, e.modifier,
+       coalesce(a.attnum = any (i.indkey), false)
+  from pg_attribute a join resolved r on r.oid = a.atttypid left join resolved e on e.oid = r.typelem
+  left join pg_index i on i.indrelid = a.attrelid and i.indisprimary
+ where a.attrelid = %s and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attnum
+"""
+
+
+def read_columns(connection, oid, published):
+    columns = []
+    for name, type_name, modifier, element, element_modifier, in_key in connection.execute(COLUMNS, [oid]):
+        if published and name not in published:
+            continue
+        if element is not None:
+            # The modifier of an array's column is its elements'.
+            kind = Kind(type_name, element=Kind(element, modifier if modifier >= 0 else element_modifier))
+        else:
+            kind = Kind(type_name, modifier)
+        columns.append(Column(name, kind, in_key))
+    return columns
+
+
+def expected_row(columns, texts):
+    """A source row as the target should have it, and what _ETL_COERCED should say of it."""
+    values, coerced = [], {}
+    for column, text in zip(columns, texts):
+        value = column.kind.source(text)
+        if isinstance(value, Unfit):
+            coerced[column.name.upper()] = value.text
+            value = value.nearest
+        values.append(value)
+    return tuple(values), frozenset(coerced.items())
+
+
+def read_source(connection, schema, table, columns):
+    """Rows as the server's own text: psycopg's loaders have no part in it."""
+    statement = sql.SQL("declare compared cursor for select {} from {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, (column.name for column in columns))), sql.Identifier(schema, table))
+    rows = collections.Counter()
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        count = FETCH_ROWS
+        while count == FETCH_ROWS:
+            result = cursor.execute(f"fetch forward {FETCH_ROWS} from compared").pgresult
+            count = result.ntuples
+            for row in range(count):
+                texts = [result.get_value(row, column) for column in range(result.nfields)]
+                rows[expected_row(columns, [None if text is None else text.decode() for text in texts])] += 1
+        cursor.execute("close compared")
+    return rows
+
+
+def read_target(snowflake, target, columns, report):
+    described, _ = snowflake.execute(f"SELECT * FROM {target} LIMIT 0")
+    there = {column["name"]: column["type"].lower() for column in described}
+    missing = [column.name for column in columns if column.name.upper() not in there]
+    if missing:
+        report.add(f"the target has no column {', '.join(missing)}")
+        return None
+    for column in columns:
+        wanted, found = column.kind.target_type(), there[column.name.upper()]
+        if found != wanted:
+            report.add(f"column {column.name} is {found}, not {wanted}")
+            return None
+    names = [column.name.upper() for column in columns] + [COERCED] * (COERCED in there)
+    listed = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    rows = collections.Counter()
+    for row in snowflake.query(f"SELECT {listed} FROM {target}", seconds=600):
+        coerced = json.loads(row[-1]) if COERCED in there and row[-1] is not None else {}
+        rows[tuple(column.kind.target(text) for column, text in zip(columns, row)),
+             frozenset((name.upper(), str(text)) for name, text in coerced.items())] += 1
+    return rows
+
+
+def matches(expected, found):
+    """Equal but for values that the mapping does not prescribe."""
+    return expected[1] == found[1] and all(a is ANY or a == b for a, b in zip(expected[0], found[0]))
+
+
+def describe(columns, expected, found):
+    parts = [f"{column.name}: source {a!r}, target {b!r}"
+             for column, a, b in zip(columns, expected[0], found[0]) if a is not ANY and a != b]
+    if expected[1] != found[1]:
+        parts.append(f"coerced: source {dict(expected[1])}, target {dict(found[1])}")
+    return "; ".join(parts)
+
+
+def compare_rows(report, columns, source, target):
+    missing, extra = source - target, target - source
+    # Rows with a value that may be anything did not cancel out above.
+    for row in [row for row in missing if any(value is ANY for value in row[0])]:
+        partner = next((other for other in extra if extra[other] > 0 and matches(row, other)), None)
+        if partner is not None:
+            both = min(missing[row], extra[partner])
+            missing[row] -= both
+            extra[partner] -= both
+    key = [index for index, column in enumerate(columns) if column.in_key]
+    by_key = {}
+    if key:
+        by_key = {tuple(row[0][index] for index in key): row for row in extra if extra[row] > 0}
+    for row, count in missing.items():
+        partner = by_key.get(tuple(row[0][index] for index in key)) if key else None
+        if count > 0 and partner is not None and extra[partner] > 0:
+            extra[partner] -= 1
+            where = ", ".join(f"{columns[index].name} = {row[0][index]}" for index in key)
+            report.add(f"{where}: {describe(columns, row, partner)}")
+        elif count > 0:
+            report.add(f"missing {count}×: {readable(columns, row)}")
+    for row, count in extra.items():
+        if count > 0:
+            report.add(f"too many {count}×: {readable(columns, row)}")
+
+
+def readable(columns, row):
+    text = ", ".join(f"{column.name}={value!r}" for column, value in zip(columns, row[0]))
+    return text if len(text) < 400 else text[:400] + "…"
+
+
+def compare_table(connection, snowflake, schema, table, oid, published):
+    report, started = TableReport(f"{schema}.{table}"), time.monotonic()
+    columns = read_columns(connection, oid, published)
+    source = read_source(connection, schema, table, columns)
+    report.source_rows = source.total()
+    try:
+        target = read_target(snowflake, snowflake.qualified(table.upper()), columns, report)
+    except SnowflakeError as error:
+        report.add(f"the target cannot be read: {error}")
+        target = None
+    if target is not None:
+        report.target_rows = target.total()
+        compare_rows(report, columns, source, target)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def compare(source_url, publication, target_url, on_table=None):
+    """One TableReport a table, in order."""
+    snowflake = Snowflake(target_url)
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SOURCE_SETTINGS.items()
+                       if name != "client_encoding")
+    reports = []
+    with psycopg.connect(source_url, options=options, client_encoding="UTF8") as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        for schema, table, oid, published in connection.execute(TABLES, [publication]).fetchall():
+            reports.append(compare_table(connection, snowflake, schema, table, oid, published))
+            if on_table:
+                on_table(reports[-1])
+    if not reports:
+        raise ValueError(f"publication {publication} has no tables")
+    return reports
+
+
+def assert_equal(source_url, publication, target_url):
+    unequal = [report for report in compare(source_url, publication, target_url) if not report.is_equal]
+    assert not unequal, "\n".join(map(str, unequal))
+
+
+def main(source_url, publication, target_url):
+    reports = compare(source_url, publication, target_url, on_table=print)
+    return 0 if all(report.is_equal for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""Fixtures of the integration tests.
+
+`postgres` is one server for the whole run; a test gets a database of its own in it (`source`). A test that stops,
+crashes or reconfigures its server asks for `own_postgres`. `standin` is the stand-in for Snowflake with nothing in it.
+`stream` starts the program from `source` to `standin`; it ends with the test, and a sanitizer's report fails the test.
+"""
+import itertools
+import pathlib
+
+import pytest
+
+from pgserver import PgServer
+from program import Program
+from standin import StandIn
+
+numbers = itertools.count(1)
+
+
+class Source:
+    """A database of a server, with one publication."""
+
+    publication = "etl"
+
+    def __init__(self, server, name):
+        self.server, self.name = server, name
+
+    def sql(self, text, parameters=None):
+        return self.server.sql(text, parameters, dbname=self.name)
+
+    def value(self, text, parameters=None):
+        return self.server.value(text, parameters, dbname=self.name)
+
+    def connect(self, **parameters):
+        return self.server.connect(self.name, **parameters)
+
+    @property
+    def conninfo(self):
+        return self.server.url(self.name)
+
+    def url(self, **query):
+        """What `etl-stream run --from` takes."""
+        return self.server.url(self.name, **{"publication": self.publication, **query})
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    with PgServer() as server:
+        yield server
+
+
+@pytest.fixture
+def source(postgres):
+    name = f"source_{next(numbers)}"
+    postgres.create_database(name)
+    yield Source(postgres, name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def own_postgres():
+    """A server that the test may stop and crash, and a database in it."""
+    with PgServer() as server:
+        server.create_database("source")
+        yield Source(server, "source")
+
+
+@pytest.fixture(scope="session")
+def shared_standin():
+    with StandIn() as standin:
+        yield standin
+
+
+@pytest.fixture
+def standin():
+    with StandIn() as standin:
+        yield standin
+
+
+class Streams:
+    """Starts programs over one state file; closes them all."""
+
+    def __init__(self, folder):
+        self.folder, self.started = folder, []
+        self.state = folder / "state.db"
+
+    def __call__(self, source_url, target_url, *options, **environment):
+        program = Program(source_url, target_url, environment.pop("state", self.state), options, **environment).start()
+        self.started.append(program)
+        return program
+
+
+@pytest.fixture
+def start_stream(tmp_path: pathlib.Path):
+    """start_stream(from_url, to_url, *options, **environment) → Program."""
+    streams = Streams(tmp_path)
+    yield streams
+    for program in streams.started:
+        program.close()
+    reports = [report for report in (program.sanitizer_reports() for program in streams.started) if report]
+    assert not reports, "\n".join(reports)
+
+
+@pytest.fixture
+def stream(source, standin, start_stream):
+    """stream(*options, **environment) → Program, from this test's source to this test's stand-in."""
+    def start(*options, **environment):
+        return start_stream(source.url(), standin.to, *options, **environment)
+    return start
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that failed shows what the programs, the stand-in and the server said last."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when != "call" or not report.failed:
+        return
+    for name in ("start_stream", "standin", "own_postgres"):
+        thing = item.funcargs.get(name)
+        if name == "start_stream" and thing:
+            for number, program in enumerate(thing.started, 1):
+                report.sections.append((f"program {number}", program.tail()))
+        elif name == "standin" and thing:
+            report.sections.append(("stand-in", thing.log_tail()))
+        elif name == "own_postgres" and thing:
+            report.sections.append(("server", thing.server.log_tail()))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {"start_stream", "stream"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.program)

@@ -1,0 +1,107 @@
+"""Runs the stand-in for Snowflake (tools/sandbox) as a process of its own."""
+import json
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+from pgserver import scratch_folder
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+class StandInError(Exception):
+    pass
+
+
+class StandIn:
+    """A restart keeps folder and port: clients find the same tables and channels again."""
+
+    def __init__(self, folder=None, options=()):
+        self.owns_folder = folder is None
+        self.folder = pathlib.Path(folder) if folder else scratch_folder("etl-standin-")
+        self.log_path = self.folder / "stand-in.log"
+        self.options = list(map(str, options))
+        self.process = None
+        self.port = 0
+        self.told = {}
+
+    def start(self, seconds=60):
+        log = open(self.log_path, "a", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "snowbox", "--directory", self.folder, "--port", str(self.port), "--control-port", "0",
+             *self.options],
+            cwd=ROOT / "tools" / "sandbox", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+            start_new_session=True)
+        log.close()
+        self.told = json.loads(self._first_line(seconds))
+        self.port = int(self.told["url"].rsplit(":", 1)[1].strip("/"))
+        return self
+
+    def _first_line(self, seconds):
+        deadline, line = time.monotonic() + seconds, b""
+        while not line.endswith(b"\n"):
+            if not select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise StandInError(f"the stand-in does not start within {seconds} s:\n{self.log_tail()}")
+            piece = self.process.stdout.read1()
+            if not piece:
+                raise StandInError(f"the stand-in ended at its start:\n{self.log_tail()}")
+            line += piece
+        return line
+
+    def log_tail(self, size=4000):
+        return self.log_path.read_text(encoding="utf-8", errors="replace")[-size:] if self.log_path.exists() else ""
+
+    @property
+    def to(self):
+        """What `etl-stream run --to` takes."""
+        return self.told["to"]
+
+    @property
+    def control(self):
+        return self.told["control"]
+
+    def ask(self, path, body=None, method=None):
+        """A request to the control port (faults, commit delay)."""
+        request = urllib.request.Request(self.control.rstrip("/") + path, method=method or ("POST" if body is not None else "GET"),
+                                         data=None if body is None else json.dumps(body).encode(),
+                                         headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, number=signal.SIGTERM, seconds=30):
+        if self.is_running():
+            self.process.send_signal(number)
+            self.process.wait(seconds)
+        if self.process:
+            self.process.stdout.close()
+        self.process = None
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def restart(self, number=signal.SIGTERM):
+        self.stop(number)
+        return self.start()
+
+    def delete(self):
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
+        if self.owns_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.delete()
