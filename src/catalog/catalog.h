@@ -1,0 +1,98 @@
+// What has to survive a restart: pipelines, their positions, tables and channels. Embedded in a SQLite file; a thread of
+// its own writes it, because fsync blocks. A save is one transaction: floor, tokens and error counts belong together.
+//
+//   pipeline's thread                       catalog's thread
+//   catalog_save_new … fill …
+//   catalog_send ────── ownership ───────►  one transaction, fsynced
+//   reply mailbox ◄──── ownership ────────  error set or clear
+//
+// A running service holds the file for itself (flock); readers (status) do not need it.
+#ifndef ETL_CATALOG_CATALOG_H
+#define ETL_CATALOG_CATALOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "io/mailbox.h"
+#include "model/lsn.h"
+
+#define CATALOG_NAME_SIZE 256
+#define CATALOG_CHANNEL_SIZE 64
+#define CATALOG_TOKEN_SIZE 41
+
+enum catalog_table_state {
+    CATALOG_TABLE_NEW,      // ended by the start of its copy
+    CATALOG_TABLE_COPYING,  // ended by the commit of its last copied row; after a restart it begins anew
+    CATALOG_TABLE_COPIED,   // ended by the first merge
+    CATALOG_TABLE_LIVE,     // ended by parking or a resynchronisation
+    CATALOG_TABLE_PARKED    // ended by a resynchronisation
+};
+
+struct catalog_pipeline {
+    char name[CATALOG_NAME_SIZE];
+    char identity[17];  // random, 16 hex digits; part of the channels' names
+    char slot[64];
+    char source[CATALOG_NAME_SIZE];  // for people, without secrets
+    char destination[CATALOG_NAME_SIZE];
+    char system_identifier[24];
+    uint32_t timeline;
+    uint8_t epoch;
+    bool is_slot_made;    // false with a row present: its making may have been interrupted
+    lsn_t received_lsn;   // highest position that was received
+    lsn_t floor_lsn;      // everything below it is committed at the destination
+    lsn_t merged_lsn;     // everything below it is merged
+    uint8_t state_epoch;  // what the destination's state table holds
+    lsn_t state_lsn;
+    lsn_t merge_intent_lsn;  // a merge up to it was begun and its end is not known; 0: none
+};
+
+struct catalog_table {
+    uint32_t oid;
+    char schema_name[CATALOG_NAME_SIZE];
+    char table_name[CATALOG_NAME_SIZE];
+    enum catalog_table_state state;
+    lsn_t copy_lsn;
+    uint64_t copied_rows;
+    bool is_in_merge;            // its first merge is part of the merge that merge_intent_lsn names
+    char reason[ERR_TEXT_SIZE];  // parked: why
+    char channel[CATALOG_CHANNEL_SIZE];
+    char token[CATALOG_TOKEN_SIZE];
+    int64_t created_on_ms;
+    uint64_t error_count;
+};
+
+struct catalog_save {
+    struct catalog_pipeline pipeline;
+    char *status_json;  // owned; NULL: unchanged
+    bool has_pipeline;  // false: the status only
+    struct err error;   // the answer
+    struct mailbox *reply_to;
+    uint32_t table_count;
+    struct catalog_table tables[];  // those that changed
+};
+
+struct catalog;
+
+const char *catalog_table_state_name(enum catalog_table_state state);
+
+// Blocking, before any loop runs. Creates the file (mode 0600) and its tables if missing, upgrades older ones, refuses newer ones. is_service: holds the
+// file for itself, or ERR_CONFIG naming it when another process does; else read-only, and the file must exist.
+struct catalog *catalog_open(const char *path, bool is_service, struct err *out_error);
+void catalog_close(struct catalog *catalog);            // waits until what was sent is written
+bool catalog_is_served(const struct catalog *catalog);  // some process runs it as a service (for readers)
+// Blocking. *out_found false: never seen. *out_tables by free().
+bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_pipeline *out_pipeline, bool *out_found,
+                  struct catalog_table **out_tables, uint32_t *out_table_count, struct err *out_error);
+// Blocking. Calls on_status with each pipeline's newest status; json may be NULL.
+bool catalog_each_status(struct catalog *catalog,
+                         void (*on_status)(void *context, const char *pipeline, const char *json, int64_t updated_ms),
+                         void *context, struct err *out_error);
+
+bool catalog_start(struct catalog *catalog, struct err *out_error);  // the writer's thread
+struct catalog_save *catalog_save_new(uint32_t table_count);
+void catalog_save_free(struct catalog_save *save);
+// Any thread; never waits. False: the writer is too far behind, and save is still the caller's.
+bool catalog_send(struct catalog *catalog, struct catalog_save *take_save);
+
+#endif

@@ -1,0 +1,3 @@
+SELECT schema_name, table_name, oid, state, copy_lsn, copied_rows, is_in_merge, reason, channel, token, created_on_ms,
+       error_count
+  FROM etl_tables WHERE pipeline = ?1 ORDER BY schema_name, table_name
