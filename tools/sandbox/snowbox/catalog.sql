@@ -1,0 +1,59 @@
+-- The stand-in's own catalog: what Snowflake knows of databases, schemas, tables and columns.
+-- Rows of a table live in rows.t<table_id>; its error table, if it has one, in rows.e<table_id>.
+CREATE SCHEMA IF NOT EXISTS rows;
+CREATE SCHEMA IF NOT EXISTS snowbox;
+
+CREATE TABLE IF NOT EXISTS snowbox.databases (
+    database_id bigserial PRIMARY KEY,
+    name        text NOT NULL UNIQUE,
+    comment     text NOT NULL DEFAULT '',
+    owner       text NOT NULL DEFAULT 'SYSADMIN',
+    created_on  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE IF NOT EXISTS snowbox.schemas (
+    schema_id   bigserial PRIMARY KEY,
+    database_id bigint NOT NULL REFERENCES snowbox.databases ON DELETE CASCADE,
+    name        text NOT NULL,
+    comment     text NOT NULL DEFAULT '',
+    owner       text NOT NULL DEFAULT 'SYSADMIN',
+    transient   boolean NOT NULL DEFAULT false,
+    retention   integer NOT NULL DEFAULT 1,
+    created_on  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (database_id, name)
+);
+
+-- A table that is created or replaced always gets a new table_id: that is its identity.
+CREATE TABLE IF NOT EXISTS snowbox.tables (
+    table_id         bigserial PRIMARY KEY,
+    schema_id        bigint NOT NULL REFERENCES snowbox.schemas ON DELETE CASCADE,
+    name             text NOT NULL,
+    transient        boolean NOT NULL DEFAULT false,
+    error_logging    boolean NOT NULL DEFAULT false,
+    schema_evolution boolean NOT NULL DEFAULT false,
+    comment          text NOT NULL DEFAULT '',
+    owner            text NOT NULL DEFAULT 'SYSADMIN',
+    retention        integer NOT NULL DEFAULT 1,
+    created_on       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (schema_id, name)
+);
+
+-- default_text is the Snowflake expression, applied by the compiler of INSERT and MERGE only.
+CREATE TABLE IF NOT EXISTS snowbox.columns (
+    table_id     bigint NOT NULL REFERENCES snowbox.tables ON DELETE CASCADE,
+    position     integer NOT NULL,
+    name         text NOT NULL,
+    type_text    text NOT NULL,
+    nullable     boolean NOT NULL DEFAULT true,
+    default_text text,
+    comment      text NOT NULL DEFAULT '',
+    PRIMARY KEY (table_id, position),
+    UNIQUE (table_id, name)
+);
+
+CREATE TABLE IF NOT EXISTS snowbox.warehouses (
+    name       text PRIMARY KEY,
+    owner      text NOT NULL DEFAULT 'SYSADMIN',
+    comment    text NOT NULL DEFAULT '',
+    created_on timestamptz NOT NULL DEFAULT clock_timestamp()
+);
