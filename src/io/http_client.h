@@ -14,6 +14,7 @@
 
 struct http_client;
 
+// bytes: of bodies on the wire, without headers. failures: requests that got no answer.
 struct http_client_stats {
     uint64_t requests, failures, bytes_sent, bytes_received;
 };
@@ -21,7 +22,8 @@ struct http_client_stats {
 struct http_header {
     const char *name;
     const char *value;
-    bool is_secret;  // wiped from our memory when the request ends
+    bool
+        is_secret;  // never shown; our copy and libcurl's are cleared when the request ends, as those of all headers and bodies are
 };
 
 struct http_request {
@@ -32,7 +34,7 @@ struct http_request {
     size_t header_count;
     const uint8_t *body;
     size_t body_size;
-    bool body_is_secret;
+    bool body_is_secret;      // as is_secret; the caller clears its own
     uint32_t timeout_ms;      // of the whole request
     const char *ca_file;      // NULL: the system's
     size_t answer_bytes_max;  // 0: 64 MiB; more is an error

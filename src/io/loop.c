@@ -85,6 +85,11 @@ uint64_t loop_now_us(const struct loop *loop)
     return loop->now_us;
 }
 
+uint64_t loop_fresh_us(const struct loop *loop)
+{
+    return loop->clock->monotonic_us(loop->clock->context);
+}
+
 int64_t loop_wall_us(const struct loop *loop)
 {
     return loop->clock->wall_us(loop->clock->context);
@@ -260,7 +265,7 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t delay_
         loop->timer_capacity = capacity;
     }
     // Not from the turn's time: that is older than this call by what the turn has done so far, and the timer would be early.
-    uint64_t from_us = loop->clock->monotonic_us(loop->clock->context);
+    uint64_t from_us = loop_fresh_us(loop);
     timer->due_us = delay_us > UINT64_MAX - from_us ? UINT64_MAX : from_us + delay_us;
     timer->order = ++loop->last_order;
     loop->timer_count++;
@@ -335,7 +340,7 @@ static int64_t wait_us_of(const struct loop *loop, int64_t wait_us_max)
         return 0;
     if (loop->timer_count == 0)
         return wait_us_max;
-    uint64_t now_us = loop->clock->monotonic_us(loop->clock->context);
+    uint64_t now_us = loop_fresh_us(loop);
     uint64_t due_us = loop->timers[1]->due_us;
     uint64_t until_us = due_us > now_us ? due_us - now_us : 0;
     if (wait_us_max >= 0 && until_us > (uint64_t)wait_us_max)

@@ -48,6 +48,7 @@ struct loop *loop_new(const struct clock *clock, struct err *out_error);
 void loop_free(struct loop *loop);  // CHECKs that nothing is watched, armed or pending
 uint64_t loop_now_us(
     const struct loop *loop);  // monotonic, taken after the turn's wait and once more before its timers
+uint64_t loop_fresh_us(const struct loop *loop);  // monotonic, read now: for measuring inside a turn
 int64_t loop_wall_us(const struct loop *loop);
 
 // (Re)watches fd for events; events 0 keeps it registered for errors only, which are then told once. Same watch, other fd: stop first.
