@@ -16,7 +16,7 @@ define configure
 	@tools/configure $(1) $(2) -- $(3)
 endef
 
-.PHONY: all build packages venv test test-unit test-integration test-fuzz test-sanitize test-tsan test-tidy test-clang \
+.PHONY: all build packages venv traps test test-unit test-integration test-fuzz test-sanitize test-tsan test-tidy test-clang \
         demo bench install format clean help
 
 all: build
@@ -37,8 +37,13 @@ test: test-tidy test-unit test-clang test-fuzz test-sanitize test-tsan test-inte
 test-unit: build ## unit and seeded simulation tests
 	@$(MESON_TEST) -C $(BUILD) --suite unit --suite sim
 
-test-integration: venv build ## tests against a real PostgreSQL and the stand-in for Snowflake (K=name for some)
-	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTEST) tests/integration
+# A program whose rules can be taken out one by one, for the tests that must fail without them.
+traps: packages
+	$(call configure,$(BUILD)-traps,,-Dtraps=true -Doptimization=0)
+	@ninja -C $(BUILD)-traps -j 2 --quiet
+
+test-integration: venv build traps ## tests against a real PostgreSQL and the stand-in for Snowflake (K=name for some)
+	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream) $(PYTEST) tests/integration
 
 test-fuzz: venv ## a minute of fuzzing, with libFuzzer
 	$(call configure,$(BUILD)-fuzz,CC=clang,-Dlibfuzzer=true -Db_sanitize=address$(comma)undefined -Db_lundef=false)
@@ -77,7 +82,7 @@ format: packages ## format the C sources
 	@find src tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
 
 clean: ## remove everything that was built
-	rm -rf $(BUILD) $(BUILD)-fuzz $(BUILD)-asan $(BUILD)-tsan $(BUILD)-other
+	rm -rf $(BUILD) $(BUILD)-fuzz $(BUILD)-asan $(BUILD)-tsan $(BUILD)-other $(BUILD)-traps
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

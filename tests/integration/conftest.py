@@ -10,7 +10,7 @@ import pathlib
 import pytest
 
 from pgserver import PgServer
-from program import Program
+from program import TRAPS_PROGRAM, Program
 from standin import StandIn
 
 numbers = itertools.count(1)
@@ -83,7 +83,10 @@ class Streams:
         self.folder, self.started = folder, []
         self.state = folder / "state.db"
 
-    def __call__(self, source_url, target_url, *options, **environment):
+    def __call__(self, source_url, target_url, *options, without=None, **environment):
+        """without: the name of a rule to take out, to show that a test fails then."""
+        if without:
+            environment.update(binary=TRAPS_PROGRAM, ETL_TRAP=without)
         program = Program(source_url, target_url, environment.pop("state", self.state), options, **environment).start()
         self.started.append(program)
         return program

@@ -14,6 +14,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = pathlib.Path(os.environ.get("ETL_STREAM_PROGRAM", ROOT / "build" / "etl-stream"))
+# Built with -Dtraps=true: ETL_TRAP=<rule> takes a rule out (src/base/trap.h).
+TRAPS_PROGRAM = pathlib.Path(os.environ.get("ETL_STREAM_TRAPS", ROOT / "build-traps" / "etl-stream"))
 SANITIZER_REPORT = re.compile(r"(Address|Leak|Thread|Memory|UndefinedBehavior)Sanitizer|runtime error: ")
 # Nothing of the caller's environment reaches the program but these.
 PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "ASAN_SYMBOLIZER_PATH")
