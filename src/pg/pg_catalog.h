@@ -14,23 +14,24 @@
 struct pg_source_facts {
     char database[64];
     char user[64];
-    char encoding[32];            // pg_encoding_to_char
+    char encoding[32];  // pg_encoding_to_char
     char wal_level[16];
     char system_identifier[24];
     uint32_t timeline;
-    int server_version;           // 150018
+    int server_version;  // 150018
     int max_replication_slots, replication_slots_used, max_wal_senders, wal_senders_used;
     int wal_sender_timeout_ms;
     int64_t max_slot_wal_keep_size_mb;  // -1: no limit
-    bool may_replicate;           // rolreplication or superuser (or rds_replication member …)
+    bool may_replicate;                 // rolreplication or superuser (or rds_replication member …)
     bool in_recovery;
-    bool publication_exists, publication_inserts, publication_updates, publication_deletes, publication_truncates, publication_via_root;
+    bool publication_exists, publication_inserts, publication_updates, publication_deletes, publication_truncates,
+        publication_via_root;
     bool slot_exists, slot_is_active, slot_is_logical_here;  // here: this database, plugin pgoutput
     char slot_plugin[64];
-    char slot_wal_status[16];     // reserved extended unreserved lost
+    char slot_wal_status[16];  // reserved extended unreserved lost
     lsn_t slot_confirmed_lsn;
     lsn_t current_lsn;
-    int prepared_transactions;    // open ones in this database: they hold back the making of a slot
+    int prepared_transactions;  // open ones in this database: they hold back the making of a slot
 };
 
 const char *pg_catalog_facts_sql(void);
@@ -39,7 +40,8 @@ bool pg_catalog_read_facts(const PGresult *result, struct pg_source_facts *out_f
 // publication_tables.sql: a row per column, ordered by table and attribute number. $1 publication.
 const char *pg_catalog_tables_sql(void);
 // Allocates *out_tables (array of pointers; each by table_free, the array by free). Tables without SELECT privilege are named in the error.
-bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count, struct err *out_error);
+bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
+                            struct err *out_error);
 
 // Quoting for statements that take no parameters (COPY, LOCK, CREATE_REPLICATION_SLOT). Appends "a""b" or 'a''b'.
 struct buf;

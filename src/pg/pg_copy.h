@@ -42,20 +42,22 @@ struct pg_copy_events {
     void (*on_table_done)(void *context, uint32_t table_index, uint64_t row_count);
     // One table failed for reasons of its own (dropped, no privilege): the others go on.
     void (*on_table_failed)(void *context, uint32_t table_index, const struct err *error);
-    void (*on_waiting)(void *context, const char *why);  // a line that says what it waits for (prepared transaction 'x', xids …)
+    void (*on_waiting)(void *context,
+                       const char *why);  // a line that says what it waits for (prepared transaction 'x', xids …)
     // NULL: every table was read (or failed). ERR_TRANSIENT: try again with a new snapshot; the permanent slot, if made, is kept.
     void (*on_ended)(void *context, const struct err *error);
     void *context;
 };
 
 struct pg_copy_stats {
-    uint64_t rows, bytes;        // of all tables so far; bytes as received
+    uint64_t rows, bytes;              // of all tables so far; bytes as received
     uint64_t table_rows, table_bytes;  // of the table being read
     uint32_t table_index;
 };
 
 struct pg_copy *pg_copy_new(struct loop *loop, struct resolver *resolver);
-void pg_copy_free(struct pg_copy *copy);  // closes all; a temporary slot goes with its connection; not inside its callbacks
+void pg_copy_free(
+    struct pg_copy *copy);  // closes all; a temporary slot goes with its connection; not inside its callbacks
 bool pg_copy_start(struct pg_copy *copy, const struct pg_target *target, const struct pg_copy_options *options,
                    const struct pg_copy_events *events, struct err *out_error);
 void pg_copy_pause(struct pg_copy *copy);     // back-pressure

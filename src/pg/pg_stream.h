@@ -20,10 +20,10 @@ struct pg_stream;
 
 struct pg_stream_options {
     const char *slot;
-    const char *publication;     // one name; quoted inside
-    lsn_t start_lsn;             // our durable floor
+    const char *publication;  // one name; quoted inside
+    lsn_t start_lsn;          // our durable floor
     bool is_binary;
-    const char *client_encoding; // the database's own
+    const char *client_encoding;    // the database's own
     uint32_t decoding_work_mem_kb;  // 0: the server's
 };
 
@@ -44,7 +44,7 @@ struct pg_stream_events {
 struct pg_stream_stats {
     uint64_t messages, bytes;
     uint64_t largest_message;  // bytes; libpq's buffer stays as large as this asked for: reconnect after a giant one
-    lsn_t received_lsn;     // highest wal position the server told
+    lsn_t received_lsn;        // highest wal position the server told
     uint64_t last_message_us;
 };
 
@@ -56,7 +56,7 @@ void pg_stream_stop(struct pg_stream *stream);  // closes; on_ended is not calle
 // What may be confirmed: durable and committed in the target. Rises only; sent soon (at most every 100 ms) and on time.
 void pg_stream_confirm(struct pg_stream *stream, lsn_t confirmed_lsn);
 void pg_stream_flush_status(struct pg_stream *stream);  // now: before a clean end
-void pg_stream_pause(struct pg_stream *stream);     // back-pressure; status goes on
+void pg_stream_pause(struct pg_stream *stream);         // back-pressure; status goes on
 void pg_stream_continue(struct pg_stream *stream);
 const struct pg_stream_stats *pg_stream_stats(const struct pg_stream *stream);
 
