@@ -150,7 +150,7 @@ static bool check_host(const char *host, struct err *out_error)
 
 static bool check_variable(const char *name, const char *part, struct err *out_error)
 {
-    char what[64];
+    char what[128];
     snprintf(what, sizeof what, "%s is not the name of an environment variable", part);
     if (name[0] == '\0' || is_digit(name[0]) || !check_characters(name, "_"))
         return refuse(out_error, what, "it takes a name, never the secret itself");
