@@ -1,8 +1,11 @@
 """The harness itself: the server comes back after a crash on the same port, a load adds up."""
+import threading
+
 import psycopg
 import pytest
 
 import load
+from proxy import Proxy
 
 
 def test_server_survives_a_crash(own_postgres):
@@ -42,3 +45,26 @@ def test_load_gives_the_same_statements_for_the_same_seed(postgres):
         contents.append(postgres.sql("select customer_id, status, total, reference from orders order by id", dbname=name))
         postgres.drop_database(name)
     assert contents[0] and contents[0] == contents[1]
+
+
+def test_proxy_forwards_freezes_and_cuts(postgres):
+    with Proxy("127.0.0.1", postgres.port) as proxy:
+        through = f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres connect_timeout=5"
+        with psycopg.connect(through) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+            proxy.freeze()
+            answered = threading.Event()
+            asked = threading.Thread(target=lambda: (connection.execute("select 2"), answered.set()))
+            asked.start()
+            assert not answered.wait(0.2)
+            proxy.thaw()
+            assert answered.wait(5)
+            asked.join()
+            assert proxy.cut() == 1
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select 3")
+        proxy.refuse()
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(through)
+        proxy.accept()
+        psycopg.connect(through).close()
