@@ -12,6 +12,9 @@ import time
 
 import psycopg
 
+from program import wait_until
+from snowflake_client import OBJECT_IS_MISSING, SnowflakeError
+
 TABLES = ("customers", "orders", "order_lines", "order_events")
 SCHEMA = """
 create table customers (
@@ -72,6 +75,30 @@ def fill(connection, customers, orders_each=2, lines_each=3):
                case when o.id %% 100 = 0 then decode(repeat(md5(o.id::text), 100), 'hex') end
           from orders o, generate_series(1, %s) i""", [lines_each])
     connection.execute("insert into order_events (order_id, what, detail) select id, 'created', '{\"by\": \"fill\"}' from orders")
+
+
+def write_mark(connection):
+    """A last row, of a number of its own. Tables are merged together up to one position, so once it is in the target
+    (wait_for_mark) everything that was committed before it is."""
+    mark = time.time_ns()
+    connection.execute("insert into order_events (order_id, what) values (%s, 'mark')", [-mark])
+    return mark
+
+
+def wait_for_mark(snowflake, mark, seconds=60, watch=None):
+    """watch() is called between two looks: it may raise, when nothing is to be hoped for any more."""
+    statement = f'SELECT COUNT(*) FROM {snowflake.qualified("ORDER_EVENTS")} WHERE "ORDER_ID" = {-mark}'
+
+    def is_there():
+        if watch:
+            watch()
+        try:
+            return snowflake.value(statement) == "1"
+        except SnowflakeError as error:
+            if error.status < 500 and error.code != OBJECT_IS_MISSING:
+                raise
+            return False
+    wait_until(is_there, seconds, "the last row in the target", pause=0.25)
 
 
 class Load:

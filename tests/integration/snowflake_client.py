@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
 TOKEN_SECONDS = 3000
+OBJECT_IS_MISSING = "002003"  # "Object does not exist or not authorized."
 
 
 class SnowflakeError(Exception):

@@ -1,0 +1,60 @@
+"""The whole way: tables of a real PostgreSQL, copied and then followed under load, equal in the target."""
+import pytest
+
+import compare
+import load
+from snowflake_client import Snowflake
+
+MERGE_OFTEN = ("--merge-interval-seconds", 1)
+
+
+def make_tables(source, customers):
+    with source.connect() as connection:
+        load.create_tables(connection, source.publication)
+        load.fill(connection, customers)
+
+
+def settle(source, standin, program, seconds=60):
+    """Everything that was committed is merged: then both sides must be equal."""
+    with source.connect() as connection:
+        mark = load.write_mark(connection)
+
+    def watch():
+        assert program.is_running(), program.tail()
+    load.wait_for_mark(Snowflake(standin.to), mark, seconds, watch)
+    compare.assert_equal(source.conninfo, source.publication, standin.to)
+
+
+def assert_no_stream_row_twice(standin):
+    snowflake = Snowflake(standin.to)
+    for table in load.TABLES:
+        assert snowflake.stream_rows_twice(table) == [], table
+
+
+@pytest.mark.threads
+def test_tables_are_equal_after_copy_and_load(source, standin, stream):
+    make_tables(source, 300)
+    loads = [load.Load(source.conninfo, seed, rate=40, truncates=True).start() for seed in (1, 2)]
+    program = stream(*MERGE_OFTEN)
+    with source.connect() as connection:
+        mark = load.write_mark(connection)
+    load.wait_for_mark(Snowflake(standin.to), mark)  # live, and the load goes on
+    books = [one.stop() for one in loads]
+    assert all(book.committed > 0 for book in books)
+    settle(source, standin, program)
+    assert_no_stream_row_twice(standin)
+    assert program.terminate() == 0
+
+
+def test_a_clean_restart_goes_on_where_it_was(source, standin, stream):
+    make_tables(source, 50)
+    program = stream(*MERGE_OFTEN)
+    settle(source, standin, program)
+    assert program.terminate() == 0
+    load.Load(source.conninfo, seed=3).run(40)
+    program = stream(*MERGE_OFTEN)
+    settle(source, standin, program)
+    assert_no_stream_row_twice(standin)
+    copied = Snowflake(standin.to).value(
+        f'SELECT COUNT(*) FROM {Snowflake(standin.to).landing("customers")} WHERE "_ETL_OP" = \'C\'')
+    assert int(copied) == 50, "the restart copied again"
