@@ -101,8 +101,9 @@ struct sink_operations {
     struct sink_table *(*table_add)(struct sink *sink, const struct sink_table_options *options, struct err *out_error);
     bool (*table_wants_text)(const struct sink_table *table,
                              const bool **out_column_as_text);  // types that binary does not serve
-    void (*table_prepare)(struct sink_table *table);            // → on_prepared: tables exist and are ours
-    void (*table_stop)(struct sink_table *table);               // frees it; no event follows
+    // → on_prepared: tables exist and are ours; only_check: those that exist are ours, and nothing is made
+    void (*table_prepare)(struct sink_table *table, bool only_check);
+    void (*table_stop)(struct sink_table *table);  // frees it; no event follows
     // → on_stream_opened or on_table_failed. kept: what the catalog knows of its channel (name "" if nothing): rows at or below its token are had.
     void (*stream_open)(struct sink_table *table, uint8_t epoch, lsn_t floor_lsn,
                         const struct sink_channel_record *kept);

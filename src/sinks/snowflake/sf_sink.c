@@ -373,6 +373,8 @@ static bool is_full(const struct sink *base)
 static lsn_t uncommitted_lsn(const struct sink_table *sink_table)
 {
     const struct sf_sink_table *table = table_of_const(sink_table);
+    if (table->events & (SF_EVENT_REWIND | SF_EVENT_FAILED))
+        return LSN_NONE;  // rows are gone and the pipeline does not know it yet: no position may pass them
     if (table->stream_channel == NULL || !sf_channel_has_uncommitted(table->stream_channel))
         return SINK_POSITION_NONE;
     struct seq seq;

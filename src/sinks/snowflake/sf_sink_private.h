@@ -58,9 +58,10 @@ struct sf_sink_table {
     uint64_t copied_rows;
     uint64_t rows;
     bool is_stream_open, is_copy_finished, is_copy_told;
-    bool is_stopped;    // freed at the next reaping
-    bool is_preparing;  // a statement of it is under way: freed after it
-    bool is_dirty;      // rows were added since the last flush
+    bool is_stopped;     // freed at the next reaping
+    bool is_only_check;  // prepare: look, make nothing
+    bool is_preparing;   // a statement of it is under way: freed after it
+    bool is_dirty;       // rows were added since the last flush
     enum sf_prepare_step prepare_step;
     unsigned events;
     struct err failure, prepare_error, rewind_reason;
@@ -115,7 +116,7 @@ void sf_sink_setup_init(struct sf_sink *sink);
 void sf_sink_setup_deinit(struct sf_sink *sink);
 void sf_sink_open(struct sink *sink);
 void sf_sink_read_state(struct sink *sink);
-void sf_sink_table_prepare(struct sink_table *table);
+void sf_sink_table_prepare(struct sink_table *table, bool only_check);
 bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err *out_error);
 
 #endif

@@ -289,6 +289,8 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
                 return;
             }
             table->prepare_step++;  // it is there: nothing to create
+        } else if (table->is_only_check) {
+            table->prepare_step++;
         }
     }
     if (table->prepare_step >= SF_PREPARE_CREATE_TARGET) {
@@ -321,11 +323,12 @@ static void prepare_step(struct sf_setup_slot *slot)
         prepare_done(slot, &error);
 }
 
-void sf_sink_table_prepare(struct sink_table *sink_table)
+void sf_sink_table_prepare(struct sink_table *sink_table, bool only_check)
 {
     struct sf_sink_table *table = sf_sink_table_of(sink_table);
     struct sf_sink *sink = table->sink;
     table->is_preparing = true;
+    table->is_only_check = only_check;
     table->next_waiting = NULL;
     if (sink->waiting_last != NULL)
         sink->waiting_last->next_waiting = table;

@@ -1,0 +1,613 @@
+#include "pipeline/pipeline.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pipeline/pipeline_private.h"
+
+#define REPLIES_MAX 16
+#define FIRST_START_TRIES_MAX 4
+#define NAME_SCRATCH_BYTES_MAX (1U << 20)
+
+const struct backoff_policy pipeline_backoff = {
+    .delay_first_ms = 250, .delay_min_ms = 100, .delay_max_ms = 30000, .tries_max = 0};
+
+static void on_reap(struct loop_deferred *deferred);
+
+const char *pipeline_state_name(enum pipeline_state state)
+{
+    static const char *const names[] = {"idle",    "checking", "opening",  "preparing", "snapshot", "opening_channels",
+                                        "running", "waiting",  "stopping", "ended"};
+    CHECK((unsigned)state < sizeof names / sizeof names[0]);
+    return names[state];
+}
+
+void pipeline_set_state(struct pipeline *pipeline, enum pipeline_state state)
+{
+    CHECK((unsigned)state <= PIPELINE_ENDED);
+    CHECK(pipeline->state != PIPELINE_ENDED);
+    if (pipeline->state == state)
+        return;
+    log_line(LOG_DEBUG, &pipeline->scope, "state", "%s -> %s", pipeline_state_name(pipeline->state),
+             pipeline_state_name(state));
+    pipeline->state = state;
+    pipeline->pending_count = 0;
+    pipeline->status_us = 0;  // publish it
+}
+
+bool pipeline_table_needs_copy(const struct pipeline_table *table)
+{
+    return table->sink_table != NULL &&
+           (table->record.state == CATALOG_TABLE_NEW || table->record.state == CATALOG_TABLE_COPYING);
+}
+
+// --- failing, restarting, ending ---------------------------------------------------------------------------------
+
+void pipeline_end(struct pipeline *pipeline, const struct err *error)
+{
+    if (pipeline->is_end_wanted)
+        return;
+    pipeline->is_end_wanted = true;
+    err_clear(&pipeline->end_error);
+    if (error != NULL)
+        pipeline->end_error = *error;
+    loop_defer(pipeline->loop, &pipeline->reap);
+}
+
+static void restart_later(struct pipeline *pipeline, const struct err *error)
+{
+    pipeline->last_error = *error;
+    pipeline->is_restart_wanted = true;
+    loop_defer(pipeline->loop, &pipeline->reap);
+}
+
+static bool is_worth_another_try(const struct pipeline *pipeline, const struct err *error)
+{
+    if (error->kind == ERR_TRANSIENT)
+        return !pipeline->is_first_start || pipeline->backoff.tries < FIRST_START_TRIES_MAX;
+    // What worked before may be mended at the other end while we wait; at a first start the person is there to read the error.
+    return error->kind == ERR_CONFIG && !pipeline->is_first_start && pipeline->has_run;
+}
+
+void pipeline_fail(struct pipeline *pipeline, const struct err *error)
+{
+    if (pipeline->state == PIPELINE_ENDED || pipeline->is_end_wanted || pipeline->is_restart_wanted)
+        return;
+    if (pipeline->state == PIPELINE_STOPPING) {
+        pipeline_end(pipeline, NULL);  // what was not confirmed is read again at the next start
+        return;
+    }
+    if (is_worth_another_try(pipeline, error)) {
+        log_line(LOG_WARNING, &pipeline->scope, "retrying", "%s", error->text);
+        restart_later(pipeline, error);
+        return;
+    }
+    pipeline_end(pipeline, error);
+}
+
+void pipeline_rewind(struct pipeline *pipeline, const struct err *why)
+{
+    log_line(LOG_WARNING, &pipeline->scope, "rewind", "reading the slot again from " LSN_FORMAT ": %s",
+             LSN_ARGUMENTS(pipeline->saved_lsn), why->text);
+    pipeline->received_lsn = pipeline->saved_lsn;
+    if (pipeline->state == PIPELINE_RUNNING || pipeline->state == PIPELINE_CHANNELS)
+        restart_later(pipeline, why);
+}
+
+static void on_restart_due(struct loop_timer *timer)
+{
+    start_check(timer->context);
+}
+
+static void close_source(struct pipeline *pipeline)
+{
+    stream_end(pipeline);
+    copy_end(pipeline);
+    if (pipeline->check_conn != NULL) {
+        pg_conn_free(pipeline->check_conn);
+        pipeline->check_conn = NULL;
+    }
+}
+
+static void do_end(struct pipeline *pipeline)
+{
+    struct err error = pipeline->end_error;
+    close_source(pipeline);
+    loop_timer_stop(pipeline->loop, &pipeline->tick);
+    loop_timer_stop(pipeline->loop, &pipeline->restart_timer);
+    loop_timer_stop(pipeline->loop, &pipeline->stop_timer);
+    if (pipeline->save_inflight != NULL) {
+        loop_defer(pipeline->loop, &pipeline->reap);  // the catalog's thread will answer into our mailbox: wait for it
+        return;
+    }
+    pipeline_set_state(pipeline, PIPELINE_ENDED);
+    pipeline->events.on_ended(pipeline->events.context, err_is_set(&error) ? &error : NULL);
+}
+
+// Everything that ended within a callback is freed here, outside of it.
+static void on_reap(struct loop_deferred *deferred)
+{
+    struct pipeline *pipeline = deferred->context;
+    if (pipeline->state == PIPELINE_ENDED)
+        return;
+    if (pipeline->is_end_wanted) {
+        do_end(pipeline);
+        return;
+    }
+    if (pipeline->is_reap_check && pipeline->check_conn != NULL) {
+        pg_conn_free(pipeline->check_conn);
+        pipeline->check_conn = NULL;
+    }
+    pipeline->is_reap_check = false;
+    if (pipeline->is_reap_copy) {
+        copy_end(pipeline);
+        copy_retry_if_needed(pipeline);
+    }
+    pipeline->is_reap_copy = false;
+    if (pipeline->is_restart_wanted) {
+        uint32_t delay_ms = 0;
+        pipeline->is_restart_wanted = false;
+        close_source(pipeline);
+        backoff_next(&pipeline->backoff, &delay_ms);
+        pipeline_set_state(pipeline, PIPELINE_WAITING);
+        loop_timer_set(pipeline->loop, &pipeline->restart_timer, (uint64_t)delay_ms * 1000);
+    }
+}
+
+// --- tables ------------------------------------------------------------------------------------------------------
+
+struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t oid)
+{
+    uint32_t low = 0, high = pipeline->table_count;
+    if (pipeline->last_table != NULL && pipeline->last_table->table->oid == oid)
+        return pipeline->last_table;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (pipeline->tables[middle]->table->oid < oid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == pipeline->table_count || pipeline->tables[low]->table->oid != oid)
+        return NULL;
+    pipeline->last_table = pipeline->tables[low];
+    return pipeline->last_table;
+}
+
+void pipeline_park(struct pipeline_table *table, const struct err *error)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct log_scope scope = {pipeline->options.name, table->table->table_name};
+    if (table->record.state == CATALOG_TABLE_PARKED)
+        return;
+    log_line(LOG_ERROR, &scope, "parked", "%s.%s is parked, the other tables run on: %s", table->table->schema_name,
+             table->table->table_name, error->text);
+    table->record.state = CATALOG_TABLE_PARKED;
+    (void)snprintf(table->record.reason, sizeof table->record.reason, "%s", error->text);
+    table->record.is_in_merge = false;
+    table->is_record_dirty = true;
+    if (table->sink_table != NULL) {
+        pipeline->sink->operations->table_stop(table->sink_table);
+        table->sink_table = NULL;
+    }
+    copy_table_gone(table);
+    progress_save_soon(pipeline);
+    progress_update(pipeline);
+}
+
+// The destination lost what it had of the table: it is copied anew, by itself, and readers keep the old content until then.
+void pipeline_resync_table(struct pipeline_table *table, const struct err *why)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct log_scope scope = {pipeline->options.name, table->table->table_name};
+    log_line(LOG_WARNING, &scope, "resync", "%s.%s is copied anew: %s", table->table->schema_name,
+             table->table->table_name, why->text);
+    pipeline->sink->operations->table_stop(table->sink_table);
+    table->sink_table = NULL;
+    table->is_prepared = table->is_stream_open = false;
+    table->record.state = CATALOG_TABLE_NEW;
+    table->record.is_in_merge = false;
+    table->record.channel[0] = table->record.token[0] = '\0';
+    table->is_record_dirty = true;
+    copy_table_gone(table);
+    progress_save_soon(pipeline);
+    if (pipeline->state != PIPELINE_WAITING && !pipeline->is_restart_wanted)
+        restart_later(pipeline, why);  // tables are attached where a start looks at them
+}
+
+// --- the sink's events -------------------------------------------------------------------------------------------
+
+static bool has_stopped(const struct pipeline *pipeline)
+{
+    return pipeline->state == PIPELINE_ENDED || pipeline->is_end_wanted;
+}
+
+static void prepare_begin(struct pipeline *pipeline)
+{
+    pipeline_set_state(pipeline, PIPELINE_PREPARING);
+    err_clear(&pipeline->start_error);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        if (table->sink_table == NULL || table->is_prepared)
+            continue;
+        pipeline->pending_count++;
+        pipeline->sink->operations->table_prepare(table->sink_table, pipeline->is_check_only);
+    }
+    if (pipeline->pending_count == 0)
+        pipeline_channels_begin(pipeline);
+}
+
+// Also called when the sink was open already: a restart within the process.
+static void after_sink_open(struct pipeline *pipeline)
+{
+    pipeline_set_state(pipeline, PIPELINE_OPENING);
+    if (pipeline->record.epoch == 0)
+        pipeline->record.epoch = 1;
+    if (!pipeline->record.is_slot_made && pipeline->sink->operations->has_merge) {
+        pipeline->sink->operations->read_state(pipeline->sink);
+        return;
+    }
+    if (pipeline->record.merge_intent_lsn != LSN_NONE && !pipeline->is_merging && !pipeline->is_merge_resolving) {
+        pipeline->is_merge_resolving = true;
+        pipeline->sink->operations->read_state(pipeline->sink);
+        return;
+    }
+    prepare_begin(pipeline);
+}
+
+static void on_sink_opened(void *context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    if (has_stopped(pipeline))
+        return;
+    if (error != NULL) {
+        pipeline_fail(pipeline, error);
+        return;
+    }
+    pipeline->is_sink_open = true;
+    after_sink_open(pipeline);
+}
+
+// The state's epoch decides ours at a first start: landing rows of an earlier life have lower ones.
+static void on_sink_state(void *context, const struct sink_state *state, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    if (has_stopped(pipeline))
+        return;
+    if (pipeline->is_merge_resolving) {
+        progress_state_read(pipeline, state, error);
+        if (pipeline->state == PIPELINE_OPENING && !pipeline->is_end_wanted && !pipeline->is_restart_wanted)
+            prepare_begin(pipeline);
+        return;
+    }
+    if (error != NULL) {
+        pipeline_fail(pipeline, error);
+        return;
+    }
+    if (pipeline->record.epoch <= state->epoch) {
+        if (state->epoch == UINT8_MAX) {
+            struct err full = {0};
+            err_set(&full, ERR_CONFIG, "epochs_used_up",
+                    "pipeline %s has used up its 255 epochs at the destination; give it another name (--name)",
+                    pipeline->options.name);
+            pipeline_end(pipeline, &full);
+            return;
+        }
+        pipeline->record.epoch = (uint8_t)(state->epoch + 1);
+    }
+    pipeline->record.state_epoch = state->epoch;
+    pipeline->record.state_lsn = state->merged_lsn;
+    pipeline->is_record_dirty = true;
+    pipeline->is_check_only = true;
+    prepare_begin(pipeline);
+}
+
+// Source and tables are known and the sink may be open or not.
+void pipeline_checked(struct pipeline *pipeline)
+{
+    pipeline_set_state(pipeline, PIPELINE_OPENING);
+    if (!pipeline->is_sink_open)
+        pipeline->sink->operations->open(pipeline->sink);
+    else
+        after_sink_open(pipeline);
+}
+
+static void on_prepared(void *context, void *table_context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct pipeline_table *table = table_context;
+    if (has_stopped(pipeline))
+        return;
+    if (error != NULL) {
+        if (!err_is_set(&pipeline->start_error))
+            pipeline->start_error = *error;
+        if (error->kind != ERR_TRANSIENT && !pipeline->is_first_start)
+            pipeline_park(table, error);
+    } else {
+        table->is_prepared = !pipeline->is_check_only;
+    }
+    if (pipeline->state != PIPELINE_PREPARING || --pipeline->pending_count > 0)
+        return;
+    if (err_is_set(&pipeline->start_error) &&
+        (pipeline->is_first_start || pipeline->start_error.kind == ERR_TRANSIENT)) {
+        pipeline_fail(pipeline, &pipeline->start_error);
+        return;
+    }
+    if (pipeline->is_check_only) {
+        pipeline->is_check_only = false;
+        pipeline_set_state(pipeline, PIPELINE_OPENING);
+        prepare_begin(pipeline);
+        return;
+    }
+    if (pipeline->record.is_slot_made) {
+        pipeline_channels_begin(pipeline);
+        return;
+    }
+    // The intent is durable before the slot is: a slot that a crash leaves behind is known as ours.
+    pipeline_set_state(pipeline, PIPELINE_SNAPSHOT);
+    pipeline->is_record_dirty = true;
+    progress_save_soon(pipeline);
+}
+
+static void channels_check_done(struct pipeline *pipeline)
+{
+    if (pipeline->state != PIPELINE_CHANNELS || pipeline->pending_count > 0)
+        return;
+    pipeline_set_state(pipeline, PIPELINE_RUNNING);
+    pipeline->has_run = true;
+    pipeline->is_first_start = false;
+    stream_begin(pipeline);
+    if (pipeline->copy == NULL)
+        copy_begin(pipeline, false);
+}
+
+void pipeline_channels_begin(struct pipeline *pipeline)
+{
+    pipeline_set_state(pipeline, PIPELINE_CHANNELS);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        struct sink_channel_record kept = {0};
+        if (table->sink_table == NULL || table->is_stream_open)
+            continue;
+        (void)snprintf(kept.name, sizeof kept.name, "%s", table->record.channel);
+        (void)snprintf(kept.token, sizeof kept.token, "%s", table->record.token);
+        kept.created_on_ms = table->record.created_on_ms;
+        kept.error_count = table->record.error_count;
+        pipeline->pending_count++;
+        pipeline->sink->operations->stream_open(table->sink_table, pipeline->record.epoch, pipeline->saved_lsn, &kept);
+    }
+    channels_check_done(pipeline);
+}
+
+static void on_stream_opened(void *context, void *table_context)
+{
+    struct pipeline *pipeline = context;
+    struct pipeline_table *table = table_context;
+    if (has_stopped(pipeline))
+        return;
+    table->is_stream_open = true;
+    table->is_record_dirty = true;
+    table->observed_from_lsn = pipeline->sink->operations->committed_row_lsn(table->sink_table);
+    if (pipeline->state == PIPELINE_CHANNELS)
+        pipeline->pending_count--;
+    channels_check_done(pipeline);
+}
+
+static void on_copy_opened(void *context, void *table_context)
+{
+    if (!has_stopped(context))
+        copy_channel_opened(table_context);
+}
+
+static void on_copy_committed(void *context, void *table_context, uint64_t row_count)
+{
+    if (!has_stopped(context))
+        copy_committed(table_context, row_count);
+}
+
+static void on_committed(void *context)
+{
+    progress_update(context);
+}
+
+static void on_room(void *context)
+{
+    struct pipeline *pipeline = context;
+    if (pipeline->stream != NULL && pipeline->is_stream_paused) {
+        pipeline->is_stream_paused = false;
+        pg_stream_continue(pipeline->stream);
+    }
+    if (pipeline->copy != NULL && pipeline->is_copy_paused && !pipeline->is_copy_waiting) {
+        pipeline->is_copy_paused = false;
+        pg_copy_continue(pipeline->copy);
+    }
+}
+
+static void on_rewind(void *context, void *table_context, const struct err *why)
+{
+    (void)table_context;
+    if (!has_stopped(context))
+        pipeline_rewind(context, why);
+}
+
+static void on_table_failed(void *context, void *table_context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct pipeline_table *table = table_context;
+    if (has_stopped(pipeline))
+        return;
+    if (error->kind == ERR_FENCED || error->kind == ERR_INTERNAL) {
+        pipeline_end(pipeline, error);
+        return;
+    }
+    if (error->kind == ERR_TRANSIENT && pipeline_table_needs_copy(table)) {
+        copy_table_failed(table, error);
+        return;
+    }
+    if (error->kind == ERR_LOST) {
+        pipeline_resync_table(table, error);
+        return;
+    }
+    bool was_awaited = pipeline->state == PIPELINE_CHANNELS && !table->is_stream_open;
+    pipeline_park(table, error);
+    if (was_awaited) {
+        pipeline->pending_count--;
+        channels_check_done(pipeline);
+    }
+}
+
+static void on_merged(void *context, const struct err *error)
+{
+    if (!has_stopped(context))
+        progress_merged(context, error);
+}
+
+// --- life --------------------------------------------------------------------------------------------------------
+
+static void on_stop_check(struct loop_timer *timer)
+{
+    struct pipeline *pipeline = timer->context;
+    uint64_t now_us = loop_now_us(pipeline->loop);
+    bool is_late = now_us >= pipeline->stop_timer.due_us &&
+                   now_us - pipeline->started_us >= (uint64_t)pipeline->options.stop_deadline_ms * 1000;
+    if (progress_is_settled(pipeline) || is_late) {
+        if (pipeline->stream != NULL) {
+            pg_stream_confirm(pipeline->stream, pipeline->saved_lsn);
+            pg_stream_flush_status(pipeline->stream);
+        }
+        if (!progress_is_settled(pipeline))
+            log_line(LOG_WARNING, &pipeline->scope, "stop_deadline",
+                     "not everything was committed within the deadline; it will be read from the slot again at the "
+                     "next start");
+        pipeline_end(pipeline, NULL);
+        return;
+    }
+    progress_save_soon(pipeline);
+    loop_timer_set(pipeline->loop, &pipeline->stop_timer, 20000);
+}
+
+void pipeline_stop(struct pipeline *pipeline)
+{
+    if (pipeline->state == PIPELINE_STOPPING || has_stopped(pipeline))
+        return;
+    bool was_running = pipeline->state == PIPELINE_RUNNING;
+    log_line(LOG_INFO, &pipeline->scope, "stopping", "finishing what is in flight");
+    pipeline_set_state(pipeline, PIPELINE_STOPPING);
+    if (!was_running) {
+        pipeline_end(pipeline, NULL);
+        return;
+    }
+    copy_end(pipeline);  // copies begin anew at the next start
+    if (pipeline->stream != NULL)
+        pg_stream_pause(pipeline->stream);
+    pipeline->is_stream_paused = false;  // no on_room sets it going again
+    pipeline->sink->operations->flush(pipeline->sink);
+    pipeline->started_us = loop_now_us(pipeline->loop);
+    loop_timer_set(pipeline->loop, &pipeline->stop_timer, 1);
+}
+
+static void random_identity(char out[17])
+{
+    unsigned char bytes[8] = {0};
+    FILE *file = fopen("/dev/urandom", "rbe");
+    CHECK(file != NULL && fread(bytes, 1, sizeof bytes, file) == sizeof bytes);
+    fclose(file);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        (void)snprintf(out + 2 * i, 3, "%02X", bytes[i]);
+}
+
+static void record_init(struct pipeline *pipeline)
+{
+    struct catalog_pipeline *record = &pipeline->record;
+    if (pipeline->options.known != NULL) {
+        *record = *pipeline->options.known;
+    } else {
+        (void)snprintf(record->name, sizeof record->name, "%s", pipeline->options.name);
+        random_identity(record->identity);
+    }
+    (void)snprintf(record->slot, sizeof record->slot, "%s", pipeline->options.slot);
+    (void)snprintf(record->source, sizeof record->source, "%s", pipeline->options.source_text);
+    (void)snprintf(record->destination, sizeof record->destination, "%s", pipeline->options.destination_text);
+    pipeline->is_first_start = !record->is_slot_made;
+    pipeline->saved_lsn = pipeline->committed_lsn = pipeline->received_lsn = record->floor_lsn;
+    pipeline->merged_lsn = record->merged_lsn;
+}
+
+struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, const struct pipeline_options *options,
+                              const struct pipeline_events *events, struct err *out_error)
+{
+    struct pipeline *pipeline = calloc(1, sizeof *pipeline);
+    CHECK(pipeline != NULL);
+    pipeline->loop = loop;
+    pipeline->resolver = resolver;
+    pipeline->options = *options;
+    pipeline->events = *events;
+    pipeline->scope.pipeline = options->name;
+    pipeline->scratch = malloc(sizeof *pipeline->scratch);
+    CHECK(pipeline->scratch != NULL);
+    record_init(pipeline);
+    buf_init(&pipeline->name_scratch, NAME_SCRATCH_BYTES_MAX);
+    pipeline->reap = (struct loop_deferred){.call = on_reap, .context = pipeline};
+    pipeline->restart_timer = (struct loop_timer){.on_due = on_restart_due, .context = pipeline};
+    pipeline->stop_timer = (struct loop_timer){.on_due = on_stop_check, .context = pipeline};
+    backoff_init(&pipeline->backoff, &pipeline_backoff, (uint64_t)loop_wall_us(loop) | 1);
+    progress_init(pipeline);
+    pipeline->replies = mailbox_new(loop, REPLIES_MAX, progress_on_reply, pipeline, out_error);
+    struct sink_events sink_events = {.on_opened = on_sink_opened,
+                                      .on_state = on_sink_state,
+                                      .on_prepared = on_prepared,
+                                      .on_stream_opened = on_stream_opened,
+                                      .on_copy_opened = on_copy_opened,
+                                      .on_copy_committed = on_copy_committed,
+                                      .on_committed = on_committed,
+                                      .on_room = on_room,
+                                      .on_rewind = on_rewind,
+                                      .on_table_failed = on_table_failed,
+                                      .on_merged = on_merged,
+                                      .context = pipeline};
+    if (pipeline->replies != NULL)
+        pipeline->sink = options->sink_new(options->sink_context, pipeline->record.identity, &sink_events);
+    if (pipeline->sink == NULL) {
+        pipeline_free(pipeline);
+        return NULL;
+    }
+    return pipeline;
+}
+
+void pipeline_start(struct pipeline *pipeline)
+{
+    CHECK(pipeline->state == PIPELINE_IDLE);
+    pipeline->started_us = loop_now_us(pipeline->loop);
+    loop_timer_set(pipeline->loop, &pipeline->tick, 1);
+    start_check(pipeline);
+}
+
+static void discard_reply(void *message)
+{
+    catalog_save_free(message);
+}
+
+void pipeline_free(struct pipeline *pipeline)
+{
+    if (pipeline == NULL)
+        return;
+    close_source(pipeline);
+    progress_deinit(pipeline);
+    loop_timer_stop(pipeline->loop, &pipeline->restart_timer);
+    loop_timer_stop(pipeline->loop, &pipeline->stop_timer);
+    loop_defer_stop(pipeline->loop, &pipeline->reap);
+    if (pipeline->sink != NULL)
+        pipeline->sink->operations->free(pipeline->sink);
+    if (pipeline->replies != NULL)
+        mailbox_free(pipeline->replies, discard_reply);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        table_free(pipeline->tables[i]->table);
+        free(pipeline->tables[i]);
+    }
+    free(pipeline->tables);
+    buf_deinit(&pipeline->name_scratch);
+    free(pipeline->scratch);
+    free(pipeline);
+}

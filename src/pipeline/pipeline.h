@@ -1,0 +1,55 @@
+// A pipeline as an actor on one loop: it owns its connections to the source, its sink and its positions, and shares
+// nothing. It starts, restarts after transient failures with back-off, and ends when told or when it must.
+#ifndef ETL_PIPELINE_PIPELINE_H
+#define ETL_PIPELINE_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "catalog/catalog.h"
+#include "io/loop.h"
+#include "io/resolver.h"
+#include "pg/pg_conn.h"
+#include "sinks/sink.h"
+
+struct pipeline;
+
+struct pipeline_options {
+    const char *name;  // all strings borrowed for the pipeline's life
+    const char *slot;
+    const char *publication;
+    const struct pg_target *source;
+    const char *source_text;  // for people, without secrets
+    const char *destination_text;
+    // Makes the destination; identity is the catalog's random name for this pipeline's life.
+    struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events);
+    void *sink_context;
+    uint32_t merge_interval_ms;
+    uint32_t stop_deadline_ms;  // how long a clean end may take
+    bool resync_on_slot_lost;
+    uint32_t decoding_work_mem_kb;         // 0: the server's
+    struct catalog *catalog;               // started
+    const struct catalog_pipeline *known;  // what catalog_load found, or NULL; copied
+    const struct catalog_table *known_tables;
+    uint32_t known_table_count;
+};
+
+struct pipeline_events {
+    void (*on_live)(void *context);  // every table is copied and merged for the first time
+    // It has ended, by itself (error) or as told (NULL). Free it (deferred).
+    void (*on_ended)(void *context, const struct err *error);
+    void *context;
+};
+
+struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, const struct pipeline_options *options,
+                              const struct pipeline_events *events, struct err *out_error);
+void pipeline_start(struct pipeline *pipeline);
+void pipeline_stop(
+    struct pipeline *pipeline);  // stop reading, finish what is in flight within the deadline, confirm, end
+void pipeline_free(struct pipeline *pipeline);  // not inside its callbacks
+// One line for a person at a terminal: copy progress with rate and time left, or lag.
+void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size);
+
+#endif

@@ -1,0 +1,181 @@
+// What the pipeline's files share: lifecycle (pipeline.c), start-up checks (start.c), stream (stream.c), copies (copy.c),
+// positions, saves and merges (progress.c), status (status.c).
+//
+//   received_lsn    every commit below it was read from the slot; an open transaction bounds it by its own commit LSN
+//   committed_lsn   every row of every table that is not parked, of commits below it, is committed at the destination
+//   saved_lsn       the floor that is durable in the catalog; the only thing ever confirmed to the source
+//   merged_lsn      the targets hold exactly the commits below it
+// Invariant (progress_check): saved <= committed <= received (after a rewind received goes back to saved; committed never does).
+#ifndef ETL_PIPELINE_PIPELINE_PRIVATE_H
+#define ETL_PIPELINE_PIPELINE_PRIVATE_H
+
+#include "base/backoff.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "io/mailbox.h"
+#include "pg/pg_catalog.h"
+#include "pg/pg_copy.h"
+#include "pg/pg_stream.h"
+#include "pg/pgoutput.h"
+#include "pipeline/pipeline.h"
+
+enum pipeline_state {
+    PIPELINE_IDLE,       // ended by pipeline_start
+    PIPELINE_CHECKING,   // source facts and tables; ended by their answers
+    PIPELINE_OPENING,    // the sink; ended by on_opened
+    PIPELINE_PREPARING,  // tables at the destination; ended by the last on_prepared
+    PIPELINE_SNAPSHOT,   // first start: slot and snapshot; ended by on_snapshot and its save
+    PIPELINE_CHANNELS,   // stream channels open; ended by the last one
+    PIPELINE_RUNNING,    // ended by stop, a failure, or a rewind
+    PIPELINE_WAITING,    // backing off before it starts again; ended by a timer
+    PIPELINE_STOPPING,   // as told; ended by the last commit or the deadline
+    PIPELINE_ENDED       // ended by pipeline_free
+};
+
+struct pipeline_table {
+    struct pipeline *pipeline;
+    struct table *table;            // owned
+    struct sink_table *sink_table;  // NULL: parked
+    struct catalog_table record;
+    bool is_record_dirty;
+    bool is_prepared;
+    bool is_stream_open;
+    bool is_relation_checked;  // in this run of the stream
+    bool is_copy_opening, is_copy_open;
+    bool is_copy_read;               // every row was read; its commit is awaited
+    bool is_in_copy;                 // part of the copy under way
+    lsn_t unchanged_lsn, moved_lsn;  // newest commit that brought such a row; UINT64_MAX after a restart: not known …
+    lsn_t observed_from_lsn;         // … until everything up to here is merged: committed rows are not seen again
+    uint64_t rows_copied, rows_copied_bytes;
+    uint64_t rows_streamed;
+};
+
+struct pipeline_transaction {
+    bool is_open;
+    lsn_t commit_lsn;
+    int64_t commit_time_us;   // since 2000-01-01
+    uint32_t message_number;  // of its changes, over all tables, before any filter of ours; from 1
+};
+
+struct pipeline {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct pipeline_options options;
+    struct pipeline_events events;
+    struct log_scope scope;
+    enum pipeline_state state;
+    struct catalog_pipeline record;
+    bool is_record_dirty;
+    bool is_first_start;  // nothing was ever saved: errors end it instead of being retried
+    bool has_run;         // reached RUNNING once in this process
+    struct sink *sink;
+    bool is_sink_open;
+    bool is_check_only;  // preparing: names are looked at before anything is made
+    struct pg_source_facts facts;
+    const struct encoding *encoding;
+
+    struct pipeline_table **tables;  // sorted by oid
+    uint32_t table_count;
+    struct pipeline_table *last_table;  // newest look-up
+    uint32_t pending_count;             // answers awaited in this state
+    struct err start_error;             // first failure among them
+
+    struct pg_conn *check_conn;
+    int check_step;
+    struct pg_stream *stream;
+    bool is_stream_started, is_stream_paused;
+    bool is_text;  // binary is not possible, or caused an error
+    bool was_binary_refused;
+    struct pgoutput_scratch *scratch;
+    struct pipeline_transaction transaction;
+    struct buf name_scratch;
+    struct err stop_reason;  // set by a callback that answered false
+
+    struct pg_copy *copy;
+    bool is_copy_paused, is_copy_waiting;  // waiting: channels are not open yet
+    struct table **copy_tables;
+    struct pipeline_table **copy_items;
+    const bool **copy_as_text;
+    uint32_t copy_count;
+    lsn_t copy_lsn;
+    uint64_t copy_began_us;
+    struct loop_timer copy_timer;
+
+    lsn_t received_lsn, committed_lsn, saved_lsn, merged_lsn;
+    int64_t received_commit_time_us;
+    lsn_t row_lsn;  // commit LSN of the newest row that was handed to the sink
+    struct mailbox *replies;
+    struct catalog_save *save_inflight;
+    bool is_save_wanted;
+    bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
+    uint64_t saved_us, status_us;
+    bool is_merging, is_merge_saving;         // saving: the intent, before the merge itself
+    bool is_merge_resolving, is_merge_asked;  // how a merge ended is not known: the destination's state tells
+    bool is_merge_now;                        // do not wait for the interval
+    uint64_t merge_retry_us;
+    struct sink_merge_table *merge_tables;
+    struct pipeline_table **merge_items;
+    uint32_t merge_table_count;
+    bool was_merge_told;  // on_live
+    lsn_t merge_below_lsn;
+    uint64_t merge_began_us, merge_ended_us, merge_took_us, merge_count;
+    struct err merge_error;
+    struct loop_timer tick;  // positions, saves, merges, status
+    struct loop_timer restart_timer, stop_timer;
+    struct backoff backoff;
+    struct err last_error;
+    struct loop_deferred reap;  // frees what ended, outside its own callbacks
+    bool is_reap_stream, is_reap_copy, is_reap_check, is_restart_wanted;
+    struct err restart_error;
+    bool is_end_wanted;
+    struct err end_error;
+    uint64_t rows_streamed, started_us;
+};
+
+// pipeline.c
+void pipeline_set_state(struct pipeline *pipeline, enum pipeline_state state);
+const char *pipeline_state_name(enum pipeline_state state);
+void pipeline_fail(struct pipeline *pipeline,
+                   const struct err *error);  // decides by its kind: restart with back-off, or end
+void pipeline_end(struct pipeline *pipeline, const struct err *error);
+void pipeline_rewind(struct pipeline *pipeline, const struct err *why);
+void pipeline_channels_begin(struct pipeline *pipeline);
+void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
+void pipeline_park(struct pipeline_table *table, const struct err *error);
+bool pipeline_table_needs_copy(const struct pipeline_table *table);
+extern const struct backoff_policy pipeline_backoff;
+
+// start.c: facts, tables, epoch; calls pipeline_checked when all is well
+void start_check(struct pipeline *pipeline);
+void pipeline_checked(struct pipeline *pipeline);
+
+// stream.c
+void stream_begin(struct pipeline *pipeline);
+void stream_end(struct pipeline *pipeline);
+
+// copy.c
+void copy_begin(struct pipeline *pipeline, bool makes_slot);
+void copy_end(struct pipeline *pipeline);
+void copy_snapshot_saved(struct pipeline *pipeline);
+void copy_channel_opened(struct pipeline_table *table);
+void copy_committed(struct pipeline_table *table, uint64_t row_count);
+void copy_table_failed(struct pipeline_table *table, const struct err *error);
+void copy_table_gone(struct pipeline_table *table);  // parked: nobody waits for it
+void copy_retry_if_needed(struct pipeline *pipeline);
+
+// progress.c
+void progress_init(struct pipeline *pipeline);
+void progress_deinit(struct pipeline *pipeline);
+void progress_update(struct pipeline *pipeline);  // positions moved
+void progress_save_soon(struct pipeline *pipeline);
+bool progress_is_settled(const struct pipeline *pipeline);  // nothing in flight, all saved: a clean end may happen
+void progress_merged(struct pipeline *pipeline, const struct err *error);
+void progress_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
+void progress_on_reply(void *context, void *message);
+void progress_tick(struct loop_timer *timer);
+
+// status.c
+char *status_json(const struct pipeline *pipeline);  // heap
+struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t oid);
+
+#endif

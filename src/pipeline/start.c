@@ -1,0 +1,469 @@
+// What is looked at before anything runs: the source's settings, the publication and its tables, and whether the source's history is
+// still the one that our positions belong to.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pg/pg_conn.h"
+#include "pipeline/pipeline_private.h"
+
+#define CONNECT_TIMEOUT_MS 15000
+#define QUERY_TIMEOUT_MS 60000
+
+static void tables_ask(struct pipeline *pipeline);
+static void history_ask(struct pipeline *pipeline);
+
+static void check_failed_with(struct pipeline *pipeline, const struct err *error)
+{
+    pipeline->is_reap_check = true;
+    loop_defer(pipeline->loop, &pipeline->reap);
+    pipeline_fail(pipeline, error);
+}
+
+static void on_broken(void *context, const struct err *error)
+{
+    check_failed_with(context, error);
+}
+
+static bool query(struct pipeline *pipeline, const char *sql, int count, const char *const *parameters,
+                  pg_on_result on_result)
+{
+    struct err error = {0};
+    if (pg_conn_query(pipeline->check_conn, sql, count, parameters, QUERY_TIMEOUT_MS, on_result, pipeline, &error))
+        return true;
+    check_failed_with(pipeline, &error);
+    return false;
+}
+
+// --- the source's facts ------------------------------------------------------------------------------------------
+
+static bool facts_judge_settings(const struct pipeline *pipeline, const struct pg_source_facts *facts,
+                                 struct err *out_error)
+{
+    const char *where = pipeline->options.source_text;
+    if (facts->server_version < 140000)
+        return err_set(out_error, ERR_CONFIG, "server_version", "%s runs PostgreSQL %d; etl-stream needs 14 or later",
+                       where, facts->server_version / 10000);
+    if (facts->in_recovery)
+        return err_set(out_error, ERR_CONFIG, "in_recovery", "%s is a standby in recovery; name the primary", where);
+    if (strcmp(facts->wal_level, "logical") != 0)
+        return err_set(out_error, ERR_CONFIG, "wal_level",
+                       "%s has wal_level = %s, logical is needed; mend it with: ALTER SYSTEM SET wal_level = "
+                       "'logical'; and restart the server",
+                       where, facts->wal_level);
+    if (!facts->may_replicate)
+        return err_set(out_error, ERR_CONFIG, "no_replication",
+                       "role %s on %s may not replicate; mend it with: ALTER ROLE \"%s\" REPLICATION", facts->user,
+                       where, facts->user);
+    if (!facts->publication_exists)
+        return err_set(out_error, ERR_CONFIG, "publication_missing",
+                       "publication \"%s\" does not exist on %s; mend it with: CREATE PUBLICATION \"%s\" FOR TABLE …",
+                       pipeline->options.publication, where, pipeline->options.publication);
+    if (encoding_find(facts->encoding) == NULL)
+        return err_set(out_error, ERR_CONFIG, "encoding",
+                       "%s is encoded in %s, which this machine's iconv does not know", where, facts->encoding);
+    return true;
+}
+
+static bool facts_judge_slot(const struct pipeline *pipeline, const struct pg_source_facts *facts,
+                             struct err *out_error)
+{
+    const char *slot = pipeline->options.slot;
+    const char *where = pipeline->options.source_text;
+    if (!facts->slot_exists) {
+        if (!pipeline->record.is_slot_made && facts->replication_slots_used >= facts->max_replication_slots)
+            return err_set(out_error, ERR_CONFIG, "no_free_slot",
+                           "%s has no free replication slot (%d of %d in use); mend it with: ALTER SYSTEM SET "
+                           "max_replication_slots = %d; and restart the server",
+                           where, facts->replication_slots_used, facts->max_replication_slots,
+                           facts->max_replication_slots + 10);
+        return true;
+    }
+    if (!facts->slot_is_logical_here)
+        return err_set(out_error, ERR_CONFIG, "slot_of_others",
+                       "slot %s on %s is not a pgoutput slot of this database; choose another name with slot=NAME",
+                       slot, where);
+    if (pipeline->options.known == NULL && pipeline->is_first_start && !pipeline->record.is_slot_made &&
+        pipeline->backoff.tries == 0)
+        return err_set(out_error, ERR_CONFIG, "slot_exists",
+                       "slot %s exists on %s, but the state file knows nothing of it (is ETL_STATE the right file?); "
+                       "if nobody needs it, mend it with: SELECT "
+                       "pg_drop_replication_slot('%s')",
+                       slot, where, slot);
+    return true;
+}
+
+// A slot that is gone, or whose WAL is gone, cannot be read on: said aloud, never papered over.
+static bool facts_judge_lost(const struct pipeline *pipeline, const struct pg_source_facts *facts,
+                             struct err *out_error)
+{
+    if (!pipeline->record.is_slot_made)
+        return true;
+    if (!facts->slot_exists)
+        return err_set(out_error, ERR_LOST, "slot_lost",
+                       "slot %s is gone from %s: changes since " LSN_FORMAT
+                       " are lost; to copy all tables anew, start with --on-slot-lost=resync",
+                       pipeline->options.slot, pipeline->options.source_text, LSN_ARGUMENTS(pipeline->saved_lsn));
+    if (strcmp(facts->slot_wal_status, "lost") == 0)
+        return err_set(
+            out_error, ERR_LOST, "slot_lost",
+            "the server has removed WAL that slot %s still needed (max_slot_wal_keep_size): changes since " LSN_FORMAT
+            " are lost; to copy all tables anew, start with --on-slot-lost=resync",
+            pipeline->options.slot, LSN_ARGUMENTS(pipeline->saved_lsn));
+    return true;
+}
+
+static void epoch_begin(struct pipeline *pipeline, const char *why)
+{
+    struct catalog_pipeline *record = &pipeline->record;
+    log_line(LOG_WARNING, &pipeline->scope, "new_epoch", "all tables are copied anew: %s", why);
+    record->is_slot_made = false;
+    record->merge_intent_lsn = LSN_NONE;
+    pipeline->is_merging = false;
+    record->epoch++;  // wraps to 0 only after 255, which reading the destination's state refuses
+    pipeline->is_first_start = false;
+    pipeline->is_record_dirty = true;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        if (table->sink_table != NULL)
+            pipeline->sink->operations->table_stop(table->sink_table);  // its channels belong to the old epoch
+        table->sink_table = NULL;
+        table->is_prepared = table->is_stream_open = false;
+        table->record.state = CATALOG_TABLE_NEW;
+        table->is_record_dirty = true;
+    }
+}
+
+static void slot_drop_done(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    (void)result;
+    if (error != NULL) {
+        check_failed_with(pipeline, error);
+        return;
+    }
+    pipeline->facts.slot_exists = false;
+    tables_ask(pipeline);
+}
+
+// Ours from an interrupted start, or of an epoch that is over: its position means nothing any more.
+static void slot_drop(struct pipeline *pipeline)
+{
+    const char *parameters[] = {pipeline->options.slot};
+    log_line(LOG_INFO, &pipeline->scope, "slot_dropped", "dropping slot %s, which no copy belongs to",
+             pipeline->options.slot);
+    query(pipeline, "SELECT pg_drop_replication_slot($1)", 1, parameters, slot_drop_done);
+}
+
+static void facts_accepted(struct pipeline *pipeline)
+{
+    if (!pipeline->record.is_slot_made && pipeline->facts.slot_exists)
+        slot_drop(pipeline);
+    else
+        tables_ask(pipeline);
+}
+
+static void facts_compare_history(struct pipeline *pipeline)
+{
+    struct catalog_pipeline *record = &pipeline->record;
+    const struct pg_source_facts *facts = &pipeline->facts;
+    if (record->is_slot_made && strcmp(record->system_identifier, facts->system_identifier) != 0) {
+        epoch_begin(pipeline, "the source is another database cluster (its system identifier differs)");
+    } else if (record->is_slot_made && record->timeline != facts->timeline) {
+        history_ask(pipeline);
+        return;
+    }
+    (void)snprintf(record->system_identifier, sizeof record->system_identifier, "%s", facts->system_identifier);
+    record->timeline = facts->timeline;
+    facts_accepted(pipeline);
+}
+
+static void on_facts(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct err problem = {0};
+    if (error != NULL) {
+        check_failed_with(pipeline, error);
+        return;
+    }
+    if (!pg_catalog_read_facts(result, &pipeline->facts, &problem) ||
+        !facts_judge_settings(pipeline, &pipeline->facts, &problem) ||
+        !facts_judge_slot(pipeline, &pipeline->facts, &problem)) {
+        check_failed_with(pipeline, &problem);
+        return;
+    }
+    pipeline->encoding = encoding_find(pipeline->facts.encoding);
+    bool is_same_system = strcmp(pipeline->record.system_identifier, pipeline->facts.system_identifier) == 0;
+    if (is_same_system && !facts_judge_lost(pipeline, &pipeline->facts, &problem)) {
+        if (!pipeline->options.resync_on_slot_lost) {
+            check_failed_with(pipeline, &problem);
+            return;
+        }
+        epoch_begin(pipeline, problem.text);
+    }
+    facts_compare_history(pipeline);
+}
+
+// --- timelines ---------------------------------------------------------------------------------------------------
+
+// A history file has a line per ancestor: its timeline, where it ended, why. Source: PostgreSQL, timeline.c.
+static bool history_find_end(const char *history, uint32_t timeline, lsn_t *out_end)
+{
+    for (const char *line = history; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
+        unsigned ancestor = 0, high = 0, low = 0;
+        if (*line == '\n')
+            line++;
+        if (sscanf(line, "%u %X/%X", &ancestor, &high, &low) == 3 && ancestor == timeline) {
+            *out_end = (lsn_t)high << 32 | low;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_history(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct catalog_pipeline *record = &pipeline->record;
+    lsn_t end = LSN_NONE;
+    if (error != NULL) {
+        check_failed_with(pipeline, error);
+        return;
+    }
+    const char *history = PQntuples(result) == 1 && PQnfields(result) == 2 ? PQgetvalue(result, 0, 1) : "";
+    if (!history_find_end(history, record->timeline, &end) || end < record->received_lsn) {
+        char why[256];
+        (void)snprintf(why, sizeof why,
+                       "the source's timeline %" PRIu32 " left ours (%" PRIu32 ") at " LSN_FORMAT
+                       ", below what was read from it (" LSN_FORMAT ")",
+                       pipeline->facts.timeline, record->timeline, LSN_ARGUMENTS(end),
+                       LSN_ARGUMENTS(record->received_lsn));
+        epoch_begin(pipeline, why);
+    } else {
+        log_line(LOG_INFO, &pipeline->scope, "new_timeline",
+                 "the source went on to timeline %" PRIu32 "; nothing that was read is missing there",
+                 pipeline->facts.timeline);
+    }
+    record->timeline = pipeline->facts.timeline;
+    pipeline->is_record_dirty = true;
+    facts_accepted(pipeline);
+}
+
+static void on_history_conn_open(void *context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    char command[48];
+    if (error != NULL) {
+        check_failed_with(pipeline, error);
+        return;
+    }
+    (void)snprintf(command, sizeof command, "TIMELINE_HISTORY %" PRIu32, pipeline->facts.timeline);
+    query(pipeline, command, 0, NULL, on_history);
+}
+
+static void on_history_turn(struct loop_timer *timer)
+{
+    struct pipeline *pipeline = timer->context;
+    struct pg_conn_events events = {.on_open = on_history_conn_open, .on_broken = on_broken, .context = pipeline};
+    struct err error = {0};
+    timer->on_due = NULL;
+    pg_conn_close(pipeline->check_conn);
+    // A replication connection to a database answers the history and plain queries alike.
+    if (!pg_conn_open(pipeline->check_conn, pipeline->options.source, true, NULL, NULL, CONNECT_TIMEOUT_MS, &events,
+                      &error))
+        check_failed_with(pipeline, &error);
+}
+
+// The connection is changed outside of its own callback: by a timer of no delay.
+static void history_ask(struct pipeline *pipeline)
+{
+    pipeline->copy_timer = (struct loop_timer){.on_due = on_history_turn, .context = pipeline};
+    loop_timer_set(pipeline->loop, &pipeline->copy_timer, 0);
+}
+
+// --- tables ------------------------------------------------------------------------------------------------------
+
+static bool is_same_shape(const struct table *a, const struct table *b)
+{
+    if (a->column_count != b->column_count || a->key_count != b->key_count || a->identity != b->identity)
+        return false;
+    for (uint16_t i = 0; i < a->column_count; i++) {
+        const struct column *x = &a->columns[i], *y = &b->columns[i];
+        if (strcmp(x->name, y->name) != 0 || x->type_oid != y->type_oid || x->type_modifier != y->type_modifier ||
+            x->attribute_number != y->attribute_number || x->key_position != y->key_position)
+            return false;
+    }
+    return true;
+}
+
+static const struct catalog_table *find_known(const struct pipeline *pipeline, const struct table *table)
+{
+    for (uint32_t i = 0; i < pipeline->options.known_table_count; i++) {
+        const struct catalog_table *known = &pipeline->options.known_tables[i];
+        if (strcmp(known->schema_name, table->schema_name) == 0 && strcmp(known->table_name, table->table_name) == 0)
+            return known;
+    }
+    return NULL;
+}
+
+static bool table_is_supported(const struct table *table, struct err *out_error)
+{
+    char name[160];
+    table_format_name(table, name, sizeof name);
+    if (table->identity == IDENTITY_FULL && table->key_count == 0)
+        return err_set(out_error, ERR_CONFIG, "identity_full",
+                       "%s has REPLICA IDENTITY FULL and no primary key; such tables are not merged yet: give it a "
+                       "primary key, or REPLICA IDENTITY USING INDEX",
+                       name);
+    if (table->column_count == 0)
+        return err_set(out_error, ERR_CONFIG, "no_columns", "%s has no published column", name);
+    return true;
+}
+
+// Two source tables that would share a target: the second one is parked.
+static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_table *table, struct err *out_error)
+{
+    const struct sink_operations *operations = pipeline->sink->operations;
+    const char *target = operations->table_target(table->sink_table);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct pipeline_table *other = pipeline->tables[i];
+        if (other != table && other->sink_table != NULL &&
+            strcmp(operations->table_target(other->sink_table), target) == 0) {
+            char name[160], other_name[160];
+            table_format_name(table->table, name, sizeof name);
+            table_format_name(other->table, other_name, sizeof other_name);
+            return err_set(out_error, ERR_CONFIG, "name_collision",
+                           "%s and %s would both become \"%s\"; take one of them out of publication \"%s\"", name,
+                           other_name, target, pipeline->options.publication);
+        }
+    }
+    return true;
+}
+
+static void table_attach(struct pipeline *pipeline, struct pipeline_table *table)
+{
+    struct err error = {0};
+    struct sink_table_options options = {.table = table->table, .encoding = pipeline->encoding, .context = table};
+    if (table->record.state == CATALOG_TABLE_PARKED)
+        return;
+    if (table_is_supported(table->table, &error))
+        table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);
+    if (table->sink_table == NULL || !name_is_free(pipeline, table, &error))
+        pipeline_park(table, &error);
+}
+
+static struct pipeline_table *table_new(struct pipeline *pipeline, struct table *take_table)
+{
+    struct pipeline_table *table = calloc(1, sizeof *table);
+    CHECK(table != NULL);
+    table->pipeline = pipeline;
+    table->table = take_table;
+    const struct catalog_table *known = find_known(pipeline, take_table);
+    if (known != NULL) {
+        table->record = *known;
+        table->unchanged_lsn = table->moved_lsn = UINT64_MAX;  // what the window holds is not known any more
+    } else {
+        (void)snprintf(table->record.schema_name, sizeof table->record.schema_name, "%s", take_table->schema_name);
+        (void)snprintf(table->record.table_name, sizeof table->record.table_name, "%s", take_table->table_name);
+        table->is_record_dirty = true;
+    }
+    // Made again under the same name, or a new epoch: what was copied is of another table.
+    if (known != NULL && (known->oid != take_table->oid || !pipeline->record.is_slot_made)) {
+        table->record.state = CATALOG_TABLE_NEW;
+        table->is_record_dirty = true;
+    }
+    table->record.oid = take_table->oid;
+    return table;
+}
+
+static int compare_by_oid(const void *a, const void *b)
+{
+    const struct pipeline_table *x = *(struct pipeline_table *const *)a, *y = *(struct pipeline_table *const *)b;
+    return x->table->oid < y->table->oid ? -1 : x->table->oid > y->table->oid;
+}
+
+static void table_meet(struct pipeline *pipeline, struct table *take_table)
+{
+    struct pipeline_table *present = pipeline_find_table(pipeline, take_table->oid);
+    if (present == NULL) {
+        pipeline->tables = reallocarray(pipeline->tables, pipeline->table_count + 1, sizeof *pipeline->tables);
+        CHECK(pipeline->tables != NULL);
+        struct pipeline_table *table = table_new(pipeline, take_table);
+        pipeline->tables[pipeline->table_count++] = table;
+        table_attach(pipeline, table);
+        qsort(pipeline->tables, pipeline->table_count, sizeof(struct pipeline_table *), compare_by_oid);
+        return;
+    }
+    if (!is_same_shape(present->table, take_table)) {
+        struct err error = {0};
+        err_set(&error, ERR_DATA, "schema_changed",
+                "its columns changed at the source; a table whose definition changes has to be copied anew");
+        pipeline_park(present, &error);
+    } else if (present->sink_table == NULL) {
+        table_attach(pipeline, present);
+    }
+    table_free(take_table);
+}
+
+static void on_tables(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct table **tables = NULL;
+    uint32_t count = 0;
+    struct err problem = {0};
+    if (error != NULL) {
+        check_failed_with(pipeline, error);
+        return;
+    }
+    if (!pg_catalog_read_tables(result, &tables, &count, &problem)) {
+        check_failed_with(pipeline, &problem);
+        return;
+    }
+    pipeline->last_table = NULL;
+    for (uint32_t i = 0; i < count; i++)
+        table_meet(pipeline, tables[i]);
+    free(tables);
+    pipeline->is_reap_check = true;
+    loop_defer(pipeline->loop, &pipeline->reap);
+    if (pipeline->table_count == 0) {
+        err_set(&problem, ERR_CONFIG, "publication_empty",
+                "publication \"%s\" on %s holds no table; mend it with: ALTER PUBLICATION \"%s\" ADD TABLE …",
+                pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
+        pipeline_fail(pipeline, &problem);
+        return;
+    }
+    pipeline_checked(pipeline);
+}
+
+static void tables_ask(struct pipeline *pipeline)
+{
+    const char *parameters[] = {pipeline->options.publication};
+    query(pipeline, pg_catalog_tables_sql(), 1, parameters, on_tables);
+}
+
+// --- beginning ---------------------------------------------------------------------------------------------------
+
+static void on_open(void *context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    const char *parameters[] = {pipeline->options.publication, pipeline->options.slot};
+    if (error != NULL)
+        check_failed_with(pipeline, error);
+    else
+        query(pipeline, pg_catalog_facts_sql(), 2, parameters, on_facts);
+}
+
+void start_check(struct pipeline *pipeline)
+{
+    struct pg_conn_events events = {.on_open = on_open, .on_broken = on_broken, .context = pipeline};
+    struct err error = {0};
+    CHECK(pipeline->check_conn == NULL);
+    pipeline_set_state(pipeline, PIPELINE_CHECKING);
+    pipeline->check_conn = pg_conn_new(pipeline->loop, pipeline->resolver);
+    CHECK(pipeline->check_conn != NULL);
+    if (!pg_conn_open(pipeline->check_conn, pipeline->options.source, false, NULL, NULL, CONNECT_TIMEOUT_MS, &events,
+                      &error))
+        check_failed_with(pipeline, &error);
+}

@@ -1,0 +1,175 @@
+// What others may see of a pipeline: a JSON document for the catalog (status, status --json) and one line for a terminal.
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pipeline/pipeline_private.h"
+
+static void format_lsn(lsn_t lsn, char out[20])
+{
+    (void)snprintf(out, 20, LSN_FORMAT, LSN_ARGUMENTS(lsn));
+}
+
+static void set_lsn(json_t *object, const char *key, lsn_t lsn)
+{
+    char text[20];
+    format_lsn(lsn, text);
+    json_object_set_new(object, key, json_string(text));
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+    json_t *value = json_string(text);
+    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
+}
+
+static void set_count(json_t *object, const char *key, uint64_t count)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)count));
+}
+
+static json_t *table_json(const struct pipeline_table *table)
+{
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    set_text(object, "schema", table->table->schema_name);
+    set_text(object, "table", table->table->table_name);
+    set_text(object, "state", catalog_table_state_name(table->record.state));
+    if (table->record.reason[0] != '\0' && table->record.state == CATALOG_TABLE_PARKED)
+        set_text(object, "reason", table->record.reason);
+    set_text(object, "merge", table->table->identity == IDENTITY_NOTHING ? "append-only" : "key");
+    set_count(object, "rows_copied", table->is_in_copy ? table->rows_copied : table->record.copied_rows);
+    if (table->table->rows_estimate >= 0)
+        set_count(object, "rows_estimate", (uint64_t)table->table->rows_estimate);
+    set_count(object, "rows_streamed", table->rows_streamed);
+    if (table->sink_table != NULL)
+        set_count(object, "values_coerced",
+                  table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values);
+    return object;
+}
+
+struct copy_progress {
+    uint64_t rows, rows_expected;
+    uint32_t tables_done, tables;
+    double rows_per_second;
+    uint64_t seconds_left;
+};
+
+static void copy_progress_get(const struct pipeline *pipeline, struct copy_progress *out)
+{
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < pipeline->copy_count; i++) {
+        const struct pipeline_table *table = pipeline->copy_items[i];
+        double estimate = table->table->rows_estimate;
+        out->tables++;
+        out->tables_done += table->is_copy_read || !table->is_in_copy;
+        out->rows += table->rows_copied;
+        // A table that was read is known exactly; one that is larger than estimated is at least what was read.
+        if (table->is_copy_read || estimate < (double)table->rows_copied)
+            out->rows_expected += table->rows_copied;
+        else
+            out->rows_expected += (uint64_t)estimate;
+    }
+    double seconds = (double)(loop_now_us(pipeline->loop) - pipeline->copy_began_us) / 1e6;
+    if (pipeline->copy_began_us != 0 && seconds > 0.05)
+        out->rows_per_second = (double)out->rows / seconds;
+    if (out->rows_per_second > 0)
+        out->seconds_left = (uint64_t)((double)(out->rows_expected - out->rows) / out->rows_per_second + 0.5);
+}
+
+static json_t *copy_json(const struct pipeline *pipeline)
+{
+    struct copy_progress progress;
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    copy_progress_get(pipeline, &progress);
+    set_count(object, "tables", progress.tables);
+    set_count(object, "tables_read", progress.tables_done);
+    set_count(object, "rows", progress.rows);
+    set_count(object, "rows_expected", progress.rows_expected);
+    json_object_set_new(object, "rows_per_second", json_real(progress.rows_per_second));
+    set_count(object, "seconds_left", progress.seconds_left);
+    return object;
+}
+
+static const char *error_text(const struct pipeline *pipeline)
+{
+    if (err_is_set(&pipeline->end_error))
+        return pipeline->end_error.text;
+    if (err_is_set(&pipeline->merge_error))
+        return pipeline->merge_error.text;
+    return err_is_set(&pipeline->last_error) ? pipeline->last_error.text : NULL;
+}
+
+static json_t *positions_json(const struct pipeline *pipeline)
+{
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    set_lsn(object, "received", pipeline->received_lsn);
+    set_lsn(object, "committed", pipeline->committed_lsn);
+    set_lsn(object, "confirmed", pipeline->saved_lsn);
+    set_lsn(object, "merged", pipeline->merged_lsn);
+    return object;
+}
+
+char *status_json(const struct pipeline *pipeline)
+{
+    struct sink_stats stats;
+    char when[32];
+    json_t *object = json_object(), *tables = json_array();
+    CHECK(object != NULL && tables != NULL);
+    pipeline->sink->operations->stats(pipeline->sink, &stats);
+    clock_format(loop_wall_us(pipeline->loop), when, sizeof when);
+    set_text(object, "pipeline", pipeline->options.name);
+    set_text(object, "state", pipeline_state_name(pipeline->state));
+    set_text(object, "at", when);
+    set_text(object, "source", pipeline->options.source_text);
+    set_text(object, "destination", pipeline->options.destination_text);
+    set_text(object, "slot", pipeline->options.slot);
+    set_text(object, "publication", pipeline->options.publication);
+    set_count(object, "epoch", pipeline->record.epoch);
+    json_object_set_new(object, "is_live", json_boolean(pipeline->was_merge_told));
+    json_object_set_new(object, "positions", positions_json(pipeline));
+    set_count(object, "rows_streamed", pipeline->rows_streamed);
+    set_count(object, "rows_sent", stats.rows);
+    set_count(object, "appends", stats.appends);
+    set_count(object, "bytes_sent", stats.wire_bytes);
+    set_count(object, "bytes_uncompressed", stats.raw_bytes);
+    set_count(object, "append_latency_us", stats.append_latency_us);
+    set_count(object, "commit_latency_us", stats.commit_latency_us);
+    set_count(object, "merges", pipeline->merge_count);
+    set_count(object, "merge_took_us", pipeline->merge_took_us);
+    if (pipeline->copy != NULL)
+        json_object_set_new(object, "copy", copy_json(pipeline));
+    if (error_text(pipeline) != NULL)
+        set_text(object, "error", error_text(pipeline));
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        json_array_append_new(tables, table_json(pipeline->tables[i]));
+    json_object_set_new(object, "tables", tables);
+    char *text = json_dumps(object, JSON_COMPACT);
+    CHECK(text != NULL);
+    json_decref(object);
+    return text;
+}
+
+void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size)
+{
+    char merged[20], received[20];
+    if (pipeline->copy != NULL && pipeline->copy_began_us != 0) {
+        struct copy_progress progress;
+        copy_progress_get(pipeline, &progress);
+        (void)snprintf(out, out_size,
+                       "%s: copying, %" PRIu64 " of about %" PRIu64
+                       " rows, %u of %u tables, %.0f rows/s, about %" PRIu64 " s left",
+                       pipeline->options.name, progress.rows, progress.rows_expected, progress.tables_done,
+                       progress.tables, progress.rows_per_second, progress.seconds_left);
+        return;
+    }
+    format_lsn(pipeline->merged_lsn, merged);
+    format_lsn(pipeline->received_lsn, received);
+    (void)snprintf(
+        out, out_size, "%s: %s, %" PRIu64 " rows streamed, received %s, merged %s, %" PRIu64 " bytes of WAL between",
+        pipeline->options.name, pipeline_state_name(pipeline->state), pipeline->rows_streamed, received, merged,
+        pipeline->received_lsn > pipeline->merged_lsn ? pipeline->received_lsn - pipeline->merged_lsn : 0);
+}

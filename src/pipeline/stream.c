@@ -1,0 +1,292 @@
+// From the replication stream to the sink: messages are decoded in place and handed over as views.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pipeline/pipeline_private.h"
+
+#define MESSAGES_PER_TRANSACTION_MAX (SEQ_ORDINAL_MAX / 2)
+
+// undefined_function: what the server says when a type has no binary output. Source: PostgreSQL, getTypeBinaryOutputInfo.
+#define SQLSTATE_NO_BINARY_OUTPUT "42883"
+
+// What is received is bounded by an open transaction's own commit LSN: a keepalive's LSN may lie above it.
+static void received_raise(struct pipeline *pipeline, lsn_t lsn)
+{
+    if (pipeline->transaction.is_open && lsn > pipeline->transaction.commit_lsn)
+        lsn = pipeline->transaction.commit_lsn;
+    if (lsn > pipeline->received_lsn)
+        pipeline->received_lsn = lsn;
+}
+
+static bool stop_with(struct pipeline *pipeline, enum err_kind kind, const char *code, const char *text)
+{
+    err_set(&pipeline->stop_reason, kind, code, "%s", text);
+    return false;
+}
+
+// --- relations ---------------------------------------------------------------------------------------------------
+
+static bool is_name(struct pipeline *pipeline, const char *raw, const char *name)
+{
+    struct buf *scratch = &pipeline->name_scratch;
+    if (encoding_is_utf8(pipeline->encoding))
+        return strcmp(raw, name) == 0;
+    buf_reset(scratch);
+    return encoding_append_utf8(pipeline->encoding, (const uint8_t *)raw, strlen(raw), scratch) &&
+           strcmp(buf_text(scratch), name) == 0;
+}
+
+static bool relation_matches(struct pipeline *pipeline, const struct table *table,
+                             const struct pgoutput_message *message, char *out_why, size_t why_size)
+{
+    const char *schema = message->relation.schema_name[0] != '\0' ? message->relation.schema_name : "pg_catalog";
+    if (!is_name(pipeline, schema, table->schema_name) ||
+        !is_name(pipeline, message->relation.table_name, table->table_name)) {
+        (void)snprintf(out_why, why_size, "the table was renamed");
+        return false;
+    }
+    if (message->relation.column_count != table->column_count) {
+        (void)snprintf(out_why, why_size, "it has %u published columns instead of %u", message->relation.column_count,
+                       table->column_count);
+        return false;
+    }
+    for (uint16_t i = 0; i < table->column_count; i++) {
+        const struct pgoutput_relation_column *column = &message->relation.columns[i];
+        if (!is_name(pipeline, column->name, table->columns[i].name) ||
+            column->type_oid != table->columns[i].type_oid ||
+            column->type_modifier != table->columns[i].type_modifier) {
+            (void)snprintf(out_why, why_size, "column \"%s\" changed", table->columns[i].name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_relation(struct pipeline *pipeline, const struct pgoutput_message *message)
+{
+    struct pipeline_table *table = pipeline_find_table(pipeline, message->relation_oid);
+    char why[160];
+    struct err error = {0};
+    if (table == NULL || table->sink_table == NULL)
+        return;
+    if (relation_matches(pipeline, table->table, message, why, sizeof why)) {
+        table->is_relation_checked = true;
+        return;
+    }
+    err_set(&error, ERR_DATA, "schema_changed",
+            "its definition changed at the source (%s); a table whose definition changes has to be copied anew", why);
+    pipeline_park(table, &error);
+}
+
+// --- rows --------------------------------------------------------------------------------------------------------
+
+static bool append(struct pipeline *pipeline, struct pipeline_table *table, const struct row_change *change)
+{
+    const struct row_encoder *encoder = pipeline->sink->operations->table_encoder(table->sink_table);
+    uint64_t unchanged_rows = encoder->unchanged_rows, moved_rows = encoder->moved_rows;
+    struct err error = {0};
+    switch (pipeline->sink->operations->append(table->sink_table, change, &error)) {
+    case SINK_APPENDED: break;
+    case SINK_ALREADY: return true;
+    case SINK_FAILED: pipeline_park(table, &error); return true;
+    }
+    if (encoder->unchanged_rows != unchanged_rows && table->unchanged_lsn != UINT64_MAX)
+        table->unchanged_lsn = change->seq.commit_lsn;
+    if (encoder->moved_rows != moved_rows && table->moved_lsn != UINT64_MAX)
+        table->moved_lsn = change->seq.commit_lsn;
+    table->rows_streamed++;
+    pipeline->rows_streamed++;
+    pipeline->row_lsn = change->seq.commit_lsn;
+    return true;
+}
+
+// The next sequence of the open transaction. Every change message counts, ours or not: the number is the same whenever it is read.
+static bool next_seq(struct pipeline *pipeline, struct seq *out_seq)
+{
+    struct pipeline_transaction *transaction = &pipeline->transaction;
+    if (!transaction->is_open)
+        return stop_with(pipeline, ERR_DATA, "protocol", "the server sent a change outside of a transaction");
+    if (transaction->message_number == MESSAGES_PER_TRANSACTION_MAX)
+        return stop_with(pipeline, ERR_DATA, "transaction_too_large",
+                         "a transaction of more than 2147483647 changes cannot be numbered");
+    transaction->message_number++;
+    *out_seq = (struct seq){.commit_lsn = transaction->commit_lsn,
+                            .ordinal = 2 * transaction->message_number,
+                            .epoch = pipeline->record.epoch};
+    return true;
+}
+
+static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *message)
+{
+    struct row_change change = {0};
+    if (!next_seq(pipeline, &change.seq))
+        return false;
+    struct pipeline_table *table = pipeline_find_table(pipeline, message->relation_oid);
+    if (table == NULL || table->sink_table == NULL)
+        return true;
+    if (!table->is_relation_checked)
+        return stop_with(pipeline, ERR_DATA, "protocol", "the server sent a change of a table before describing it");
+    change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';
+    change.new_row = message->change.new_row;
+    change.old_row = message->change.old_row;
+    return append(pipeline, table, &change);
+}
+
+static bool on_truncate(struct pipeline *pipeline, const struct pgoutput_message *message)
+{
+    struct row_change change = {.op = 'T'};
+    if (!next_seq(pipeline, &change.seq))
+        return false;
+    for (uint32_t i = 0; i < message->truncate.relation_count; i++) {
+        struct pipeline_table *table = pipeline_find_table(pipeline, message->truncate.relation_oids[i]);
+        if (table != NULL && table->sink_table != NULL && !append(pipeline, table, &change))
+            return false;
+    }
+    return true;
+}
+
+// --- the stream's events -----------------------------------------------------------------------------------------
+
+static bool on_begin(struct pipeline *pipeline, const struct pgoutput_message *message)
+{
+    if (pipeline->transaction.is_open)
+        return stop_with(pipeline, ERR_DATA, "protocol", "the server began a transaction within another");
+    pipeline->transaction = (struct pipeline_transaction){
+        .is_open = true, .commit_lsn = message->begin.commit_lsn, .commit_time_us = message->begin.commit_time_us};
+    received_raise(pipeline, message->begin.commit_lsn);
+    return true;
+}
+
+static bool on_commit(struct pipeline *pipeline, const struct pgoutput_message *message)
+{
+    if (!pipeline->transaction.is_open || message->commit.commit_lsn != pipeline->transaction.commit_lsn)
+        return stop_with(pipeline, ERR_DATA, "protocol", "the server ended a transaction that it had not begun");
+    pipeline->transaction.is_open = false;
+    pipeline->received_commit_time_us = message->commit.commit_time_us;
+    received_raise(pipeline, message->commit.end_lsn);
+    return true;
+}
+
+static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wal_start)
+{
+    struct pipeline *pipeline = context;
+    struct pgoutput_message message;
+    (void)wal_start;
+    if (!pgoutput_decode(data, size, pipeline->scratch, &message, &pipeline->stop_reason))
+        return false;
+    bool goes_on = true;
+    switch (message.kind) {
+    case PGOUTPUT_BEGIN: goes_on = on_begin(pipeline, &message); break;
+    case PGOUTPUT_COMMIT: goes_on = on_commit(pipeline, &message); break;
+    case PGOUTPUT_RELATION: on_relation(pipeline, &message); break;
+    case PGOUTPUT_INSERT:
+    case PGOUTPUT_UPDATE:
+    case PGOUTPUT_DELETE: goes_on = on_change(pipeline, &message); break;
+    case PGOUTPUT_TRUNCATE: goes_on = on_truncate(pipeline, &message); break;
+    case PGOUTPUT_ORIGIN:
+    case PGOUTPUT_TYPE:
+    case PGOUTPUT_MESSAGE: break;
+    }
+    if (goes_on && !pipeline->is_stream_paused && pipeline->sink->operations->is_full(pipeline->sink)) {
+        pipeline->is_stream_paused = true;
+        pg_stream_pause(pipeline->stream);
+    }
+    return goes_on;
+}
+
+static void on_keepalive(void *context, lsn_t lsn)
+{
+    received_raise(context, lsn);
+    progress_update(context);
+}
+
+static void on_turn_end(void *context)
+{
+    struct pipeline *pipeline = context;
+    pipeline->sink->operations->flush(pipeline->sink);
+    progress_update(pipeline);
+}
+
+static void on_started(void *context)
+{
+    struct pipeline *pipeline = context;
+    pipeline->is_stream_started = true;
+    backoff_reset(&pipeline->backoff);
+    err_clear(&pipeline->last_error);
+    log_line(LOG_INFO, &pipeline->scope, "streaming", "reading slot %s from " LSN_FORMAT " as %s",
+             pipeline->options.slot, LSN_ARGUMENTS(pipeline->saved_lsn), pipeline->is_text ? "text" : "binary");
+}
+
+static void on_ended(void *context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct err reason = err_is_set(&pipeline->stop_reason) ? pipeline->stop_reason : *error;
+    if (!pipeline->is_text && strcmp(reason.code, SQLSTATE_NO_BINARY_OUTPUT) == 0) {
+        pipeline->was_binary_refused = true;
+        reason.kind = ERR_TRANSIENT;
+        err_prefix(&reason, "the server cannot send a type in binary, the stream goes on in text");
+    }
+    pipeline_fail(pipeline, &reason);
+}
+
+static void on_warning(void *context, const char *sqlstate, const char *text)
+{
+    struct pipeline *pipeline = context;
+    log_line(LOG_WARNING, &pipeline->scope, "server_warning", "%s: %s", sqlstate, text);
+    // From 18 on a publication that is missing in the WAL it still has to decode is skipped with no more than this warning: changes would be missing without a word.
+    if (strcmp(sqlstate, "55000") == 0 && strstr(text, "publication") != NULL) {
+        struct err error = {0};
+        err_set(&error, ERR_LOST, "publication_lost",
+                "publication \"%s\" does not exist in the WAL that still has to be read (%s): changes are lost; to "
+                "copy all tables anew, start with "
+                "--on-slot-lost=resync",
+                pipeline->options.publication, text);
+        pipeline_fail(pipeline, &error);
+    }
+}
+
+void stream_begin(struct pipeline *pipeline)
+{
+    struct pg_stream_events events = {.on_started = on_started,
+                                      .on_message = on_message,
+                                      .on_keepalive = on_keepalive,
+                                      .on_turn_end = on_turn_end,
+                                      .on_ended = on_ended,
+                                      .on_warning = on_warning,
+                                      .context = pipeline};
+    struct err error = {0};
+    CHECK(pipeline->stream == NULL);
+    pipeline->is_text = pipeline->was_binary_refused;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const bool *column_as_text = NULL;
+        struct pipeline_table *table = pipeline->tables[i];
+        table->is_relation_checked = false;
+        if (table->sink_table != NULL &&
+            pipeline->sink->operations->table_wants_text(table->sink_table, &column_as_text))
+            pipeline->is_text = true;
+    }
+    pipeline->transaction.is_open = false;
+    pipeline->is_stream_paused = pipeline->is_stream_started = false;
+    pipeline->received_lsn = pipeline->saved_lsn;
+    err_clear(&pipeline->stop_reason);
+    pipeline->stream = pg_stream_new(pipeline->loop, pipeline->resolver);
+    CHECK(pipeline->stream != NULL);
+    struct pg_stream_options options = {.slot = pipeline->options.slot,
+                                        .publication = pipeline->options.publication,
+                                        .start_lsn = pipeline->saved_lsn,
+                                        .is_binary = !pipeline->is_text,
+                                        .client_encoding = pipeline->facts.encoding,
+                                        .decoding_work_mem_kb = pipeline->options.decoding_work_mem_kb};
+    if (!pg_stream_start(pipeline->stream, pipeline->options.source, &options, &events, &error))
+        pipeline_fail(pipeline, &error);
+}
+
+void stream_end(struct pipeline *pipeline)
+{
+    if (pipeline->stream == NULL)
+        return;
+    pg_stream_free(pipeline->stream);
+    pipeline->stream = NULL;
+    pipeline->transaction.is_open = false;
+}
