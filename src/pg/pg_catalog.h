@@ -39,7 +39,8 @@ bool pg_catalog_read_facts(const PGresult *result, struct pg_source_facts *out_f
 
 // publication_tables.sql: a row per column, ordered by table and attribute number. $1 publication.
 const char *pg_catalog_tables_sql(void);
-// Allocates *out_tables (array of pointers; each by table_free, the array by free). Tables without SELECT privilege are named in the error.
+// Allocates *out_tables (array of pointers; each by table_free, the array by free). False with ERR_CONFIG that names the
+// tables when some may not be read, or would be read without the rows that row level security hides.
 bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
                             struct err *out_error);
 
@@ -47,5 +48,8 @@ bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, 
 struct buf;
 void pg_append_identifier(struct buf *out, const char *name);
 void pg_append_literal(struct buf *out, const char *text);
+// A statement with its parameters $1 to $9 written in as literals (NULL: the word), for connections that take none. Its
+// comments are left out. The server must read '…' as standard strings, which pg_conn pins.
+void pg_append_statement(struct buf *out, const char *sql, int parameter_count, const char *const *parameters);
 
 #endif
