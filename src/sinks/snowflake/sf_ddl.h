@@ -6,28 +6,41 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "encode/typemap.h"
 #include "model/table.h"
+
+#define SF_STATE_TABLE "_ETL_STATE"
 
 // How one table is laid out in Snowflake; built once, borrowed by DDL and merge.
 struct sf_table_layout {
     const struct table *table;
     const struct column_encoder *encoders;  // table->column_count: types
     const char *database, *schema, *landing_schema;
-    char *target_name;                       // owned
+    char *target_name;  // owned
     char *landing_name;
-    char **column_names;                     // in Snowflake, per column (target); landing uses the same
+    char **column_names;  // in Snowflake, per column (target); landing uses the same
 };
 
-// Names by the rules of docs: upper case. False (ERR_CONFIG) when two columns would share a name, or one collides with ours (_ETL_…).
-bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders, const char *database, const char *schema,
-                    const char *landing_schema, struct err *out_error);
+// Names: upper case. False (ERR_CONFIG) when two columns would share a name, one collides with ours (_ETL_…), or a name
+// is too long for Snowflake; the layout is then empty (deinit is allowed). Everything passed in is borrowed.
+bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders,
+                    const char *database, const char *schema, const char *landing_schema, struct err *out_error);
 void sf_layout_deinit(struct sf_table_layout *layout);
+
 void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+// The state table: one row a pipeline.
+//   PIPELINE   its name
+//   POSITION   everything below it is merged: epoch (2 hex digits) and LSN (16)
+//   COMMIT_AT  the source's commit time there, NULL if it is not known
+//   MERGED_AT  when that merge ran
 void sf_ddl_create_state(const char *database, const char *landing_schema, struct buf *out);  // IF NOT EXISTS
-void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline, const char *position_text, struct buf *out);  // INSERT … WHERE NOT EXISTS
+// Gives a pipeline that was never here its row; does nothing otherwise.
+void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,
+                       const char *position_text, struct buf *out);
 void sf_ddl_read_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out);
+// The answer may hold tables of similar names (SHOW … LIKE ignores case and knows wildcards): compare "name".
 void sf_ddl_show_table(const char *database, const char *schema, const char *name, struct buf *out);
 
 #endif

@@ -9,18 +9,24 @@
 #include "base/err.h"
 #include "model/table.h"
 
-#define SF_NAME_SIZE_MAX 255  // Snowflake: identifiers of at most 255 characters
+#define SF_NAME_SIZE_MAX 255         // Snowflake: identifiers of at most 255 characters
+#define SF_CHANNEL_NAME_SIZE_MAX 64  // with its NUL
+#define SF_MARKER_SIZE_MAX (1U << 16)
+#define SF_OUR_COLUMN_PREFIX "_ETL_"  // columns of the source may not begin so, in any case
 
 // Appends "a""b".
 void sf_append_identifier(struct buf *out, const char *name);
 // Appends 'a''b' with backslashes doubled (Snowflake reads escapes in single-quoted strings).
 void sf_append_literal(struct buf *out, const char *text);
 void sf_append_qualified(struct buf *out, const char *database, const char *schema, const char *name);
-// Upper case of ASCII and, by Unicode simple mapping, of other letters (as an unquoted identifier would not allow them, only ASCII is folded).
+// Upper case of ASCII letters; all other bytes stay: they need quotes in Snowflake anyway, and what their upper case is
+// depends on who is asked.
 void sf_append_folded(struct buf *out, const char *name);
 // ETL_<16 hex of a hash of pipeline and table>_E<epoch>_<kind><n>, kind 'S' (stream) or 'C' (copy).
-void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind, uint32_t n, char out[64]);
-// Comment of our tables: "etl-stream: pipeline=NAME table=SCHEMA.TABLE …" and whether a comment is ours, and of which pipeline.
+void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
+                            uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX]);
+// Comment of our tables: "etl-stream: pipeline=NAME table=SCHEMA.TABLE role=ROLE", awkward characters as %XX; and
+// whether a comment is ours, and of which pipeline. role is "landing" or "target".
 void sf_marker_append(struct buf *out, const char *pipeline, const struct table *table, const char *role);
 bool sf_marker_is_ours(const char *comment, const char *pipeline, bool *out_is_other_pipeline);
 

@@ -1,0 +1,187 @@
+#include "sinks/snowflake/sf_ddl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "sinks/snowflake/sf_names.h"
+
+#define LANDING_PREFIX "LANDING_"
+
+static char *folded(const char *prefix, const char *name)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    buf_append_text(&text, prefix);
+    sf_append_folded(&text, name);
+    buf_append_byte(&text, 0);
+    CHECK(!text.failed);
+    return (char *)text.data;
+}
+
+// Snowflake counts characters, not bytes.
+static size_t character_count(const char *name)
+{
+    size_t count = 0;
+    for (const char *c = name; *c != '\0'; c++)
+        count += ((uint8_t)*c & 0xC0) != 0x80;
+    return count;
+}
+
+static bool check_name(const struct table *table, const char *what, const char *name, struct err *out_error)
+{
+    if (*name != '\0' && character_count(name) <= SF_NAME_SIZE_MAX)
+        return true;
+    return err_set(out_error, ERR_CONFIG, "name_size",
+                   "table %s.%s: the name of its %s in Snowflake would have %zu characters (1 to %d are allowed)",
+                   table->schema_name, table->table_name, what, character_count(name), SF_NAME_SIZE_MAX);
+}
+
+static bool check_columns(const struct sf_table_layout *layout, struct err *out_error)
+{
+    const struct table *table = layout->table;
+    for (uint16_t i = 0; i < table->column_count; i++) {
+        const char *name = layout->column_names[i];
+        if (!check_name(table, "column", name, out_error))
+            return false;
+        if (strncmp(name, SF_OUR_COLUMN_PREFIX, sizeof SF_OUR_COLUMN_PREFIX - 1) == 0)
+            return err_set(out_error, ERR_CONFIG, "column_reserved",
+                           "table %s.%s: column %s cannot be copied, names that begin with " SF_OUR_COLUMN_PREFIX
+                           " are kept for etl-stream's own columns; rename it or leave it out of the publication",
+                           table->schema_name, table->table_name, table->columns[i].name);
+        for (uint16_t j = 0; j < i; j++)
+            if (strcmp(name, layout->column_names[j]) == 0)
+                return err_set(out_error, ERR_CONFIG, "column_collision",
+                               "table %s.%s: columns %s and %s would both be \"%s\" in Snowflake; rename one or leave "
+                               "it out of the publication",
+                               table->schema_name, table->table_name, table->columns[j].name, table->columns[i].name,
+                               name);
+    }
+    return true;
+}
+
+bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders,
+                    const char *database, const char *schema, const char *landing_schema, struct err *out_error)
+{
+    *layout = (struct sf_table_layout){
+        .table = table, .encoders = encoders, .database = database, .schema = schema, .landing_schema = landing_schema};
+    layout->target_name = folded("", table->table_name);
+    layout->landing_name = folded(LANDING_PREFIX, table->table_name);
+    layout->column_names = calloc((size_t)table->column_count + 1, sizeof *layout->column_names);
+    CHECK(layout->column_names != NULL);
+    for (uint16_t i = 0; i < table->column_count; i++)
+        layout->column_names[i] = folded("", table->columns[i].name);
+    if (check_name(table, "target", layout->target_name, out_error) &&
+        check_name(table, "landing table", layout->landing_name, out_error) && check_columns(layout, out_error))
+        return true;
+    sf_layout_deinit(layout);
+    return false;
+}
+
+void sf_layout_deinit(struct sf_table_layout *layout)
+{
+    if (layout->column_names != NULL)
+        for (uint16_t i = 0; i < layout->table->column_count; i++)
+            free(layout->column_names[i]);
+    free(layout->column_names);
+    free(layout->target_name);
+    free(layout->landing_name);
+    *layout = (struct sf_table_layout){0};
+}
+
+static void append_columns(const struct sf_table_layout *layout, bool in_landing, struct buf *out)
+{
+    for (uint16_t i = 0; i < layout->table->column_count; i++) {
+        buf_append_text(out, i == 0 ? "" : ", ");
+        sf_append_identifier(out, layout->column_names[i]);
+        buf_append_byte(out, ' ');
+        typemap_format_sql(&layout->encoders[i].target, in_landing, out);
+    }
+}
+
+static void append_comment(const struct sf_table_layout *layout, const char *pipeline, const char *role,
+                           struct buf *out)
+{
+    struct buf marker;
+    buf_init(&marker, SF_MARKER_SIZE_MAX);
+    sf_marker_append(&marker, pipeline, layout->table, role);
+    CHECK(!marker.failed);
+    buf_append_text(out, " COMMENT = ");
+    sf_append_literal(out, buf_text(&marker));
+    buf_deinit(&marker);
+}
+
+// All columns nullable and without defaults (the streaming pipe applies none). Unmerged rows are the only copy in
+// Snowflake, hence the day of retention; refused rows are kept in the error table.
+void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
+{
+    buf_append_text(out, "CREATE TRANSIENT TABLE ");
+    sf_append_qualified(out, layout->database, layout->landing_schema, layout->landing_name);
+    buf_append_text(out, " (");
+    append_columns(layout, true, out);
+    buf_append_text(out, layout->table->column_count == 0 ? "" : ", ");
+    buf_append_text(out, "\"_ETL_OP\" VARCHAR(1), \"_ETL_SEQ\" VARCHAR(26), \"_ETL_OLD_KEY\" ARRAY, "
+                         "\"_ETL_UNCHANGED\" ARRAY, \"_ETL_COERCED\" VARIANT) DATA_RETENTION_TIME_IN_DAYS = 1 "
+                         "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
+    append_comment(layout, pipeline, "landing", out);
+}
+
+// ERROR_LOGGING stays off here: with it a merge would skip a row that does not fit instead of failing.
+void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
+{
+    buf_append_text(out, "CREATE TABLE ");
+    sf_append_qualified(out, layout->database, layout->schema, layout->target_name);
+    buf_append_text(out, " (");
+    append_columns(layout, false, out);
+    buf_append_byte(out, ')');
+    append_comment(layout, pipeline, "target", out);
+}
+
+void sf_ddl_create_state(const char *database, const char *landing_schema, struct buf *out)
+{
+    buf_append_text(out, "CREATE TABLE IF NOT EXISTS ");
+    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    buf_append_text(out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"COMMIT_AT\" TIMESTAMP_TZ(6), "
+                         "\"MERGED_AT\" TIMESTAMP_TZ(6)) COMMENT = 'etl-stream: how far each pipeline is merged'");
+}
+
+void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,
+                       const char *position_text, struct buf *out)
+{
+    buf_append_text(out, "INSERT INTO ");
+    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    buf_append_text(out, " (\"PIPELINE\", \"POSITION\") SELECT ");
+    sf_append_literal(out, pipeline);
+    buf_append_text(out, ", ");
+    sf_append_literal(out, position_text);
+    buf_append_text(out, " WHERE NOT EXISTS (SELECT 1 FROM ");
+    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    buf_append_text(out, " WHERE \"PIPELINE\" = ");
+    sf_append_literal(out, pipeline);
+    buf_append_byte(out, ')');
+}
+
+void sf_ddl_read_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out)
+{
+    buf_append_text(out, "SELECT \"POSITION\", \"COMMIT_AT\", \"MERGED_AT\" FROM ");
+    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    buf_append_text(out, " WHERE \"PIPELINE\" = ");
+    sf_append_literal(out, pipeline);
+}
+
+// In the pattern a backslash would take the next character for itself, so '_' (any character) stands for it. The
+// wildcards that a name itself holds match themselves among others.
+void sf_ddl_show_table(const char *database, const char *schema, const char *name, struct buf *out)
+{
+    struct buf pattern;
+    buf_init(&pattern, SIZE_MAX);
+    for (const char *c = name; *c != '\0'; c++)
+        buf_append_byte(&pattern, (uint8_t)(*c == '\\' ? '_' : *c));
+    buf_append_text(out, "SHOW TABLES LIKE ");
+    sf_append_literal(out, buf_text(&pattern));
+    buf_append_text(out, " IN SCHEMA ");
+    sf_append_identifier(out, database);
+    buf_append_byte(out, '.');
+    sf_append_identifier(out, schema);
+    buf_deinit(&pattern);
+}

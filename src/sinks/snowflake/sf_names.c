@@ -1,0 +1,106 @@
+#include "sinks/snowflake/sf_names.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+
+#define MARKER_PREFIX "etl-stream: pipeline="
+#define HASH_BYTES 8
+
+static void append_doubled(struct buf *out, const char *text, char quote, bool with_backslash)
+{
+    buf_append_byte(out, (uint8_t)quote);
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == quote || (with_backslash && *c == '\\'))
+            buf_append_byte(out, (uint8_t)*c);
+        buf_append_byte(out, (uint8_t)*c);
+    }
+    buf_append_byte(out, (uint8_t)quote);
+}
+
+void sf_append_identifier(struct buf *out, const char *name)
+{
+    append_doubled(out, name, '"', false);
+}
+
+void sf_append_literal(struct buf *out, const char *text)
+{
+    append_doubled(out, text, '\'', true);
+}
+
+void sf_append_qualified(struct buf *out, const char *database, const char *schema, const char *name)
+{
+    sf_append_identifier(out, database);
+    buf_append_byte(out, '.');
+    sf_append_identifier(out, schema);
+    buf_append_byte(out, '.');
+    sf_append_identifier(out, name);
+}
+
+void sf_append_folded(struct buf *out, const char *name)
+{
+    for (const char *c = name; *c != '\0'; c++)
+        buf_append_byte(out, (uint8_t)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c));
+}
+
+void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
+                            uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX])
+{
+    const char *parts[] = {pipeline, schema, table};
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    char hash[2 * HASH_BYTES + 1];
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    CHECK(context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1);
+    // Each part with its NUL: "a" + "bc" is not "ab" + "c".
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        CHECK(EVP_DigestUpdate(context, parts[i], strlen(parts[i]) + 1) == 1);
+    CHECK(EVP_DigestFinal_ex(context, digest, NULL) == 1);
+    EVP_MD_CTX_free(context);
+    for (size_t i = 0; i < HASH_BYTES; i++)
+        (void)snprintf(hash + 2 * i, 3, "%02X", digest[i]);
+    (void)snprintf(out, SF_CHANNEL_NAME_SIZE_MAX, "ETL_%s_E%u_%c%u", hash, (unsigned)epoch, kind, (unsigned)n);
+}
+
+// A word of the marker: blanks, quotes, '=', '%', backslashes and control characters as %XX, so that words end at blanks
+// and no name can look like another word.
+static void append_word(struct buf *out, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        uint8_t byte = (uint8_t)*c;
+        if (byte <= ' ' || byte == 127 || strchr("%=\"'\\", *c) != NULL)
+            buf_appendf(out, "%%%02X", byte);
+        else
+            buf_append_byte(out, byte);
+    }
+}
+
+void sf_marker_append(struct buf *out, const char *pipeline, const struct table *table, const char *role)
+{
+    buf_append_text(out, MARKER_PREFIX);
+    append_word(out, pipeline);
+    buf_append_text(out, " table=");
+    append_word(out, table->schema_name);
+    buf_append_byte(out, '.');
+    append_word(out, table->table_name);
+    buf_append_text(out, " role=");
+    append_word(out, role);
+}
+
+bool sf_marker_is_ours(const char *comment, const char *pipeline, bool *out_is_other_pipeline)
+{
+    struct buf word;
+    *out_is_other_pipeline = false;
+    if (strncmp(comment, MARKER_PREFIX, sizeof MARKER_PREFIX - 1) != 0)
+        return false;
+    const char *name = comment + sizeof MARKER_PREFIX - 1;
+    size_t length = strcspn(name, " ");
+    buf_init(&word, SF_MARKER_SIZE_MAX);
+    append_word(&word, pipeline);
+    buf_append_byte(&word, ' ');
+    bool is_ours = !word.failed && word.size == length + 1 && memcmp(word.data, name, length) == 0;
+    buf_deinit(&word);
+    *out_is_other_pipeline = !is_ours;
+    return is_ours;
+}
