@@ -35,14 +35,21 @@ struct pg_stream_events {
     void (*on_keepalive)(void *context, lsn_t lsn);
     // After the last message of a turn: seal what may be sealed.
     void (*on_turn_end)(void *context);
-    // The stream is over (ERR_TRANSIENT: connection; ERR_LOST: slot gone or invalidated; ERR_CONFIG; code = SQLSTATE). Free or restart it (deferred).
+    // The stream is over and the connection closed. ERR_TRANSIENT: connection, slot in use, or an error that asking for
+    // binary may have caused (the next start of this struct asks for text, whatever the options say); ERR_LOST: the slot
+    // or a publication in the WAL is gone; ERR_CONFIG; code = SQLSTATE. Free or restart it (deferred).
     void (*on_ended)(void *context, const struct err *error);
+    // The server warned; comes before the messages that it sent later. 55000 with "skipped loading publication" (18 on):
+    // changes were left out of the stream for good. The stream may be stopped in it.
     void (*on_warning)(void *context, const char *sqlstate, const char *text);
     void *context;
 };
 
 struct pg_stream_stats {
     uint64_t messages, bytes;
+    uint64_t turns;            // calls to on_turn_end
+    uint64_t lazy_waits;       // pauses of a millisecond under backlog
+    bool is_binary;            // what was asked for at the last start
     uint64_t largest_message;  // bytes; libpq's buffer stays as large as this asked for: reconnect after a giant one
     lsn_t received_lsn;        // highest wal position the server told
     uint64_t last_message_us;
