@@ -54,6 +54,12 @@ def run_command(*arguments, state, seconds=60, stdin=None, **more):
                           capture_output=True, timeout=seconds)
 
 
+def pipeline_status(status):
+    """The one pipeline of `status --json`, or {} while there is none."""
+    pipelines = (status or {}).get("pipelines") or [{}]
+    return pipelines[0]
+
+
 class Program:
     """One life of `etl-stream run`. A restart is a new Program with the same state file."""
 
