@@ -67,9 +67,9 @@ bool buf_reserve(struct buf *buf, size_t more)
     return true;
 }
 
-void buf_append(struct buf *buf, const void *bytes, size_t size)
+void buf_append_slow(struct buf *buf, const void *bytes, size_t size)
 {
-    if (size == 0 || !buf_reserve(buf, size))
+    if (!buf_reserve(buf, size))
         return;
     memcpy(buf->data + buf->size, bytes, size);
     buf->size += size;

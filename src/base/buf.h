@@ -23,17 +23,27 @@ struct buf {
 };
 
 void buf_init(struct buf *buf, size_t capacity_max);
-void buf_deinit(struct buf *buf);             // frees
-void buf_wipe(struct buf *buf);               // OPENSSL_cleanse-like clearing, then frees; for secrets
-void buf_reset(struct buf *buf);              // size = 0, failed = false; keeps the memory
+void buf_deinit(struct buf *buf);  // frees
+void buf_wipe(struct buf *buf);    // OPENSSL_cleanse-like clearing, then frees; for secrets
+void buf_reset(struct buf *buf);   // size = 0, failed = false; keeps the memory
 void buf_check(const struct buf *buf);
 bool buf_reserve(struct buf *buf, size_t more);  // room for `more` bytes; false (and failed) if it cannot be had
-void buf_append(struct buf *buf, const void *bytes, size_t size);
-void buf_append_text(struct buf *buf, const char *text);  // without its NUL
+void buf_append_slow(struct buf *buf, const void *bytes, size_t size);  // behind buf_append: grows first
+void buf_append_text(struct buf *buf, const char *text);                // without its NUL
 void buf_appendf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *buf, size_t size);  // drops bytes from the front (memmove)
 // NUL-terminates without counting the NUL; returns the text, or "" after a failure.
 const char *buf_text(struct buf *buf);
+
+static inline void buf_append(struct buf *buf, const void *bytes, size_t size)
+{
+    if (size != 0 && size <= buf->capacity - buf->size && !buf->failed) {
+        memcpy(buf->data + buf->size, bytes, size);
+        buf->size += size;
+    } else if (size != 0) {
+        buf_append_slow(buf, bytes, size);
+    }
+}
 
 static inline void buf_append_byte(struct buf *buf, uint8_t byte)
 {

@@ -1,7 +1,6 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -37,10 +36,10 @@ static struct {
     bool is_terminal;
     bool has_colour;
     struct kind kinds[KINDS];
-    // The status line as it should stand. The lock guards the copy only and is never held across the write.
-    pthread_mutex_t status_lock;
-    char status[STATUS_SIZE];
-} logger = {.level = LOG_INFO, .status_lock = PTHREAD_MUTEX_INITIALIZER};
+    // The status line as it should stand. Byte by byte and without a lock: a mixture of two texts, should one thread log while another
+    // sets it, stands until the next redraw.
+    atomic_uchar status[STATUS_SIZE];
+} logger = {.level = LOG_INFO};
 
 struct line {
     char bytes[LINE_SIZE];
@@ -238,11 +237,23 @@ static bool kind_admits(const struct log_scope *scope, const char *event, uint32
     return false;
 }
 
-static void status_copy(char out[STATUS_SIZE])
+static void status_load(char out[STATUS_SIZE])
 {
-    CHECK(pthread_mutex_lock(&logger.status_lock) == 0);
-    memcpy(out, logger.status, STATUS_SIZE);
-    CHECK(pthread_mutex_unlock(&logger.status_lock) == 0);
+    size_t size = 0;
+    for (; size < STATUS_SIZE - 1; size++) {
+        out[size] = (char)atomic_load_explicit(&logger.status[size], memory_order_relaxed);
+        if (out[size] == '\0')
+            return;
+    }
+    out[size] = '\0';
+}
+
+static void status_store(const char *text, size_t size)
+{
+    CHECK(size < STATUS_SIZE);
+    for (size_t i = 0; i < size; i++)
+        atomic_store_explicit(&logger.status[i], (unsigned char)text[i], memory_order_relaxed);
+    atomic_store_explicit(&logger.status[size], 0, memory_order_relaxed);
 }
 
 void log_line(enum log_level level, const struct log_scope *scope, const char *event, const char *format, ...)
@@ -268,7 +279,7 @@ void log_line(enum log_level level, const struct log_scope *scope, const char *e
     } else {
         char status[STATUS_SIZE] = "";
         if (logger.is_terminal)
-            status_copy(status);
+            status_load(status);
         if (status[0] != '\0')
             line_text(&line, "\r\033[K");
         line_readable(&line, level, scope, when, message, held_back);
@@ -282,20 +293,12 @@ void log_status_line(const char *text)
 {
     if (!logger.is_terminal || logger.is_json)
         return;
-    struct line line;
-    line.size = 0;
-    line_escaped(&line, text, false, LINE_SIZE - STATUS_SIZE + 8);
+    struct line status = {.size = 0};
+    line_escaped(&status, text, false, LINE_SIZE - STATUS_SIZE + 8);
+    status_store(status.bytes, status.size);
 
-    CHECK(pthread_mutex_lock(&logger.status_lock) == 0);
-    memcpy(logger.status, line.bytes, line.size);
-    logger.status[line.size] = '\0';
-    CHECK(pthread_mutex_unlock(&logger.status_lock) == 0);
-
-    char status[STATUS_SIZE];
-    memcpy(status, line.bytes, line.size);
-    size_t size = line.size;
-    line.size = 0;
+    struct line line = {.size = 0};
     line_text(&line, "\r\033[K");
-    line_append(&line, status, size);
+    line_append(&line, status.bytes, status.size);
     line_write(&line);
 }

@@ -14,18 +14,20 @@
 
 // How a table's rows are written; built when the table is learnt, immutable afterwards.
 struct row_encoder {
-    const struct table *table;          // borrowed
-    struct column_encoder *columns;     // table->column_count
-    struct buf coerced;                 // scratch: the inside of _ETL_COERCED
-    struct buf key_old, key_new;        // scratch: JSON of keys, to see whether an update changed it
-    uint64_t coerced_values;            // counted over its life
+    const struct table *table;       // borrowed
+    struct column_encoder *columns;  // table->column_count
+    struct buf coerced;              // scratch: the inside of _ETL_COERCED
+    struct buf key_old, key_new;     // scratch: JSON of keys, to see whether an update changed it
+    uint64_t coerced_values;         // counted over its life
+    uint64_t unchanged_rows;         // rows written with _ETL_UNCHANGED, over its life: the caller looks for growth
+    uint64_t moved_rows;             // rows written with _ETL_OLD_KEY
 };
 
 struct row_change {
-    char op;                     // I U D T C
+    char op;  // I U D T C
     struct seq seq;
-    struct row_view new_row;     // I U C; count 0 otherwise
-    struct row_view old_row;     // D, and U when the server sent one (key or full row); count 0 otherwise
+    struct row_view new_row;  // I U C; count 0 otherwise
+    struct row_view old_row;  // D, and U when the server sent one (key or full row); count 0 otherwise
 };
 
 bool row_encoder_init(struct row_encoder *encoder, const struct table *table, const struct encoding *encoding,
@@ -43,6 +45,7 @@ bool row_encoder_wants_text(const struct row_encoder *encoder);
 // - a value that does not fit goes to _ETL_COERCED as {"column": "original"}.
 // False with ERR_DATA if a value is malformed, a key value had to be coerced, or out failed (ERR_INTERNAL); out->size is then as
 // it was before.
-bool ndjson_append_change(struct row_encoder *encoder, const struct row_change *change, struct buf *out, struct err *out_error);
+bool ndjson_append_change(struct row_encoder *encoder, const struct row_change *change, struct buf *out,
+                          struct err *out_error);
 
 #endif

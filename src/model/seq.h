@@ -21,9 +21,9 @@ struct seq {
     uint8_t epoch;  // from 1
 };
 
-void seq_format(const struct seq *seq, char out_text[SEQ_TEXT_SIZE]);              // no NUL
+void seq_format(const struct seq *seq, char out_text[SEQ_TEXT_SIZE]);                            // no NUL
 void seq_format_position(uint8_t epoch, lsn_t position, char out_text[SEQ_POSITION_TEXT_SIZE]);  // no NUL
-bool seq_parse(const char *text, size_t size, struct seq *out_seq);                // strict
-int seq_compare(const struct seq *a, const struct seq *b);                         // <0, 0, >0
+bool seq_parse(const char *text, size_t size, struct seq *out_seq);                              // strict
+int seq_compare(const struct seq *a, const struct seq *b);                                       // <0, 0, >0
 
 #endif

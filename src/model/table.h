@@ -7,23 +7,23 @@
 #include <stdint.h>
 
 enum table_identity {
-    IDENTITY_KEY,      // replica identity default (immediate primary key) or an index: key_columns names it
-    IDENTITY_FULL,     // REPLICA IDENTITY FULL; key_columns is the immediate primary key if there is one
-    IDENTITY_NOTHING   // no identity: append-only
+    IDENTITY_KEY,     // replica identity default (immediate primary key) or an index: key_columns names it
+    IDENTITY_FULL,    // REPLICA IDENTITY FULL; key_columns is the immediate primary key if there is one
+    IDENTITY_NOTHING  // no identity: append-only
 };
 
 struct column {
-    char *name;            // in UTF-8
-    char *type_name;       // format_type(), for messages
-    uint32_t type_oid;     // as declared; what the relation message tells
-    int32_t type_modifier; // as declared
-    uint32_t base_oid;     // domains resolved, at any depth; equals type_oid otherwise
-    int32_t base_modifier; // the typmod that holds for base_oid
-    uint32_t element_oid;  // the element type (domains resolved) when base_oid is an array, else 0
+    char *name;                // in UTF-8
+    char *type_name;           // format_type(), for messages
+    uint32_t type_oid;         // as declared; what the relation message tells
+    int32_t type_modifier;     // as declared
+    uint32_t base_oid;         // domains resolved, at any depth; equals type_oid otherwise
+    int32_t base_modifier;     // the typmod that holds for base_oid
+    uint32_t element_oid;      // the element type (domains resolved) when base_oid is an array, else 0
     int32_t element_modifier;  // = base_modifier for arrays
-    bool is_enum;          // base type is an enum
+    bool is_enum;              // base type is an enum
     bool element_is_enum;
-    bool is_toastable;     // attstorage is not plain: its value may come "unchanged"
+    bool is_toastable;  // attstorage is not plain: its value may come "unchanged"
     bool is_not_null;
     bool has_binary_send;  // typsend exists for it and (arrays, domains) for what it is made of
     int16_t attribute_number;
@@ -31,8 +31,8 @@ struct column {
 };
 
 struct table {
-    char *schema_name;     // UTF-8
-    char *table_name;      // UTF-8
+    char *schema_name;  // UTF-8
+    char *table_name;   // UTF-8
     uint32_t oid;
     uint32_t relfilenode;
     int64_t bytes_estimate;  // pg_table_size at the time of the query
@@ -41,7 +41,7 @@ struct table {
     struct column *columns;  // published columns in attribute order
     uint16_t column_count;
     uint16_t key_count;
-    uint16_t *key_columns;   // indexes into columns, in the key's order
+    uint16_t *key_columns;  // indexes into columns, in the key's order
 };
 
 void table_free(struct table *table);  // NULL is fine

@@ -13,8 +13,8 @@
 #include "model/row.h"
 
 struct copy_binary {
-    bool has_header;   // the signature and flags were read
-    bool has_trailer;  // the -1 was read: nothing may follow
+    bool has_header;        // the signature and flags were read
+    bool has_trailer;       // the -1 was read: nothing may follow
     uint16_t column_count;  // what every tuple must have
 };
 

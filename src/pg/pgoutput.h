@@ -47,7 +47,7 @@ struct pgoutput_message {
     uint32_t relation_oid;  // RELATION, INSERT, UPDATE, DELETE
     union {
         struct {
-            lsn_t commit_lsn;  // where the commit record begins
+            lsn_t commit_lsn;        // where the commit record begins
             int64_t commit_time_us;  // since 2000-01-01 UTC
             uint32_t xid;
         } begin;

@@ -1,0 +1,10 @@
+// Arrays of any dimension as nested JSON arrays.
+#ifndef ETL_ENCODE_ARRAY_H
+#define ETL_ENCODE_ARRAY_H
+
+#include "encode/typemap.h"
+
+enum value_outcome array_encode(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+                                struct buf *coerced);
+
+#endif

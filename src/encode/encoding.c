@@ -1,0 +1,291 @@
+#include "encode/encoding.h"
+
+#include <errno.h>
+#include <iconv.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <threads.h>
+
+#include "base/check.h"
+#include "base/utf8.h"
+
+enum encoding_form {
+    FORM_UTF8,
+    FORM_ONE_BYTE,   // a table of 256 characters, made once from iconv: no state, any thread
+    FORM_MULTI_BYTE  // iconv: its handle has state, so each thread has its own
+};
+
+// Server encodings of PostgreSQL 15 (src/common/encnames.c). All hold ASCII as itself, and none but MULE_INTERNAL, which iconv does not
+// know, uses a byte below 0x80 inside a longer character.
+static const struct {
+    const char *postgres_name;
+    const char *iconv_name;
+    enum encoding_form form;
+} names[] = {
+    {"UTF8", "UTF-8", FORM_UTF8},
+    {"SQL_ASCII", "UTF-8", FORM_UTF8},
+    {"EUC_JP", "EUC-JP", FORM_MULTI_BYTE},
+    {"EUC_CN", "EUC-CN", FORM_MULTI_BYTE},
+    {"EUC_KR", "EUC-KR", FORM_MULTI_BYTE},
+    {"EUC_TW", "EUC-TW", FORM_MULTI_BYTE},
+    {"EUC_JIS_2004", "EUC-JISX0213", FORM_MULTI_BYTE},
+    {"LATIN1", "ISO-8859-1", FORM_ONE_BYTE},
+    {"LATIN2", "ISO-8859-2", FORM_ONE_BYTE},
+    {"LATIN3", "ISO-8859-3", FORM_ONE_BYTE},
+    {"LATIN4", "ISO-8859-4", FORM_ONE_BYTE},
+    {"LATIN5", "ISO-8859-9", FORM_ONE_BYTE},
+    {"LATIN6", "ISO-8859-10", FORM_ONE_BYTE},
+    {"LATIN7", "ISO-8859-13", FORM_ONE_BYTE},
+    {"LATIN8", "ISO-8859-14", FORM_ONE_BYTE},
+    {"LATIN9", "ISO-8859-15", FORM_ONE_BYTE},
+    {"LATIN10", "ISO-8859-16", FORM_ONE_BYTE},
+    {"ISO_8859_5", "ISO-8859-5", FORM_ONE_BYTE},
+    {"ISO_8859_6", "ISO-8859-6", FORM_ONE_BYTE},
+    {"ISO_8859_7", "ISO-8859-7", FORM_ONE_BYTE},
+    {"ISO_8859_8", "ISO-8859-8", FORM_ONE_BYTE},
+    {"WIN866", "CP866", FORM_ONE_BYTE},
+    {"WIN874", "CP874", FORM_ONE_BYTE},
+    {"WIN1250", "CP1250", FORM_ONE_BYTE},
+    {"WIN1251", "CP1251", FORM_ONE_BYTE},
+    {"WIN1252", "CP1252", FORM_ONE_BYTE},
+    {"WIN1253", "CP1253", FORM_ONE_BYTE},
+    {"WIN1254", "CP1254", FORM_ONE_BYTE},
+    {"WIN1255", "CP1255", FORM_ONE_BYTE},
+    {"WIN1256", "CP1256", FORM_ONE_BYTE},
+    {"WIN1257", "CP1257", FORM_ONE_BYTE},
+    {"WIN1258", "CP1258", FORM_ONE_BYTE},
+    {"KOI8R", "KOI8-R", FORM_ONE_BYTE},
+    {"KOI8U", "KOI8-U", FORM_ONE_BYTE},
+};
+#define NAME_COUNT (sizeof names / sizeof names[0])
+#define ICONV_NONE ((iconv_t)-1)
+
+struct character {
+    uint8_t size;  // 0: no such character
+    uint8_t bytes[3];
+};
+
+struct encoding {
+    enum encoding_form form;
+    size_t index;                      // in names
+    struct character characters[256];  // FORM_ONE_BYTE
+};
+
+static _Atomic(struct encoding *) encodings[NAME_COUNT];
+
+static iconv_t open_converter(size_t index)
+{
+    return iconv_open("UTF-8", names[index].iconv_name);
+}
+
+// One input byte at a time, each flushed: glibc would otherwise hold a letter back to compose it with the accent that may follow (CP1258).
+static void fill_characters(iconv_t converter, struct encoding *encoding)
+{
+    for (size_t byte = 0; byte < 256; byte++) {
+        char input = (char)byte;
+        char output[8];
+        char *from = &input;
+        char *to = output;
+        size_t from_left = 1;
+        size_t to_left = sizeof output;
+        bool is_known = iconv(converter, &from, &from_left, &to, &to_left) != (size_t)-1 &&
+                        iconv(converter, NULL, NULL, &to, &to_left) != (size_t)-1;
+        size_t size = sizeof output - to_left;
+        (void)iconv(converter, NULL, NULL, NULL, NULL);
+        if (!is_known || size == 0 || size > 3)
+            continue;
+        encoding->characters[byte].size = (uint8_t)size;
+        memcpy(encoding->characters[byte].bytes, output, size);
+    }
+}
+
+static struct encoding *encoding_new(size_t index)
+{
+    struct encoding *encoding = calloc(1, sizeof *encoding);
+    if (encoding == NULL)
+        return NULL;
+    encoding->form = names[index].form;
+    encoding->index = index;
+    if (encoding->form == FORM_UTF8)
+        return encoding;
+
+    iconv_t converter = open_converter(index);
+    if (converter == ICONV_NONE) {
+        free(encoding);
+        return NULL;
+    }
+    if (encoding->form == FORM_ONE_BYTE)
+        fill_characters(converter, encoding);
+    (void)iconv_close(converter);
+    return encoding;
+}
+
+const struct encoding *encoding_find(const char *postgres_name)
+{
+    for (size_t i = 0; i < NAME_COUNT; i++) {
+        if (strcmp(names[i].postgres_name, postgres_name) != 0)
+            continue;
+        struct encoding *found = atomic_load(&encodings[i]);
+        if (found != NULL)
+            return found;
+        // Two threads may both make one; the first to publish wins. No lock: iconv_open reads files.
+        struct encoding *made = encoding_new(i);
+        if (made == NULL || atomic_compare_exchange_strong(&encodings[i], &found, made))
+            return made;
+        free(made);
+        return found;
+    }
+    return NULL;
+}
+
+bool encoding_is_utf8(const struct encoding *encoding)
+{
+    return encoding->form == FORM_UTF8;
+}
+
+// A thread's converters, closed when it ends.
+struct converters {
+    iconv_t opened[NAME_COUNT];
+};
+
+static tss_t converters_key;
+static once_flag converters_once = ONCE_FLAG_INIT;
+
+static void converters_free(void *taken)
+{
+    struct converters *converters = taken;
+    for (size_t i = 0; i < NAME_COUNT; i++) {
+        if (converters->opened[i] != ICONV_NONE)
+            (void)iconv_close(converters->opened[i]);
+    }
+    free(converters);
+}
+
+static void converters_prepare(void)
+{
+    CHECK(tss_create(&converters_key, converters_free) == thrd_success);
+}
+
+static iconv_t thread_converter(const struct encoding *encoding)
+{
+    call_once(&converters_once, converters_prepare);
+    struct converters *converters = tss_get(converters_key);
+    if (converters == NULL) {
+        converters = malloc(sizeof *converters);
+        if (converters == NULL)
+            return ICONV_NONE;
+        for (size_t i = 0; i < NAME_COUNT; i++)
+            converters->opened[i] = ICONV_NONE;
+        if (tss_set(converters_key, converters) != thrd_success) {
+            free(converters);
+            return ICONV_NONE;
+        }
+    }
+    iconv_t *converter = &converters->opened[encoding->index];
+    if (*converter == ICONV_NONE)
+        *converter = open_converter(encoding->index);
+    return *converter;
+}
+
+typedef bool (*append_utf8)(const uint8_t *text, size_t size, struct buf *out);
+
+static bool append_one_byte(const struct encoding *encoding, const uint8_t *text, size_t size, append_utf8 append,
+                            struct buf *out)
+{
+    bool is_valid = true;
+    size_t position = 0;
+    while (position < size) {
+        size_t run = utf8_ascii_run(text + position, size - position);
+        (void)append(text + position, run, out);
+        for (position += run; position < size && text[position] >= 0x80; position++) {
+            const struct character *character = &encoding->characters[text[position]];
+            if (character->size > 0) {
+                buf_append(out, character->bytes, character->size);
+            } else {
+                buf_append(out, UTF8_REPLACEMENT, UTF8_REPLACEMENT_SIZE);
+                is_valid = false;
+            }
+        }
+    }
+    return is_valid;
+}
+
+// A letter that the converter holds back, to compose it with an accent that may follow (EUC_JIS_2004), comes out now.
+static void flush_converter(iconv_t converter, append_utf8 append, struct buf *out)
+{
+    char output[16];
+    char *to = output;
+    size_t to_left = sizeof output;
+    (void)iconv(converter, NULL, NULL, &to, &to_left);
+    (void)append((const uint8_t *)output, sizeof output - to_left, out);
+}
+
+// A run of bytes above ASCII, so of whole characters.
+static bool append_converted(iconv_t converter, const uint8_t *text, size_t size, append_utf8 append, struct buf *out)
+{
+    bool is_valid = true;
+    char *from = (char *)(uintptr_t)text;  // iconv does not write to its input, its type is older than const
+    size_t from_left = size;
+    (void)iconv(converter, NULL, NULL, NULL, NULL);
+    while (from_left > 0) {
+        char output[1024];
+        char *to = output;
+        size_t to_left = sizeof output;
+        bool is_stuck = iconv(converter, &from, &from_left, &to, &to_left) == (size_t)-1 && errno != E2BIG;
+        (void)append((const uint8_t *)output, sizeof output - to_left, out);
+        if (is_stuck) {
+            flush_converter(converter, append, out);
+            buf_append(out, UTF8_REPLACEMENT, UTF8_REPLACEMENT_SIZE);
+            is_valid = false;
+            from++;
+            from_left--;
+        }
+    }
+    flush_converter(converter, append, out);
+    return is_valid;
+}
+
+static bool append_multi_byte(const struct encoding *encoding, const uint8_t *text, size_t size, append_utf8 append,
+                              struct buf *out)
+{
+    iconv_t converter = thread_converter(encoding);
+    if (converter == ICONV_NONE) {
+        out->failed = true;  // out of memory
+        return true;
+    }
+    bool is_valid = true;
+    size_t position = 0;
+    while (position < size) {
+        size_t run = utf8_ascii_run(text + position, size - position);
+        (void)append(text + position, run, out);
+        position += run;
+        size_t end = position;
+        while (end < size && text[end] >= 0x80)
+            end++;
+        is_valid = append_converted(converter, text + position, end - position, append, out) && is_valid;
+        position = end;
+    }
+    return is_valid;
+}
+
+static bool append_by_form(const struct encoding *encoding, const uint8_t *text, size_t size, append_utf8 append,
+                           struct buf *out)
+{
+    switch (encoding->form) {
+    case FORM_UTF8: return append(text, size, out);
+    case FORM_ONE_BYTE: return append_one_byte(encoding, text, size, append, out);
+    case FORM_MULTI_BYTE: return append_multi_byte(encoding, text, size, append, out);
+    }
+    check_failed("a known form of encoding", __FILE__, __LINE__);
+}
+
+bool encoding_append_json(const struct encoding *encoding, const uint8_t *text, size_t size, struct buf *out)
+{
+    return append_by_form(encoding, text, size, utf8_append_json, out);
+}
+
+bool encoding_append_utf8(const struct encoding *encoding, const uint8_t *text, size_t size, struct buf *out)
+{
+    return append_by_form(encoding, text, size, utf8_append_checked, out);
+}

@@ -1,0 +1,18 @@
+// JSON that PostgreSQL has checked, made fit for one line of NDJSON and for a VARIANT.
+#ifndef ETL_ENCODE_JSON_LINE_H
+#define ETL_ENCODE_JSON_LINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum json_line_fit {
+    JSON_LINE_FITS,
+    JSON_LINE_REPAIRED,  // half a surrogate pair (json allows it, UTF-8 has none) became U+FFFD
+    JSON_LINE_INEXACT,   // a number that a VARIANT cannot hold as it is
+    JSON_LINE_MALFORMED
+};
+
+// In place, the size stays: line breaks between tokens become blanks. text is UTF-8.
+enum json_line_fit json_line_make(uint8_t *text, size_t size);
+
+#endif
