@@ -87,6 +87,11 @@ class Auth:
         user.keys[fingerprint(key)] = key
         return user
 
+    @property
+    def ingest_host_name(self) -> str:
+        """Without the port, which Snowflake's own host never has."""
+        return self.ingest_host.rpartition(":")[0]
+
     def now(self) -> float:
         return time.time() + self.clock_offset_seconds
 
@@ -181,7 +186,7 @@ class Auth:
         scopes = form.get("scope", "").split(" ")
         roles = [scope for scope in scopes if scope.startswith(ROLE_PREFIX)]
         hosts = [scope for scope in scopes if scope and not scope.startswith(ROLE_PREFIX)]
-        if hosts != [self.ingest_host] or len(roles) > 1:
+        if hosts not in ([self.ingest_host], [self.ingest_host_name]) or len(roles) > 1:
             raise RequestError(400, "390400", f"scope must be the ingest host {self.ingest_host}, and at most one {ROLE_PREFIX}NAME")
         role = self._role(self.users[principal.user], roles[0][len(ROLE_PREFIX) :]) if roles else principal.role
         return self._issue(principal.user, role)

@@ -158,8 +158,10 @@ class Control:
         return json_response({})
 
     async def set_answers(self, request: web.Request) -> web.Response:
-        """Whether hostname and token are answered as JSON objects (documented) or as plain text (seen live)."""
-        self.streaming.answers_json = bool((await _options(request, {"json"})).get("json"))
+        """`json`: hostname and token as JSON objects (documented) or as plain text (seen live). `port`: whether the hostname has one."""
+        options = await _options(request, {"json", "port"})
+        self.streaming.answers_json = bool(options.get("json", self.streaming.answers_json))
+        self.streaming.answers_port = bool(options.get("port", self.streaming.answers_port))
         return json_response({})
 
     def _named(self, name: str | None) -> list:

@@ -29,6 +29,7 @@ UNQUOTED_PIPE = re.compile(FOLDABLE_NAME.pattern + "-streaming", re.IGNORECASE)
 APPEND_PARAMETERS = frozenset({"continuationToken", "startOffsetToken", "endOffsetToken", "requestId", "retryCount"})
 COMMON_PARAMETERS = frozenset({"requestId", "retryCount"})
 RESERVED_CHANNEL = "ELASTIC"
+STAGE_LIFE_MS = 3_600_000
 # Up to here unpacking and hashing is done in the event loop.
 INLINE_BYTES_MAX = 32 * 1024
 
@@ -38,6 +39,8 @@ class Streaming:
         self.storage, self.auth, self.channels, self.faults = storage, auth, channels, faults
         self.binary_format = binary_format
         self.answers_json = False  # hostname and token as JSON objects; live Snowflake answers plain text
+        # Snowflake's SDK adds its account URL's port to the host it is told; other clients take the host as it is.
+        self.answers_port = True
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -52,7 +55,7 @@ class Streaming:
     async def hostname(self, request: web.Request) -> web.Response:
         await self._step(request, "hostname")
         self.auth.authenticate(request)
-        host = self.auth.ingest_host
+        host = self.auth.ingest_host if self.answers_port else self.auth.ingest_host_name
         return json_response({"hostname": host}) if self.answers_json else web.Response(text=host)
 
     async def token(self, request: web.Request) -> web.Response:
@@ -312,4 +315,34 @@ def _status_code(channel: Channel, table) -> str:
 
 
 def pipe_info(binary_format: str) -> dict:
-    return {"rowset_stage_location": None, "durable_stage_location": None, "encryption_info": None, "parameter_overrides": {}}
+    """The form is what Snowflake's SDK reads. The stage is one that nobody can reach: small flushes never use it."""
+    stage = {
+        "expiry_time_ms": now_ms() + STAGE_LIFE_MS,
+        "location_type": "S3",
+        "use_s3_regional_url": False,
+        "location": "snowbox.invalid/none/",
+        "region": "none",
+        "endpoint": "",
+        "storage_account": "",
+        "bucket_name": "snowbox.invalid",
+        "path_prefix": "none/",
+        "creds": {"AWS_KEY_ID": "none", "AWS_SECRET_KEY": "none", "AWS_TOKEN": "none"},
+        "parameters": {
+            "max_client_lag_seconds": 1,
+            "rowset_flush_threshold_kb": 1024,
+            "max_buffered_kb_for_rowset_mode": 4096,
+            "rowset_threshold_lookback_seconds": 10,
+            "rowset_threshold_ewma_weight": 50,
+            "target_file_size_compressed_mb": 16,
+            "cpu_throttle_high_watermark_percent": 100,
+            "cpu_throttle_low_watermark_percent": 99,
+            "mem_throttle_high_watermark_percent": 100,
+            "mem_throttle_low_watermark_percent": 99,
+        },
+    }
+    return {
+        "rowset_stage_location": stage,
+        "durable_stage_location": stage,
+        "encryption_info": {"pipe_key": "", "pipe_key_id": 0, "diversifier": ""},
+        "parameter_overrides": {"binary_input_format": binary_format},
+    }
