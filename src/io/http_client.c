@@ -264,14 +264,15 @@ static uint64_t info_long(CURL *easy, CURLINFO info)
     return curl_easy_getinfo(easy, info, &value) == CURLE_OK && value > 0 ? (uint64_t)value : 0;
 }
 
-// How far it came. libcurl's times are of use only up to the request's being sent: on a reused connection they are 0.
+// How far it came. (CURLINFO_CONNECT_TIME_T stays 0 until the TLS handshake is done, and libcurl's times say nothing on a
+// reused connection.)
 static const char *phase_of(const struct transfer *transfer)
 {
     CURL *easy = transfer->easy;
     if (transfer->request->sent_us == 0) {
         if (info_bytes(easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
             return "looking up the host name";
-        if (info_bytes(easy, CURLINFO_CONNECT_TIME_T) == 0)
+        if (info_long(easy, CURLINFO_NUM_CONNECTS) == 0)
             return "connecting";
         return "in the TLS handshake";
     }
@@ -338,9 +339,8 @@ static void describe(const struct transfer *transfer, CURLcode code, struct err 
         if (info_long(transfer->easy, CURLINFO_HTTP_CONNECTCODE) == 407)
             err_set(out_error, ERR_CONFIG, "proxy", "%s: the proxy asks for a user and password", where);
         else
-            err_set(out_error, ERR_TRANSIENT, "connection", "%s: the connection broke, %s: %s%s%s", where,
-                    phase_of(transfer), cause, system_error != 0 ? ": " : "",
-                    system_error != 0 ? strerror(system_error) : "");
+            err_set(out_error, ERR_TRANSIENT, "connection", "%s: the connection broke, %s: %s", where,
+                    phase_of(transfer), cause);
     }
 }
 

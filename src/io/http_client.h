@@ -39,7 +39,8 @@ struct http_request {
     const char *ca_file;      // NULL: the system's
     size_t answer_bytes_max;  // 0: 64 MiB; more is an error
 
-    // Called exactly once per started request, in a later turn of the loop, never inside http_client_start; not after a cancel.
+    // Called exactly once per started request, by the loop, never inside http_client_start; not after a cancel. The request is
+    // idle again by then: it may be started anew, and others started or cancelled. Free the client elsewhere.
     // error NULL: an HTTP answer came, of whatever status, in request->status and ->answer.
     // error set: no answer (ERR_TRANSIENT: connection, time-out, TLS hiccup; ERR_CONFIG: the certificate is not trusted, the host is unknown).
     void (*on_done)(struct http_request *request, const struct err *error);
