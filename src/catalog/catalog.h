@@ -6,7 +6,7 @@
 //   catalog_send ────── ownership ───────►  one transaction, fsynced
 //   reply mailbox ◄──── ownership ────────  error set or clear
 //
-// A running service holds the file for itself (flock); readers (status) do not need it.
+// A running service holds the file for itself (a lock); readers (status) do not need it.
 #ifndef ETL_CATALOG_CATALOG_H
 #define ETL_CATALOG_CATALOG_H
 

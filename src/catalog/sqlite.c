@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,7 +24,7 @@
 struct catalog {
     char *path;
     sqlite3 *database;  // the writer thread's once catalog_start was called
-    int lock_fd;        // flock: exclusive in a service
+    int lock_fd;
     bool is_service;
     bool is_started;
     pthread_t thread;
@@ -88,6 +87,12 @@ static bool migrate(struct catalog *catalog, struct err *out_error)
            execute(catalog, "COMMIT", out_error);
 }
 
+// The service's lock: an open-file-description lock on a byte beyond those that SQLite locks (at 1 GiB), which can be asked for without taking it.
+static struct flock service_lock(void)
+{
+    return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)1 << 40, .l_len = 1};
+}
+
 static bool open_file(struct catalog *catalog, struct err *out_error)
 {
     int flags = catalog->is_service ? O_RDWR | O_CREAT : O_RDONLY;
@@ -97,7 +102,8 @@ static bool open_file(struct catalog *catalog, struct err *out_error)
             out_error, ERR_CONFIG, "state_file",
             "state file %s cannot be opened%s: %s (set ETL_STATE to another path, or mend the directory's permissions)",
             catalog->path, catalog->is_service ? " for writing" : "", strerror(errno));
-    if (catalog->is_service && flock(catalog->lock_fd, LOCK_EX | LOCK_NB) != 0)
+    struct flock lock = service_lock();
+    if (catalog->is_service && fcntl(catalog->lock_fd, F_OFD_SETLK, &lock) != 0)
         return err_set(out_error, ERR_CONFIG, "state_file_in_use",
                        "state file %s is in use by another etl-stream; stop that one, or set ETL_STATE to another path",
                        catalog->path);
@@ -150,10 +156,8 @@ bool catalog_is_served(const struct catalog *catalog)
 {
     if (catalog->is_service)
         return true;
-    if (flock(catalog->lock_fd, LOCK_SH | LOCK_NB) != 0)
-        return true;
-    flock(catalog->lock_fd, LOCK_UN);
-    return false;
+    struct flock lock = service_lock();
+    return fcntl(catalog->lock_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 // --- reading -----------------------------------------------------------------------------------------------------

@@ -245,10 +245,7 @@ static void after_sink_open(struct pipeline *pipeline)
     pipeline_set_state(pipeline, PIPELINE_OPENING);
     if (pipeline->record.epoch == 0)
         pipeline->record.epoch = 1;
-    if (!pipeline->record.is_slot_made && pipeline->sink->operations->has_merge) {
-        pipeline->sink->operations->read_state(pipeline->sink);
-        return;
-    }
+    pipeline->is_check_only = !pipeline->record.is_slot_made;  // names are looked at before anything is made
     if (pipeline->record.merge_intent_lsn != LSN_NONE && !pipeline->is_merging && !pipeline->is_merge_resolving) {
         pipeline->is_merge_resolving = true;
         pipeline->sink->operations->read_state(pipeline->sink);
@@ -300,7 +297,6 @@ static void on_sink_state(void *context, const struct sink_state *state, const s
     pipeline->record.state_epoch = state->epoch;
     pipeline->record.state_lsn = state->merged_lsn;
     pipeline->is_record_dirty = true;
-    pipeline->is_check_only = true;
     prepare_begin(pipeline);
 }
 
@@ -338,7 +334,10 @@ static void on_prepared(void *context, void *table_context, const struct err *er
     if (pipeline->is_check_only) {
         pipeline->is_check_only = false;
         pipeline_set_state(pipeline, PIPELINE_OPENING);
-        prepare_begin(pipeline);
+        if (pipeline->sink->operations->has_merge)
+            pipeline->sink->operations->read_state(pipeline->sink);
+        else
+            prepare_begin(pipeline);
         return;
     }
     if (pipeline->record.is_slot_made) {

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "pg/pg_conn.h"
+#include "pipeline/judge.h"
 #include "pipeline/pipeline_private.h"
 
 #define CONNECT_TIMEOUT_MS 15000
@@ -39,80 +40,26 @@ static bool query(struct pipeline *pipeline, const char *sql, int count, const c
 
 // --- the source's facts ------------------------------------------------------------------------------------------
 
-static bool facts_judge_settings(const struct pipeline *pipeline, const struct pg_source_facts *facts,
-                                 struct err *out_error)
+static void keep_first_error(void *context, enum judge_severity severity, const struct err *finding)
 {
-    const char *where = pipeline->options.source_text;
-    if (facts->server_version < 140000)
-        return err_set(out_error, ERR_CONFIG, "server_version", "%s runs PostgreSQL %d; etl-stream needs 14 or later",
-                       where, facts->server_version / 10000);
-    if (facts->in_recovery)
-        return err_set(out_error, ERR_CONFIG, "in_recovery", "%s is a standby in recovery; name the primary", where);
-    if (strcmp(facts->wal_level, "logical") != 0)
-        return err_set(out_error, ERR_CONFIG, "wal_level",
-                       "%s has wal_level = %s, logical is needed; mend it with: ALTER SYSTEM SET wal_level = "
-                       "'logical'; and restart the server",
-                       where, facts->wal_level);
-    if (!facts->may_replicate)
-        return err_set(out_error, ERR_CONFIG, "no_replication",
-                       "role %s on %s may not replicate; mend it with: ALTER ROLE \"%s\" REPLICATION", facts->user,
-                       where, facts->user);
-    if (!facts->publication_exists)
-        return err_set(out_error, ERR_CONFIG, "publication_missing",
-                       "publication \"%s\" does not exist on %s; mend it with: CREATE PUBLICATION \"%s\" FOR TABLE …",
-                       pipeline->options.publication, where, pipeline->options.publication);
-    if (encoding_find(facts->encoding) == NULL)
-        return err_set(out_error, ERR_CONFIG, "encoding",
-                       "%s is encoded in %s, which this machine's iconv does not know", where, facts->encoding);
-    return true;
+    struct err *first = context;
+    if (severity == JUDGE_ERROR && !err_is_set(first))
+        *first = *finding;
 }
 
-static bool facts_judge_slot(const struct pipeline *pipeline, const struct pg_source_facts *facts,
-                             struct err *out_error)
+static void facts_judge(const struct pipeline *pipeline, struct err *out_problem)
 {
-    const char *slot = pipeline->options.slot;
-    const char *where = pipeline->options.source_text;
-    if (!facts->slot_exists) {
-        if (!pipeline->record.is_slot_made && facts->replication_slots_used >= facts->max_replication_slots)
-            return err_set(out_error, ERR_CONFIG, "no_free_slot",
-                           "%s has no free replication slot (%d of %d in use); mend it with: ALTER SYSTEM SET "
-                           "max_replication_slots = %d; and restart the server",
-                           where, facts->replication_slots_used, facts->max_replication_slots,
-                           facts->max_replication_slots + 10);
-        return true;
-    }
-    if (!facts->slot_is_logical_here)
-        return err_set(out_error, ERR_CONFIG, "slot_of_others",
-                       "slot %s on %s is not a pgoutput slot of this database; choose another name with slot=NAME",
-                       slot, where);
-    if (pipeline->options.known == NULL && pipeline->is_first_start && !pipeline->record.is_slot_made &&
-        pipeline->backoff.tries == 0)
-        return err_set(out_error, ERR_CONFIG, "slot_exists",
-                       "slot %s exists on %s, but the state file knows nothing of it (is ETL_STATE the right file?); "
-                       "if nobody needs it, mend it with: SELECT "
-                       "pg_drop_replication_slot('%s')",
-                       slot, where, slot);
-    return true;
-}
-
-// A slot that is gone, or whose WAL is gone, cannot be read on: said aloud, never papered over.
-static bool facts_judge_lost(const struct pipeline *pipeline, const struct pg_source_facts *facts,
-                             struct err *out_error)
-{
-    if (!pipeline->record.is_slot_made)
-        return true;
-    if (!facts->slot_exists)
-        return err_set(out_error, ERR_LOST, "slot_lost",
-                       "slot %s is gone from %s: changes since " LSN_FORMAT
-                       " are lost; to copy all tables anew, start with --on-slot-lost=resync",
-                       pipeline->options.slot, pipeline->options.source_text, LSN_ARGUMENTS(pipeline->saved_lsn));
-    if (strcmp(facts->slot_wal_status, "lost") == 0)
-        return err_set(
-            out_error, ERR_LOST, "slot_lost",
-            "the server has removed WAL that slot %s still needed (max_slot_wal_keep_size): changes since " LSN_FORMAT
-            " are lost; to copy all tables anew, start with --on-slot-lost=resync",
-            pipeline->options.slot, LSN_ARGUMENTS(pipeline->saved_lsn));
-    return true;
+    bool is_same_system = strcmp(pipeline->record.system_identifier, pipeline->facts.system_identifier) == 0;
+    struct judge_subject subject = {
+        .facts = &pipeline->facts,
+        .source_text = pipeline->options.source_text,
+        .publication = pipeline->options.publication,
+        .slot = pipeline->options.slot,
+        .is_slot_made = pipeline->record.is_slot_made && is_same_system,
+        // Known to the catalog, or a later try of this process: the intent was saved before.
+        .may_own_slot = pipeline->options.known != NULL || pipeline->backoff.tries > 0,
+        .floor_lsn = pipeline->saved_lsn};
+    judge_source(&subject, keep_first_error, out_problem);
 }
 
 static void epoch_begin(struct pipeline *pipeline, const char *why)
@@ -188,21 +135,18 @@ static void on_facts(void *context, const PGresult *result, const struct err *er
         check_failed_with(pipeline, error);
         return;
     }
-    if (!pg_catalog_read_facts(result, &pipeline->facts, &problem) ||
-        !facts_judge_settings(pipeline, &pipeline->facts, &problem) ||
-        !facts_judge_slot(pipeline, &pipeline->facts, &problem)) {
+    if (!pg_catalog_read_facts(result, &pipeline->facts, &problem)) {
+        check_failed_with(pipeline, &problem);
+        return;
+    }
+    facts_judge(pipeline, &problem);
+    if (problem.kind == ERR_LOST && pipeline->options.resync_on_slot_lost) {
+        epoch_begin(pipeline, problem.text);
+    } else if (err_is_set(&problem)) {
         check_failed_with(pipeline, &problem);
         return;
     }
     pipeline->encoding = encoding_find(pipeline->facts.encoding);
-    bool is_same_system = strcmp(pipeline->record.system_identifier, pipeline->facts.system_identifier) == 0;
-    if (is_same_system && !facts_judge_lost(pipeline, &pipeline->facts, &problem)) {
-        if (!pipeline->options.resync_on_slot_lost) {
-            check_failed_with(pipeline, &problem);
-            return;
-        }
-        epoch_begin(pipeline, problem.text);
-    }
     facts_compare_history(pipeline);
 }
 
@@ -308,20 +252,6 @@ static const struct catalog_table *find_known(const struct pipeline *pipeline, c
     return NULL;
 }
 
-static bool table_is_supported(const struct table *table, struct err *out_error)
-{
-    char name[160];
-    table_format_name(table, name, sizeof name);
-    if (table->identity == IDENTITY_FULL && table->key_count == 0)
-        return err_set(out_error, ERR_CONFIG, "identity_full",
-                       "%s has REPLICA IDENTITY FULL and no primary key; such tables are not merged yet: give it a "
-                       "primary key, or REPLICA IDENTITY USING INDEX",
-                       name);
-    if (table->column_count == 0)
-        return err_set(out_error, ERR_CONFIG, "no_columns", "%s has no published column", name);
-    return true;
-}
-
 // Two source tables that would share a target: the second one is parked.
 static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_table *table, struct err *out_error)
 {
@@ -348,7 +278,8 @@ static void table_attach(struct pipeline *pipeline, struct pipeline_table *table
     struct sink_table_options options = {.table = table->table, .encoding = pipeline->encoding, .context = table};
     if (table->record.state == CATALOG_TABLE_PARKED)
         return;
-    if (table_is_supported(table->table, &error))
+    judge_table(table->table, keep_first_error, &error);
+    if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);
     if (table->sink_table == NULL || !name_is_free(pipeline, table, &error))
         pipeline_park(table, &error);

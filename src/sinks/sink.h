@@ -96,8 +96,8 @@ struct sink_stats {
 struct sink_operations {
     const char *name;
     bool has_merge;
-    void (*open)(struct sink *sink);  // → on_opened: credentials, database, schemas, privileges as far as they show
-    void (*read_state)(struct sink *sink);  // → on_state; may wake a warehouse
+    void (*open)(struct sink *sink);        // → on_opened: credentials, database, schema, warehouse; makes nothing
+    void (*read_state)(struct sink *sink);  // → on_state; makes what keeps the state if missing; wakes a warehouse
     struct sink_table *(*table_add)(struct sink *sink, const struct sink_table_options *options, struct err *out_error);
     bool (*table_wants_text)(const struct sink_table *table,
                              const bool **out_column_as_text);  // types that binary does not serve

@@ -75,15 +75,8 @@ struct sf_setup_slot {
     struct sf_sink_table *table;  // NULL: free
 };
 
-enum sf_open_step {
-    SF_OPEN_LOGIN,
-    SF_OPEN_SCHEMA,
-    SF_OPEN_WAREHOUSE,
-    SF_OPEN_LANDING,
-    SF_OPEN_STATE,
-    SF_OPEN_INGEST,
-    SF_OPEN_DONE
-};
+enum sf_open_step { SF_OPEN_LOGIN, SF_OPEN_SCHEMA, SF_OPEN_WAREHOUSE, SF_OPEN_INGEST, SF_OPEN_DONE };
+enum sf_state_step { SF_STEP_SCHEMA, SF_STEP_TABLE, SF_STEP_ROW, SF_STEP_READ };
 
 struct sf_sink {
     struct sink sink;  // first
@@ -98,7 +91,7 @@ struct sf_sink {
     struct sf_sql *merge_sql;
     struct sf_auth_waiter ingest_waiter;
     enum sf_open_step open_step;
-    bool is_state_initialised;
+    enum sf_state_step state_step;
     struct loop_deferred notify;
     unsigned pending_events;
     struct err open_error, state_error, merge_error;

@@ -10,6 +10,7 @@
 #include "sinks/snowflake/sf_sink_private.h"
 
 #define SF_SETUP_TIMEOUT_S 120
+#define SF_CODE_ABSENT "002043"  // SQL compilation error: object does not exist or operation cannot be performed
 
 static const struct sf_sql_options metadata_options = {.needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S};
 
@@ -103,14 +104,6 @@ static void open_statement_text(struct sf_sink *sink, struct buf *text)
         buf_append_text(text, "SHOW WAREHOUSES LIKE ");
         sf_append_literal(text, config->warehouse);
         break;
-    case SF_OPEN_LANDING:
-        buf_append_text(text, "CREATE SCHEMA IF NOT EXISTS ");
-        sf_append_identifier(text, config->database);
-        buf_append_byte(text, '.');
-        sf_append_identifier(text, config->landing_schema);
-        buf_append_text(text, " COMMENT = 'etl-stream: landing tables'");
-        break;
-    case SF_OPEN_STATE: sf_ddl_create_state(config->database, config->landing_schema, text); break;
     case SF_OPEN_INGEST:
     case SF_OPEN_DONE: break;
     }
@@ -161,16 +154,13 @@ static void state_done(struct sf_sink *sink, const struct err *error)
     sf_sink_notify(sink);
 }
 
-static void on_state_read(void *context, const struct sf_sql_result *result, const struct err *error)
+static void state_take(struct sf_sink *sink, const struct sf_sql_result *result)
 {
-    struct sf_sink *sink = context;
     struct err problem = {0};
-    int column = error == NULL ? sf_sql_column(result, "POSITION") : -1;
+    int column = sf_sql_column(result, "POSITION");
     memset(&sink->state, 0, sizeof sink->state);
-    if (error != NULL)
-        problem = *error;
-    else if (column < 0 || result->row_count != 1 ||
-             !position_parse(sf_sql_value(result, 0, (size_t)column), &sink->state.epoch, &sink->state.merged_lsn))
+    if (column < 0 || result->row_count != 1 ||
+        !position_parse(sf_sql_value(result, 0, (size_t)column), &sink->state.epoch, &sink->state.merged_lsn))
         err_set(&problem, ERR_DATA, "state_table",
                 "the state table in \"%s\".\"%s\" holds %zu readable rows for pipeline %s instead of one",
                 sink->options.config->database, sink->options.config->landing_schema, result->row_count,
@@ -179,36 +169,59 @@ static void on_state_read(void *context, const struct sf_sql_result *result, con
     state_done(sink, err_is_set(&problem) ? &problem : NULL);
 }
 
-static void on_state_initialised(void *context, const struct sf_sql_result *result, const struct err *error)
+// A pipeline that was never here gets a row of epoch 0, from which its first merge moves on by compare-and-set.
+static void state_statement_text(struct sf_sink *sink, struct buf *text)
 {
-    struct sf_sink *sink = context;
-    struct err problem = {0};
-    (void)result;
-    if (error != NULL) {
-        state_done(sink, error);
-        return;
+    const struct sf_config *config = sink->options.config;
+    char position[SEQ_POSITION_TEXT_SIZE + 1] = {0};
+    switch (sink->state_step) {
+    case SF_STEP_SCHEMA:
+        buf_append_text(text, "CREATE SCHEMA IF NOT EXISTS ");
+        sf_append_identifier(text, config->database);
+        buf_append_byte(text, '.');
+        sf_append_identifier(text, config->landing_schema);
+        buf_append_text(text, " COMMENT = 'etl-stream: landing tables'");
+        break;
+    case SF_STEP_TABLE: sf_ddl_create_state(config->database, config->landing_schema, text); break;
+    case SF_STEP_ROW:
+        seq_format_position(0, LSN_NONE, position);
+        sf_ddl_init_state(config->database, config->landing_schema, sink->options.pipeline, position, text);
+        break;
+    case SF_STEP_READ: sf_ddl_read_state(config->database, config->landing_schema, sink->options.pipeline, text); break;
     }
-    const struct sf_sql_options options = {.needs_warehouse = true, .timeout_s = SF_SETUP_TIMEOUT_S};
-    buf_reset(&sink->text);
-    sf_ddl_read_state(sink->options.config->database, sink->options.config->landing_schema, sink->options.pipeline,
-                      &sink->text);
-    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_state_read, sink, &problem))
-        state_done(sink, &problem);
 }
 
-// A pipeline that was never here gets a row of epoch 0, from which its first merge moves on by compare-and-set.
+static void state_next(struct sf_sink *sink);
+
+static void on_state_statement(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    if (error != NULL) {
+        state_done(sink, error);
+    } else if (sink->state_step == SF_STEP_READ) {
+        state_take(sink, result);
+    } else {
+        sink->state_step++;
+        state_next(sink);
+    }
+}
+
+static void state_next(struct sf_sink *sink)
+{
+    struct err error = {0};
+    const struct sf_sql_options options = {.needs_warehouse = sink->state_step >= SF_STEP_ROW,
+                                           .timeout_s = SF_SETUP_TIMEOUT_S};
+    buf_reset(&sink->text);
+    state_statement_text(sink, &sink->text);
+    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_state_statement, sink, &error))
+        state_done(sink, &error);
+}
+
 void sf_sink_read_state(struct sink *base)
 {
     struct sf_sink *sink = sf_sink_of(base);
-    struct err error = {0};
-    const struct sf_sql_options options = {.needs_warehouse = true, .timeout_s = SF_SETUP_TIMEOUT_S};
-    char position[SEQ_POSITION_TEXT_SIZE + 1] = {0};
-    seq_format_position(0, LSN_NONE, position);
-    buf_reset(&sink->text);
-    sf_ddl_init_state(sink->options.config->database, sink->options.config->landing_schema, sink->options.pipeline,
-                      position, &sink->text);
-    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_state_initialised, sink, &error))
-        state_done(sink, &error);
+    sink->state_step = SF_STEP_SCHEMA;
+    state_next(sink);
 }
 
 // --- preparing tables --------------------------------------------------------------------------------------------
@@ -273,15 +286,18 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     const struct sf_config *config = slot->sink->options.config;
     struct err problem = {0};
     bool is_landing = table->prepare_step == SF_PREPARE_SHOW_LANDING;
-    if (error != NULL) {
+    // The landing schema is made at the first start only; while looking, its absence means that nothing is in the way.
+    bool is_schema_absent =
+        error != NULL && is_landing && table->is_only_check && strcmp(error->code, SF_CODE_ABSENT) == 0;
+    if (error != NULL && !is_schema_absent) {
         prepare_done(slot, error);
         return;
     }
     if (is_landing || table->prepare_step == SF_PREPARE_SHOW_TARGET) {
         const char *name = is_landing ? table->layout.landing_name : table->layout.target_name;
         size_t row = 0;
-        int comment = sf_sql_column(result, "comment");
-        if (result_has_name(result, name, &row)) {
+        int comment = is_schema_absent ? -1 : sf_sql_column(result, "comment");
+        if (!is_schema_absent && result_has_name(result, name, &row)) {
             const char *text = comment < 0 ? NULL : sf_sql_value(result, row, (size_t)comment);
             if (!check_is_ours(table, is_landing ? config->landing_schema : config->schema, name,
                                text != NULL ? text : "", &problem)) {

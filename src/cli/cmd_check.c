@@ -1,0 +1,199 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "catalog/catalog.h"
+#include "cli/command.h"
+#include "cli/endpoints.h"
+#include "io/http_client.h"
+#include "io/resolver.h"
+#include "pipeline/inspect.h"
+#include "sinks/snowflake/sf_auth.h"
+#include "sinks/snowflake/sf_sink.h"
+
+#define CHECK_BUDGET_BYTES (1U << 20)
+
+enum { CHECK_FROM, CHECK_TO, CHECK_NAME, CHECK_STATE, CHECK_HELP, CHECK_OPTION_COUNT };
+
+static const struct option_spec options[CHECK_OPTION_COUNT] = {
+    [CHECK_FROM] = {"from", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL, "the source, as for run"},
+    [CHECK_TO] = {"to", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL,
+                  "the destination, as for run; without it only the source is looked at"},
+    [CHECK_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL, "the pipeline's name, as for run"},
+    [CHECK_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
+                     "the state file, as for run"},
+    [CHECK_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
+};
+
+struct checker {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct http_client *http;
+    struct sf_auth *auth;
+    struct zstd_worker *zstd;
+    struct endpoints *endpoints;
+    bool is_coloured;
+    unsigned error_count, warning_count;
+};
+
+static void print(const struct checker *checker, const char *colour, const char *word, const char *text)
+{
+    if (checker->is_coloured)
+        printf("\033[%sm%-7s\033[0m %s\n", colour, word, text);
+    else
+        printf("%-7s %s\n", word, text);
+}
+
+static void on_finding(void *context, enum judge_severity severity, const struct err *finding)
+{
+    struct checker *checker = context;
+    if (severity == JUDGE_ERROR) {
+        checker->error_count++;
+        print(checker, "31", "missing", finding->text);
+    } else {
+        checker->warning_count++;
+        print(checker, "33", "warning", finding->text);
+    }
+}
+
+static void on_good(void *context, const char *text)
+{
+    print(context, "32", "ok", text);
+}
+
+static void on_done(void *context)
+{
+    struct checker *checker = context;
+    loop_stop(checker->loop);
+}
+
+static struct sink *sink_new(void *context, const char *identity, const struct sink_events *events)
+{
+    struct checker *checker = context;
+    struct sf_sink_options sink_options = {.loop = checker->loop,
+                                           .http = checker->http,
+                                           .zstd = checker->zstd,
+                                           .auth = checker->auth,
+                                           .config = &checker->endpoints->snowflake,
+                                           .pipeline = checker->endpoints->name,
+                                           .identity = identity,
+                                           .budget_bytes = CHECK_BUDGET_BYTES,
+                                           .batch_rows_max = 1,
+                                           .batch_fill_ms_max = 1};
+    return sf_sink_new(&sink_options, events);
+}
+
+static bool open_all(struct checker *checker, struct err *out_error)
+{
+    checker->loop = loop_new(&clock_system, out_error);
+    if (checker->loop == NULL)
+        return false;
+    checker->resolver = resolver_new(checker->loop, out_error);
+    checker->http = http_client_new(checker->loop, out_error);
+    checker->zstd = zstd_worker_new(1);
+    if (checker->resolver == NULL || checker->http == NULL || checker->zstd == NULL)
+        return false;
+    if (!checker->endpoints->has_destination)
+        return true;
+    struct sf_key *key =
+        sf_key_process_init(out_error) ? sf_key_load_configured(&checker->endpoints->snowflake, out_error) : NULL;
+    if (key == NULL)
+        return false;
+    checker->auth = sf_auth_new(checker->loop, checker->http, &checker->endpoints->snowflake, key);
+    return true;
+}
+
+static void close_all(struct checker *checker)
+{
+    if (checker->auth != NULL)
+        sf_auth_free(checker->auth);
+    if (checker->http != NULL)
+        http_client_free(checker->http);
+    if (checker->resolver != NULL)
+        resolver_free(checker->resolver);
+    if (checker->zstd != NULL)
+        zstd_worker_free(checker->zstd);
+    if (checker->loop != NULL)
+        loop_free(checker->loop);
+}
+
+// A state file that is not there yet is no fault: nothing was started.
+static bool read_known(const char *state, const char *name, struct catalog_pipeline *out_known, struct err *out_error)
+{
+    struct catalog_table *tables = NULL;
+    uint32_t count = 0;
+    bool is_found = false;
+    if (access(state, F_OK) != 0)
+        return false;
+    struct catalog *catalog = catalog_open(state, false, out_error);
+    if (catalog == NULL)
+        return false;
+    bool is_read = catalog_load(catalog, name, out_known, &is_found, &tables, &count, out_error);
+    free(tables);
+    catalog_close(catalog);
+    return is_read && is_found;
+}
+
+static int check(struct checker *checker, const char *state)
+{
+    struct err error = {0};
+    struct catalog_pipeline known;
+    bool is_known = read_known(state, checker->endpoints->name, &known, &error);
+    if (err_is_set(&error) || !open_all(checker, &error)) {
+        on_finding(checker, JUDGE_ERROR, &error);
+    } else {
+        struct inspect_options inspect_options = {.slot = checker->endpoints->slot,
+                                                  .publication = checker->endpoints->publication,
+                                                  .source = &checker->endpoints->source,
+                                                  .source_text = checker->endpoints->source_text,
+                                                  .sink_new = checker->endpoints->has_destination ? sink_new : NULL,
+                                                  .sink_context = checker,
+                                                  .known = is_known ? &known : NULL};
+        struct inspect_events events = {
+            .on_finding = on_finding, .on_good = on_good, .on_done = on_done, .context = checker};
+        struct inspect *inspect = inspect_new(checker->loop, checker->resolver, &inspect_options, &events);
+        inspect_start(inspect);
+        loop_run(checker->loop);
+        inspect_free(inspect);
+    }
+    close_all(checker);
+    printf("%u missing, %u warnings\n", checker->error_count, checker->warning_count);
+    return checker->error_count > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int run(const struct command *command, int count, char *const *arguments)
+{
+    struct option_value values[CHECK_OPTION_COUNT];
+    struct endpoints endpoints;
+    struct err error = {0};
+    size_t operand_count = 0;
+    if (!options_parse(options, CHECK_OPTION_COUNT, count, arguments, values, NULL, 0, &operand_count, &error))
+        return command_fail(&error, EXIT_USAGE);
+    if (values[CHECK_HELP].flag) {
+        command_print_help(command);
+        return EXIT_DONE;
+    }
+    if (values[CHECK_FROM].text == NULL) {
+        err_set(&error, ERR_CONFIG, "usage", "check needs --from URL, and --to URL to look at the destination as well");
+        return command_fail(&error, EXIT_USAGE);
+    }
+    if (!endpoints_read(values[CHECK_FROM].text, values[CHECK_TO].text, values[CHECK_NAME].text, &endpoints, &error))
+        return command_fail(&error, EXIT_USAGE);
+    struct checker checker = {.endpoints = &endpoints,
+                              .is_coloured = isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL};
+    int exit_code = check(&checker, values[CHECK_STATE].text);
+    endpoints_deinit(&endpoints);
+    return exit_code;
+}
+
+const struct command command_check = {
+    .name = "check",
+    .summary = "look at both ends: what is missing, and the statement that mends it",
+    .usage = "check --from URL [--to URL] [OPTION…]",
+    .details = "Changes nothing. Exit code 0: nothing is missing; warnings tell what will hurt later.\n",
+    .options = options,
+    .option_count = CHECK_OPTION_COUNT,
+    .run = run,
+};

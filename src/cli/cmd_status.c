@@ -1,0 +1,145 @@
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "catalog/catalog.h"
+#include "cli/command.h"
+
+enum { STATUS_STATE, STATUS_JSON, STATUS_HELP, STATUS_OPTION_COUNT };
+
+static const struct option_spec options[STATUS_OPTION_COUNT] = {
+    [STATUS_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
+                      "the state file of the service"},
+    [STATUS_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "one JSON document for machines"},
+    [STATUS_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
+};
+
+struct status {
+    const char *name;  // NULL: all
+    bool is_served;
+    json_t *pipelines;
+};
+
+static void collect(void *context, const char *pipeline, const char *json, int64_t updated_ms)
+{
+    struct status *status = context;
+    json_error_t ignored;
+    if (status->name != NULL && strcmp(status->name, pipeline) != 0)
+        return;
+    json_t *object = json != NULL ? json_loads(json, 0, &ignored) : NULL;
+    if (!json_is_object(object)) {
+        json_decref(object);
+        object = json_object();
+    }
+    CHECK(object != NULL);
+    int64_t now_ms = clock_system.wall_us(clock_system.context) / 1000;
+    json_object_set_new(object, "pipeline", json_string(pipeline));
+    json_object_set_new(object, "is_running", json_boolean(status->is_served));
+    json_object_set_new(object, "age_seconds", json_real(updated_ms > 0 ? (double)(now_ms - updated_ms) / 1000 : -1));
+    json_array_append_new(status->pipelines, object);
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "-";
+}
+
+static int64_t number_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void print_table(const json_t *table)
+{
+    printf("    %-8s %s.%s: %" PRId64 " copied, %" PRId64 " streamed", text_of(table, "state"),
+           text_of(table, "schema"), text_of(table, "table"), number_of(table, "rows_copied"),
+           number_of(table, "rows_streamed"));
+    if (number_of(table, "values_coerced") > 0)
+        printf(", %" PRId64 " values coerced", number_of(table, "values_coerced"));
+    printf("\n");
+    if (json_object_get(table, "reason") != NULL)
+        printf("             %s\n", text_of(table, "reason"));
+}
+
+static void print_pipeline(const json_t *pipeline)
+{
+    size_t index;
+    json_t *table;
+    const json_t *positions = json_object_get(pipeline, "positions"), *copy = json_object_get(pipeline, "copy");
+    bool is_running = json_is_true(json_object_get(pipeline, "is_running"));
+    printf("%s: %s%s\n", text_of(pipeline, "pipeline"), is_running ? "" : "not running, last seen ",
+           text_of(pipeline, "state"));
+    printf("  %s -> %s\n", text_of(pipeline, "source"), text_of(pipeline, "destination"));
+    printf("  received %s, committed %s, confirmed %s, merged %s\n", text_of(positions, "received"),
+           text_of(positions, "committed"), text_of(positions, "confirmed"), text_of(positions, "merged"));
+    if (copy != NULL)
+        printf("  copying: %" PRId64 " of about %" PRId64 " rows, %.0f rows/s, about %" PRId64 " s left\n",
+               number_of(copy, "rows"), number_of(copy, "rows_expected"),
+               json_number_value(json_object_get(copy, "rows_per_second")), number_of(copy, "seconds_left"));
+    if (json_object_get(pipeline, "error") != NULL)
+        printf("  error: %s\n", text_of(pipeline, "error"));
+    json_array_foreach(json_object_get(pipeline, "tables"), index, table) print_table(table);
+}
+
+static int print_all(const struct status *status, bool is_json)
+{
+    size_t index;
+    json_t *pipeline;
+    if (is_json) {
+        json_t *document = json_pack("{s:b, s:O}", "is_running", status->is_served, "pipelines", status->pipelines);
+        CHECK(document != NULL);
+        json_dumpf(document, stdout, JSON_INDENT(2));
+        printf("\n");
+        json_decref(document);
+        return EXIT_DONE;
+    }
+    json_array_foreach(status->pipelines, index, pipeline) print_pipeline(pipeline);
+    return EXIT_DONE;
+}
+
+static int run(const struct command *command, int count, char *const *arguments)
+{
+    struct option_value values[STATUS_OPTION_COUNT];
+    const char *name = NULL;
+    size_t operand_count = 0;
+    struct err error = {0};
+    if (!options_parse(options, STATUS_OPTION_COUNT, count, arguments, values, &name, 1, &operand_count, &error))
+        return command_fail(&error, EXIT_USAGE);
+    if (values[STATUS_HELP].flag) {
+        command_print_help(command);
+        return EXIT_DONE;
+    }
+    struct catalog *catalog = catalog_open(values[STATUS_STATE].text, false, &error);
+    if (catalog == NULL)
+        return command_fail(&error, EXIT_FAILED);
+    struct status status = {
+        .name = operand_count > 0 ? name : NULL, .is_served = catalog_is_served(catalog), .pipelines = json_array()};
+    CHECK(status.pipelines != NULL);
+    int exit_code = EXIT_DONE;
+    if (!catalog_each_status(catalog, collect, &status, &error)) {
+        exit_code = command_fail(&error, EXIT_FAILED);
+    } else if (status.name != NULL && json_array_size(status.pipelines) == 0) {
+        err_set(&error, ERR_CONFIG, "pipeline", "there is no pipeline \"%s\" in %s", status.name,
+                values[STATUS_STATE].text);
+        exit_code = command_fail(&error, EXIT_FAILED);
+    } else {
+        print_all(&status, values[STATUS_JSON].flag);
+    }
+    json_decref(status.pipelines);
+    catalog_close(catalog);
+    return exit_code;
+}
+
+const struct command command_status = {
+    .name = "status",
+    .summary = "show pipelines, tables, progress and errors",
+    .usage = "status [NAME] [OPTION…]",
+    .options = options,
+    .option_count = STATUS_OPTION_COUNT,
+    .run = run,
+};

@@ -1,0 +1,104 @@
+#include "cli/endpoints.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pg/pg_url.h"
+
+#define SLOT_SIZE_MAX 63  // PostgreSQL: NAMEDATALEN - 1
+#define NAME_SIZE_MAX 100
+
+static bool source_read(const char *from, struct endpoints *endpoints, struct err *out_error)
+{
+    if (!pg_url_is(from))
+        return err_set(out_error, ERR_CONFIG, "from",
+                       "--from is no postgres:// URL; allowed is postgres://USER@HOST:PORT/DATABASE?publication=NAME");
+    if (!pg_url_parse(from, &endpoints->source, &endpoints->publication, &endpoints->slot, out_error)) {
+        err_prefix(out_error, "--from");
+        return false;
+    }
+    if (endpoints->publication == NULL)
+        return err_set(out_error, ERR_CONFIG, "from", "--from names no publication; add ?publication=NAME");
+    pg_target_describe(&endpoints->source, endpoints->source_text, sizeof endpoints->source_text);
+    return true;
+}
+
+static bool destination_read(const char *to, struct endpoints *endpoints, struct err *out_error)
+{
+    if (strncmp(to, "snowflake://", strlen("snowflake://")) != 0)
+        return err_set(out_error, ERR_CONFIG, "to",
+                       "--to is no snowflake:// URL; allowed is "
+                       "snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=NAME&key_file=PATH");
+    if (!sf_config_parse(to, &endpoints->snowflake, out_error)) {
+        err_prefix(out_error, "--to");
+        return false;
+    }
+    endpoints->has_destination = true;
+    sf_config_describe(&endpoints->snowflake, endpoints->destination_text, sizeof endpoints->destination_text);
+    return true;
+}
+
+static bool name_read(const char *name, struct endpoints *endpoints, struct err *out_error)
+{
+    char made[NAME_SIZE_MAX + 1];
+    if (name != NULL) {
+        if (*name == '\0' || strlen(name) > NAME_SIZE_MAX ||
+            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != strlen(name))
+            return err_set(out_error, ERR_CONFIG, "name", "--name is \"%s\"; allowed are up to %d of A-Z a-z 0-9 _ -",
+                           name, NAME_SIZE_MAX);
+        (void)snprintf(made, sizeof made, "%s", name);
+    } else {
+        (void)snprintf(made, sizeof made, "%s_%s", endpoints->source.database, endpoints->publication);
+        for (char *at = made; *at != '\0'; at++)
+            if (!isalnum((unsigned char)*at) && *at != '-')
+                *at = '_';
+    }
+    endpoints->name = strdup(made);
+    CHECK(endpoints->name != NULL);
+    return true;
+}
+
+// A slot's name: lower case letters, digits and underscores. Source: PostgreSQL, ReplicationSlotValidateName.
+static bool slot_read(struct endpoints *endpoints, struct err *out_error)
+{
+    char made[SLOT_SIZE_MAX + 1];
+    if (endpoints->slot != NULL) {
+        size_t size = strlen(endpoints->slot);
+        if (size == 0 || size > SLOT_SIZE_MAX ||
+            strspn(endpoints->slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != size)
+            return err_set(out_error, ERR_CONFIG, "slot", "slot is \"%s\"; allowed are up to %d of a-z 0-9 _",
+                           endpoints->slot, SLOT_SIZE_MAX);
+        return true;
+    }
+    (void)snprintf(made, sizeof made, "etl_%s", endpoints->name);
+    for (char *at = made; *at != '\0'; at++)
+        *at = (char)(isalnum((unsigned char)*at) ? tolower((unsigned char)*at) : '_');
+    endpoints->slot = strdup(made);
+    CHECK(endpoints->slot != NULL);
+    return true;
+}
+
+bool endpoints_read(const char *from, const char *to, const char *name, struct endpoints *out_endpoints,
+                    struct err *out_error)
+{
+    memset(out_endpoints, 0, sizeof *out_endpoints);
+    if (source_read(from, out_endpoints, out_error) && (to == NULL || destination_read(to, out_endpoints, out_error)) &&
+        name_read(name, out_endpoints, out_error) && slot_read(out_endpoints, out_error))
+        return true;
+    endpoints_deinit(out_endpoints);
+    return false;
+}
+
+void endpoints_deinit(struct endpoints *endpoints)
+{
+    pg_target_deinit(&endpoints->source);
+    free(endpoints->publication);
+    free(endpoints->slot);
+    free(endpoints->name);
+    if (endpoints->has_destination)
+        sf_config_deinit(&endpoints->snowflake);
+    memset(endpoints, 0, sizeof *endpoints);
+}

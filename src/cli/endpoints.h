@@ -1,0 +1,28 @@
+// What --from and --to name, read once and checked without touching a network.
+#ifndef ETL_CLI_ENDPOINTS_H
+#define ETL_CLI_ENDPOINTS_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "pg/pg_conn.h"
+#include "sinks/snowflake/sf_config.h"
+#include "sinks/snowflake/sf_key.h"
+
+struct endpoints {
+    struct pg_target source;
+    char *publication;
+    char *slot;  // given, or made from the pipeline's name
+    char *name;  // the pipeline's
+    char source_text[256];
+    bool has_destination;
+    struct sf_config snowflake;
+    char destination_text[256];
+};
+
+// to NULL: the source only. name NULL: made of database and publication. False: ERR_CONFIG; nothing is left to free.
+bool endpoints_read(const char *from, const char *to, const char *name, struct endpoints *out_endpoints,
+                    struct err *out_error);
+void endpoints_deinit(struct endpoints *endpoints);
+
+#endif

@@ -1,0 +1,37 @@
+// Runs pipelines: the main thread takes signals and waits for events, a worker thread owns the loop on which pipelines are
+// actors. For now one pipeline and one worker.
+//
+//   main thread (signals) ──── stop ────►  worker (loop, HTTP connections, tokens, pipeline)
+//                         ◄── ended ─────
+#ifndef ETL_SUPERVISOR_SUPERVISOR_H
+#define ETL_SUPERVISOR_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "pipeline/pipeline.h"
+#include "sinks/snowflake/sf_config.h"
+#include "sinks/snowflake/sf_key.h"
+
+struct supervisor_options {
+    struct pipeline_options pipeline;  // without sink_new, which the supervisor adds
+    const struct sf_config *snowflake;
+    struct sf_key *take_key;
+    size_t memory_bytes;  // what batches and appends in flight may hold
+    uint32_t batch_rows_max, batch_fill_ms_max;
+    uint32_t merge_timeout_s;
+    bool shows_progress;  // a person watches standard error
+};
+
+enum supervisor_outcome {
+    SUPERVISOR_STOPPED,
+    SUPERVISOR_FAILED,
+    SUPERVISOR_INTERRUPTED /* a second signal: at once */
+};
+
+// Until a signal or the pipeline's end. FAILED: out_error says why.
+enum supervisor_outcome supervisor_run(const struct supervisor_options *options, struct err *out_error);
+
+#endif
