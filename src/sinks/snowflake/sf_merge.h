@@ -1,5 +1,5 @@
-// Text of the merge: one Snowflake Scripting block, one transaction, one exclusive position for all live tables. Pure: the window and
-// the tables go in, SQL comes out. Parts of the SQL that do not depend on columns live in src/sinks/snowflake/sql/*.sql where that reads better.
+// Text of the merge: one Snowflake Scripting block, one transaction, one exclusive position for all live tables. Pure: the
+// window and the tables go in, SQL comes out. The statements live in sql/merge_*.sql; docs/merge.md explains them.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_MERGE_H
 #define ETL_SINKS_SNOWFLAKE_SF_MERGE_H
 
@@ -7,20 +7,27 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "model/lsn.h"
 #include "model/seq.h"
 #include "sinks/snowflake/sf_ddl.h"
+
+// Snowflake takes statements of about 1 MB (user-guide/query-size-limits).
+#define SF_MERGE_TEXT_SIZE_MAX 1000000
 
 struct sf_merge_table {
     const struct sf_table_layout *layout;
     bool is_first;         // first merge after a copy: replaces the target's content
     lsn_t copy_lsn;        // is_first: copied rows have exactly this LSN with ordinal 0; stream rows count from it on
     uint64_t copied_rows;  // is_first: how many there must be
-    char highest_committed
-        [SEQ_TEXT_SIZE +
-         1];  // guard: the stream channels' newest committed token; MAX("_ETL_SEQ") over the landing's rows from the window's
-              // start on, WITHOUT its upper bound, must have reached it (it may lie beyond the bound); "" no guard
-    bool may_have_unchanged;  // some row of the window may lack values (TOAST)
+    // Guard: the newest committed row of the stream channels. MAX("_ETL_SEQ") over the landing's rows from the window's
+    // start on, WITHOUT its upper bound, must have reached it (it may lie beyond the bound). "" no guard. A sequence
+    // below the window's start guards nothing (its rows are merged and may be cleaned up); neither does one of ordinal
+    // 0, which stands for no row (the token that a channel was opened with).
+    char highest_committed[SEQ_TEXT_SIZE + 1];
+    // Hints that make the text shorter and the merge quicker. When one says no and the window holds such a row, the
+    // merge fails with etl_hint instead of losing something.
+    bool may_have_unchanged;  // some row of the window may lack values (_ETL_UNCHANGED)
     bool may_have_moved;      // some row of the window may have _ETL_OLD_KEY
 };
 
@@ -34,8 +41,21 @@ struct sf_merge_window {
     uint32_t lock_timeout_s;
 };
 
-// Appends EXECUTE IMMEDIATE …. False: ERR_DATA when the text would pass Snowflake's limit (1 MB).
+// Appends EXECUTE IMMEDIATE …. False, with out as it was: ERR_DATA "merge_text_size" when the text would pass Snowflake's
+// limit, ERR_CONFIG "identity_full" for a table that has neither a key nor is append-only.
 bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
                     struct buf *out, struct err *out_error);
+
+// What a failed merge's message says. The exceptions of the block are named etl_fenced, etl_behind_<table>, …
+enum sf_merge_failure {
+    SF_MERGE_FAILURE_OTHER,       // none of ours
+    SF_MERGE_FAILURE_FENCED,      // the state table is not where this merge starts: somebody else merges this pipeline
+    SF_MERGE_FAILURE_BEHIND,      // committed rows are not in the landing table (yet)
+    SF_MERGE_FAILURE_UNRESOLVED,  // a value that the source did not send is nowhere: the table must be copied again
+    SF_MERGE_FAILURE_HINT         // a hint was wrong: merge again without it
+};
+
+// *out_table is the index in sf_merge_build's tables, UINT32_MAX if the failure is not a table's.
+enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_table);
 
 #endif

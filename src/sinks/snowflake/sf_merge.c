@@ -1,0 +1,877 @@
+#include "sinks/snowflake/sf_merge.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "embedded_sql.h"
+#include "sinks/snowflake/sf_names.h"
+
+#define EXCEPTION_FENCED 20001
+#define EXCEPTION_FIRST 20010  // of the tables' exceptions: no two of a block should share a number
+#define EXCEPTION_LAST 20999
+#define PLACEHOLDER_SIZE_MAX 32
+
+// What the templates are filled with. One table at a time; the block itself has none.
+struct merge_text {
+    struct buf *out;
+    const struct sf_merge_window *window;
+    const struct sf_merge_table *tables;
+    const struct sf_merge_table *table;
+    uint32_t table_count;
+    uint32_t index;  // of the table
+    int exception_last;
+    bool is_check;  // {source} yields the rows that cannot be resolved, with nothing but what finding them takes
+    char below[SEQ_POSITION_TEXT_SIZE + 1];
+    char from[SEQ_POSITION_TEXT_SIZE + 1];  // of the table's window
+    char copied[SEQ_TEXT_SIZE + 1];         // the sequence of its copied rows
+};
+
+// --- what a table's merge needs ----------------------------------------------------------------------------------
+
+static bool is_append_only(const struct sf_merge_table *table)
+{
+    return table->layout->table->identity == IDENTITY_NOTHING;
+}
+
+static bool is_moving(const struct sf_merge_table *table)
+{
+    return table->may_have_moved && !is_append_only(table);
+}
+
+static bool is_lacking(const struct sf_merge_table *table)
+{
+    return table->may_have_unchanged && !is_append_only(table);
+}
+
+// PostgreSQL leaves a value out when it is stored out of line, which only types of variable size are. The column's
+// storage does not tell: SET STORAGE PLAIN leaves the values that are there where they are. A type that is not in the
+// list counts as variable; that costs some text and nothing else.
+static bool has_fixed_size(const struct column *column)
+{
+    static const uint32_t oids[] = {
+        16,    // bool
+        18,    // "char"
+        19,    // name
+        20,    // int8
+        21,    // int2
+        23,    // int4
+        26,    // oid
+        700,   // float4
+        701,   // float8
+        790,   // money
+        1082,  // date
+        1083,  // time
+        1114,  // timestamp
+        1184,  // timestamptz
+        1186,  // interval
+        1266,  // timetz
+        2950,  // uuid
+        5069,  // xid8
+    };
+    for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++)
+        if (column->base_oid == oids[i])
+            return true;
+    return column->is_enum;
+}
+
+// The encoder sends key columns always.
+static bool can_be_unchanged(const struct merge_text *text, uint16_t column)
+{
+    const struct column *source = &text->table->layout->table->columns[column];
+    return source->key_position < 0 && !has_fixed_size(source);
+}
+
+static bool is_key(const struct merge_text *text, uint16_t column)
+{
+    return text->table->layout->table->columns[column].key_position >= 0;
+}
+
+static uint16_t column_count(const struct merge_text *text)
+{
+    return text->table->layout->table->column_count;
+}
+
+static const struct target_type *type_of(const struct merge_text *text, uint16_t column)
+{
+    return &text->table->layout->encoders[column].target;
+}
+
+// --- small pieces ------------------------------------------------------------------------------------------------
+
+static void append_column(const struct merge_text *text, const char *alias, uint16_t column)
+{
+    if (*alias != '\0')
+        buf_appendf(text->out, "%s.", alias);
+    sf_append_identifier(text->out, text->table->layout->column_names[column]);
+}
+
+// VARIANT and ARRAY are compared as their text.
+static void append_comparable(const struct merge_text *text, const char *alias, uint16_t column)
+{
+    enum target_kind kind = type_of(text, column)->kind;
+    bool is_json = kind == TARGET_VARIANT || kind == TARGET_ARRAY;
+    buf_append_text(text->out, is_json ? "TO_JSON(" : "");
+    append_column(text, alias, column);
+    buf_append_text(text->out, is_json ? ")" : "");
+}
+
+static void append_separator(const struct merge_text *text, bool *is_first, const char *separator)
+{
+    if (!*is_first)
+        buf_append_text(text->out, separator);
+    *is_first = false;
+}
+
+// The columns that {source} carries. A check needs keys and nothing else.
+static bool is_carried(const struct merge_text *text, uint16_t column)
+{
+    return !text->is_check || is_key(text, column);
+}
+
+static void append_sent(const struct merge_text *text, uint16_t column, const char *alias)
+{
+    int number = text->table->layout->table->columns[column].attribute_number;
+    buf_appendf(text->out, "%s%s\"_ETL_Q%d\"", alias, *alias == '\0' ? "" : ".", number);
+}
+
+static void append_expanded(struct merge_text *text, const char *template);
+
+// --- placeholders of the block -----------------------------------------------------------------------------------
+
+static void append_quoted(const struct merge_text *text, const char *plain)
+{
+    sf_append_literal(text->out, plain);
+}
+
+static void write_lock_timeout(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_appendf(text->out, "%u", (unsigned)text->window->lock_timeout_s);
+}
+
+static void write_state(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    sf_append_qualified(text->out, text->window->database, text->window->landing_schema, SF_STATE_TABLE);
+}
+
+static void write_pipeline(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_quoted(text, text->window->pipeline);
+}
+
+static void write_state_from(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_quoted(text, text->window->state_from);
+}
+
+static void write_below(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_quoted(text, text->below);
+}
+
+static void write_commit_at(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    int64_t wall_us = text->window->commit_wall_us;
+    time_t seconds = (time_t)(wall_us / 1000000);
+    struct tm parts;
+    if (wall_us <= 0 || gmtime_r(&seconds, &parts) == NULL) {
+        buf_append_text(text->out, "NULL");
+        return;
+    }
+    buf_appendf(text->out, "'%04d-%02d-%02d %02d:%02d:%02d.%06d +00:00'::TIMESTAMP_TZ(6)", parts.tm_year + 1900,
+                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int)(wall_us % 1000000));
+}
+
+// A message may not hold double quotes (sql-reference/snowflake-scripting/declare); line breaks are not worth having.
+static void append_exception(struct merge_text *text, const char *word, bool is_of_table, const char *what)
+{
+    const struct sf_merge_window *window = text->window;
+    struct buf message;
+    char name[64];
+    int number = EXCEPTION_FENCED;
+    buf_init(&message, SIZE_MAX);
+    if (is_of_table) {
+        const struct table *source = text->table->layout->table;
+        (void)snprintf(name, sizeof name, "etl_%s_%u", word, (unsigned)text->index);
+        buf_appendf(&message, "%s: table %s.%s: %s", name, source->schema_name, source->table_name, what);
+        number = text->exception_last < EXCEPTION_LAST ? ++text->exception_last : EXCEPTION_LAST;
+    } else {
+        (void)snprintf(name, sizeof name, "etl_%s", word);
+        buf_appendf(&message, "%s: pipeline %s: %s %s", name, window->pipeline, what, window->state_from);
+    }
+    for (size_t i = 0; i < message.size; i++) {
+        if (message.data[i] == '"')
+            message.data[i] = '\'';
+        else if (message.data[i] < ' ')
+            message.data[i] = ' ';
+    }
+    buf_appendf(text->out, "  %s EXCEPTION (-%d, ", name, number);
+    append_quoted(text, buf_text(&message));
+    buf_append_text(text->out, ");\n");
+    buf_deinit(&message);
+}
+
+static bool has_guard(const struct merge_text *text)
+{
+    struct seq seq;
+    const char *highest = text->table->highest_committed;
+    return seq_parse(highest, strlen(highest), &seq) && seq.ordinal > 0 && strcmp(highest, text->from) > 0;
+}
+
+static bool can_be_behind(const struct merge_text *text)
+{
+    return text->table->is_first || has_guard(text);
+}
+
+static bool can_be_unresolved(const struct merge_text *text)
+{
+    return is_lacking(text->table) || is_append_only(text->table);
+}
+
+static bool has_hint(const struct merge_text *text)
+{
+    return !is_append_only(text->table) && !(text->table->may_have_moved && text->table->may_have_unchanged);
+}
+
+static void select_table(struct merge_text *text, uint32_t index)
+{
+    const struct sf_merge_table *table = &text->tables[index];
+    const struct sf_merge_window *window = text->window;
+    struct seq copied = {.commit_lsn = table->copy_lsn, .ordinal = 0, .epoch = window->epoch};
+    text->table = table;
+    text->index = index;
+    text->is_check = false;
+    seq_format_position(window->epoch, table->is_first ? table->copy_lsn : window->from, text->from);
+    memset(text->copied, 0, sizeof text->copied);
+    if (table->is_first)
+        seq_format(&copied, text->copied);
+}
+
+static void write_exceptions(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_exception(text, "fenced", false,
+                     "another merge was faster, or another program merges it; the state table does not hold");
+    for (uint32_t i = 0; i < text->table_count; i++) {
+        select_table(text, i);
+        if (can_be_behind(text))
+            append_exception(text, "behind", true, "rows that are committed are not in the landing table");
+        if (can_be_unresolved(text))
+            append_exception(text, "unresolved", true,
+                             is_append_only(text->table)
+                                 ? "it has no key, and the landing table holds updates or deletes"
+                                 : "a value that the source did not send is neither in the landing table nor in the "
+                                   "target; it must be copied again");
+        if (has_hint(text))
+            append_exception(text, "hint", true, "the landing table holds kinds of rows that were ruled out");
+    }
+}
+
+static void write_tables(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint32_t i = 0; i < text->table_count; i++) {
+        select_table(text, i);
+        const struct sf_merge_table *table = text->table;
+        append_expanded(text, sql_sinks_snowflake_merge_guard);
+        if (table->is_first)
+            append_expanded(text, "  DELETE FROM {target};\n");
+        else
+            append_expanded(text, "  IF (etl_from <> '') THEN\n    DELETE FROM {target};\n  END IF;\n");
+        if (is_lacking(table)) {
+            text->is_check = true;
+            append_expanded(text, sql_sinks_snowflake_merge_check);
+            text->is_check = false;
+        }
+        if (is_append_only(table))
+            append_expanded(text, sql_sinks_snowflake_merge_append);
+        else if (table->is_first)
+            append_expanded(text, sql_sinks_snowflake_merge_keyed_first);
+        else
+            append_expanded(text, sql_sinks_snowflake_merge_keyed);
+#ifdef ETL_MUTANT_MERGE_TABLE_BY_TABLE
+        // Only for the test that shows that readers of such a build see mixtures of two positions.
+        buf_append_text(text->out, "  COMMIT;\n  BEGIN TRANSACTION;\n");
+#endif
+    }
+}
+
+// --- placeholders of a table -------------------------------------------------------------------------------------
+
+static void write_landing(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    const struct sf_table_layout *layout = text->table->layout;
+    sf_append_qualified(text->out, layout->database, layout->landing_schema, layout->landing_name);
+}
+
+static void write_target(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    const struct sf_table_layout *layout = text->table->layout;
+    sf_append_qualified(text->out, layout->database, layout->schema, layout->target_name);
+}
+
+static void write_from(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_quoted(text, text->from);
+}
+
+static void write_copied(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_quoted(text, text->copied);
+}
+
+static void write_index(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_appendf(text->out, "%u", (unsigned)text->index);
+}
+
+// Rows that must not be in the window, by the hints or because the table has no key.
+static void write_odd(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    const struct sf_merge_table *table = text->table;
+    if (!has_hint(text) && !is_append_only(table)) {
+        buf_append_text(text->out, "FALSE");
+        return;
+    }
+    buf_append_text(text->out, "\"_ETL_SEQ\" < ");
+    append_quoted(text, text->below);
+    if (is_append_only(table))
+        buf_append_text(text->out, " AND \"_ETL_OP\" IN ('U', 'D')");
+    else if (table->may_have_moved)
+        buf_append_text(text->out, " AND \"_ETL_UNCHANGED\" IS NOT NULL");
+    else if (table->may_have_unchanged)
+        buf_append_text(text->out, " AND \"_ETL_OLD_KEY\" IS NOT NULL");
+    else
+        buf_append_text(text->out, " AND (\"_ETL_UNCHANGED\" IS NOT NULL OR \"_ETL_OLD_KEY\" IS NOT NULL)");
+}
+
+static void append_check(const struct merge_text *text, const char *condition, const char *word)
+{
+    buf_appendf(text->out, "  IF (%s) THEN\n    RAISE etl_%s_%u;\n  END IF;\n", condition, word, (unsigned)text->index);
+}
+
+static void write_checks(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    char condition[128];
+    if (has_guard(text)) {
+        (void)snprintf(condition, sizeof condition, "etl_seen IS NULL OR etl_seen < '%s'",
+                       text->table->highest_committed);
+        append_check(text, condition, "behind");
+    }
+    if (text->table->is_first) {
+        (void)snprintf(condition, sizeof condition, "etl_count <> %llu", (unsigned long long)text->table->copied_rows);
+        append_check(text, condition, "behind");
+    }
+    if (is_append_only(text->table))
+        append_check(text, "etl_odd > 0", "unresolved");
+    else if (has_hint(text))
+        append_check(text, "etl_odd > 0", "hint");
+}
+
+// Stream rows of the window; at a first merge the copied rows as well, whatever the bound. Copied rows of earlier
+// attempts have a lower LSN and lose.
+static void write_window(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    const char *operations = is_append_only(text->table) ? "\"_ETL_OP\" = 'I'" : "\"_ETL_OP\" IN ('I', 'U', 'D')";
+    buf_appendf(text->out, "\"_ETL_SEQ\" >= '%s' AND ", text->from);
+    if (text->table->is_first)
+        buf_appendf(text->out, "(\"_ETL_SEQ\" < '%s' AND %s OR \"_ETL_SEQ\" = '%s' AND \"_ETL_OP\" = 'C')", text->below,
+                    operations, text->copied);
+    else
+        buf_appendf(text->out, "\"_ETL_SEQ\" < '%s' AND %s", text->below, operations);
+    buf_append_text(text->out, " AND \"_ETL_SEQ\" > :etl_from");
+}
+
+// {columns}, {columns:alias}, {columns:key}: the last is the key alone.
+static void write_columns(struct merge_text *text, const char *argument)
+{
+    bool is_first = true;
+    bool is_key_only = strcmp(argument, "key") == 0;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (is_key_only ? !is_key(text, i) : !is_carried(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        append_column(text, is_key_only ? "" : argument, i);
+    }
+}
+
+static void write_key(struct merge_text *text, const char *argument)
+{
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        append_column(text, argument, i);
+    }
+}
+
+// The landing's columns as the target's types.
+static void write_landing_columns(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_carried(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        if (type_of(text, i)->kind == TARGET_BINARY) {
+            buf_append_text(text->out, "BASE64_DECODE_BINARY(");
+            append_column(text, "", i);
+            buf_append_text(text->out, ") AS ");
+        }
+        append_column(text, "", i);
+    }
+}
+
+static void append_old_key(const struct merge_text *text, uint16_t column)
+{
+    const struct target_type *type = type_of(text, column);
+    int position = text->table->layout->table->columns[column].key_position;
+    if (type->kind == TARGET_BINARY) {
+        buf_appendf(text->out, "BASE64_DECODE_BINARY(\"_ETL_OLD_KEY\"[%d]::VARCHAR)", position);
+        return;
+    }
+    buf_appendf(text->out, "\"_ETL_OLD_KEY\"[%d]", position);
+    if (type->kind != TARGET_VARIANT) {
+        buf_append_text(text->out, "::");
+        typemap_format_sql(type, false, text->out);
+    }
+}
+
+// The event that takes a moved row from its old key: that key, and NULL in all other columns.
+static void write_old_row(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_carried(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        if (is_key(text, i))
+            append_old_key(text, i);
+        else
+            buf_append_text(text->out, "NULL");
+    }
+}
+
+static void write_partition(struct merge_text *text, const char *argument)
+{
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        append_comparable(text, argument, i);
+    }
+}
+
+// {match:a,b}: the keys are equal. No key column is ever NULL.
+static void write_match(struct merge_text *text, const char *argument)
+{
+    char left[PLACEHOLDER_SIZE_MAX];
+    const char *comma = strchr(argument, ',');
+    bool is_first = true;
+    CHECK(comma != NULL);
+    (void)snprintf(left, sizeof left, "%.*s", (int)(comma - argument), argument);
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        append_separator(text, &is_first, " AND ");
+        append_comparable(text, left, i);
+        buf_append_text(text->out, " = ");
+        append_comparable(text, comma + 1, i);
+    }
+}
+
+static void write_update(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (is_key(text, i))
+            continue;
+        buf_append_text(text->out, is_first ? "  WHEN MATCHED THEN UPDATE SET " : ", ");
+        is_first = false;
+        append_column(text, "", i);
+        buf_append_text(text->out, " = ");
+        append_column(text, "s", i);
+    }
+    buf_append_text(text->out, is_first ? "" : "\n");  // a table may consist of its key
+}
+
+static void write_source(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_expanded(text,
+                    is_lacking(text->table) ? sql_sinks_snowflake_merge_lineage : sql_sinks_snowflake_merge_newest);
+}
+
+static void write_moved_out(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (is_moving(text->table))
+        append_expanded(text, is_lacking(text->table) ? sql_sinks_snowflake_merge_lineage_moved
+                                                      : sql_sinks_snowflake_merge_newest_moved);
+}
+
+// --- placeholders where values may be unchanged ------------------------------------------------------------------
+
+static void write_with(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_append_text(text->out, is_moving(text->table) ? "WITH RECURSIVE" : "WITH");
+}
+
+static void write_path(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_expanded(text,
+                    is_moving(text->table) ? sql_sinks_snowflake_merge_path_moved : sql_sinks_snowflake_merge_path);
+}
+
+// At a first merge the target is empty: nothing was before.
+static void write_before(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!text->table->is_first)
+        append_expanded(text, sql_sinks_snowflake_merge_before);
+}
+
+static void write_join_before(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!text->table->is_first)
+        buf_append_text(text->out, " LEFT JOIN z ON z.\"_ETL_HEAD\" = h.\"_ETL_SEQ\"");
+}
+
+static void write_not_found(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!text->table->is_first)
+        buf_append_text(text->out, " AND z.\"_ETL_FOUND\" IS NULL");
+}
+
+static void write_result(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_expanded(text, text->is_check ? sql_sinks_snowflake_merge_unresolved : sql_sinks_snowflake_merge_resolved);
+}
+
+static void write_sent(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!can_be_unchanged(text, i))
+            continue;
+        buf_appendf(text->out,
+                    ",\n             IFF(\"_ETL_OP\" <> 'D' AND NOT COALESCE(ARRAY_CONTAINS(%d::VARIANT, "
+                    "\"_ETL_UNCHANGED\"), FALSE), \"_ETL_SEQ\", NULL) AS ",
+                    text->table->layout->table->columns[i].attribute_number);
+        append_sent(text, i, "");
+    }
+}
+
+static void write_nothing_sent(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++)
+        if (can_be_unchanged(text, i))
+            buf_append_text(text->out, ", NULL");
+}
+
+static void write_newest_sent(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!can_be_unchanged(text, i))
+            continue;
+        buf_append_text(text->out, ", MAX(");
+        append_sent(text, i, "g");
+        buf_append_text(text->out, ") AS ");
+        append_sent(text, i, "");
+        if (text->is_check)
+            continue;
+        buf_append_text(text->out, ", MAX_BY(");
+        append_column(text, "g", i);
+        buf_append_text(text->out, ", ");
+        append_sent(text, i, "g");
+        buf_append_text(text->out, ") AS ");
+        append_column(text, "", i);
+    }
+}
+
+static void write_target_values(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (text->is_check || !can_be_unchanged(text, i))
+            continue;
+        buf_append_text(text->out, ", ");
+        append_column(text, "x", i);
+    }
+}
+
+// {left_key}: columns of l that name the key which the row left; {left_key_names}: their use.
+static void write_left_key(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        buf_append_text(text->out, ", ");
+        append_column(text, "b", i);
+        buf_appendf(text->out, " AS \"_ETL_LEFT_%u\"", (unsigned)i);
+    }
+}
+
+static void write_left_key_names(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++)
+        if (is_key(text, i))
+            buf_appendf(text->out, ", l.\"_ETL_LEFT_%u\"", (unsigned)i);
+}
+
+static void write_resolved(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        append_separator(text, &is_first, ", ");
+        if (!can_be_unchanged(text, i)) {
+            append_column(text, "h", i);
+            continue;
+        }
+        buf_append_text(text->out, "CASE WHEN ");
+        append_sent(text, i, "h");
+        buf_append_text(text->out, " IS NOT NULL THEN ");
+        append_column(text, "h", i);
+        if (!text->table->is_first) {
+            buf_append_text(text->out, " WHEN ");
+            append_sent(text, i, "r");
+            buf_append_text(text->out, " IS NULL THEN ");
+            append_column(text, "z", i);
+        }
+        buf_append_text(text->out, " ELSE ");
+        append_column(text, "r", i);
+        buf_append_text(text->out, " END AS ");
+        append_column(text, "", i);
+    }
+}
+
+// Some column that neither the newest event nor anything before it sent; or one of which we did not know that it can be
+// left out (the list of fixed sizes would be wrong).
+static void write_lacking(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!can_be_unchanged(text, i))
+            continue;
+        append_separator(text, &is_first, " OR ");
+        append_sent(text, i, "h");
+        buf_append_text(text->out, " IS NULL AND ");
+        append_sent(text, i, "r");
+        buf_append_text(text->out, " IS NULL");
+    }
+    buf_append_text(text->out, is_first ? "h.\"_ETL_UNCHANGED\" IS NOT NULL" : "");
+}
+
+// --- templates ---------------------------------------------------------------------------------------------------
+
+static const struct placeholder {
+    const char *name;
+    void (*write)(struct merge_text *text, const char *argument);
+} placeholders[] = {
+    {"before", write_before},
+    {"below", write_below},
+    {"checks", write_checks},
+    {"columns", write_columns},
+    {"commit_at", write_commit_at},
+    {"copied", write_copied},
+    {"exceptions", write_exceptions},
+    {"from", write_from},
+    {"index", write_index},
+    {"join_before", write_join_before},
+    {"key", write_key},
+    {"lacking", write_lacking},
+    {"landing", write_landing},
+    {"landing_columns", write_landing_columns},
+    {"left_key", write_left_key},
+    {"left_key_names", write_left_key_names},
+    {"lock_timeout", write_lock_timeout},
+    {"match", write_match},
+    {"moved_out", write_moved_out},
+    {"newest_sent", write_newest_sent},
+    {"not_found", write_not_found},
+    {"nothing_sent", write_nothing_sent},
+    {"odd", write_odd},
+    {"old_row", write_old_row},
+    {"partition", write_partition},
+    {"path", write_path},
+    {"pipeline", write_pipeline},
+    {"resolved", write_resolved},
+    {"result", write_result},
+    {"sent", write_sent},
+    {"source", write_source},
+    {"state", write_state},
+    {"state_from", write_state_from},
+    {"tables", write_tables},
+    {"target", write_target},
+    {"target_values", write_target_values},
+    {"update", write_update},
+    {"window", write_window},
+    {"with", write_with},
+};
+
+static void write_placeholder(struct merge_text *text, const char *inside, size_t size)
+{
+    char word[PLACEHOLDER_SIZE_MAX];
+    CHECK(size < sizeof word);
+    (void)snprintf(word, sizeof word, "%.*s", (int)size, inside);
+    char *argument = strchr(word, ':');
+    if (argument != NULL)
+        *argument++ = '\0';
+    for (size_t i = 0; i < sizeof placeholders / sizeof placeholders[0]; i++) {
+        if (strcmp(placeholders[i].name, word) == 0) {
+            placeholders[i].write(text, argument != NULL ? argument : "");
+            return;
+        }
+    }
+    CHECK(false);
+}
+
+// A line that consists of one placeholder ends with what that wrote: an empty one leaves no line.
+static void append_line(struct merge_text *text, const char *line, size_t size)
+{
+    const char *end = line + size;
+    size_t size_before = text->out->size;
+    for (const char *c = line; c < end; c++) {
+        if (*c != '{') {
+            buf_append_byte(text->out, (uint8_t)*c);
+            continue;
+        }
+        const char *close = memchr(c, '}', (size_t)(end - c));
+        CHECK(close != NULL);
+        write_placeholder(text, c + 1, (size_t)(close - c - 1));
+        c = close;
+    }
+    bool is_open = text->out->size > size_before && text->out->data[text->out->size - 1] != '\n';
+    if (is_open)
+        buf_append_byte(text->out, '\n');
+}
+
+static void append_expanded(struct merge_text *text, const char *template)
+{
+    while (*template != '\0') {
+        size_t size = strcspn(template, "\n");
+        if (strncmp(template, "--", 2) != 0)
+            append_line(text, template, size);
+        template += size + (template[size] == '\n' ? 1 : 0);
+    }
+}
+
+// --- the block ---------------------------------------------------------------------------------------------------
+
+static bool check_tables(const struct sf_merge_window *window, const struct sf_merge_table *tables,
+                         uint32_t table_count, struct err *out_error)
+{
+    CHECK(window->from <= window->below);
+    for (uint32_t i = 0; i < table_count; i++) {
+        const struct table *source = tables[i].layout->table;
+        CHECK(!tables[i].is_first || tables[i].copy_lsn <= window->below);
+        if (source->identity != IDENTITY_NOTHING && source->key_count == 0)
+            return err_set(out_error, ERR_CONFIG, "identity_full",
+                           "table %s.%s has REPLICA IDENTITY FULL and no primary key that is immediate and not null: "
+                           "its rows cannot be told apart; give it a primary key, or a replica identity",
+                           source->schema_name, source->table_name);
+    }
+    return true;
+}
+
+static void append_block(struct buf *body, struct buf *out)
+{
+    buf_append_text(out, "EXECUTE IMMEDIATE ");
+    if (memmem(body->data, body->size, "$$", 2) != NULL) {
+        sf_append_literal(out, buf_text(body));
+    } else {
+        buf_append_text(out, "$$\n");
+        buf_append(out, body->data, body->size);
+        buf_append_text(out, "$$");
+    }
+}
+
+bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
+                    struct buf *out, struct err *out_error)
+{
+    struct buf body;
+    struct merge_text text = {.out = &body,
+                              .window = window,
+                              .tables = tables,
+                              .table_count = table_count,
+                              .exception_last = EXCEPTION_FIRST - 1};
+    size_t size_before = out->size;
+    if (!check_tables(window, tables, table_count, out_error))
+        return false;
+    seq_format_position(window->epoch, window->below, text.below);
+    buf_init(&body, 2 * SF_MERGE_TEXT_SIZE_MAX);  // buf_text needs room for its NUL
+    append_expanded(&text, sql_sinks_snowflake_merge_block);
+    bool is_small = !body.failed && body.size <= SF_MERGE_TEXT_SIZE_MAX;
+    if (is_small) {
+        append_block(&body, out);
+        is_small = !out->failed && out->size - size_before <= SF_MERGE_TEXT_SIZE_MAX;
+    }
+    buf_deinit(&body);
+    if (is_small)
+        return true;
+    out->size = size_before;
+    return err_set(out_error, ERR_DATA, "merge_text_size",
+                   "the merge of pipeline %s with %u tables is longer than the %d bytes that Snowflake takes",
+                   window->pipeline, (unsigned)table_count, SF_MERGE_TEXT_SIZE_MAX);
+}
+
+enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_table)
+{
+    static const struct {
+        const char *word;
+        enum sf_merge_failure failure;
+    } words[] = {{"etl_fenced", SF_MERGE_FAILURE_FENCED},
+                 {"etl_behind_", SF_MERGE_FAILURE_BEHIND},
+                 {"etl_unresolved_", SF_MERGE_FAILURE_UNRESOLVED},
+                 {"etl_hint_", SF_MERGE_FAILURE_HINT}};
+    const char *first = NULL;
+    enum sf_merge_failure failure = SF_MERGE_FAILURE_OTHER;
+    *out_table = UINT32_MAX;
+    // "Uncaught exception of type 'ETL_BEHIND_3' on line …": the first word counts, names follow it.
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        const char *found = strcasestr(message, words[i].word);
+        if (found == NULL || (first != NULL && found > first))
+            continue;
+        first = found;
+        failure = words[i].failure;
+        const char *digits = found + strlen(words[i].word);
+        char *end;
+        unsigned long number = strtoul(digits, &end, 10);
+        *out_table =
+            failure != SF_MERGE_FAILURE_FENCED && end != digits && number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+    }
+    return failure;
+}

@@ -1,0 +1,23 @@
+-- The merge of one pipeline: one block, one transaction, one position for all tables.
+-- {…} is filled in by sf_merge.c; lines of comment are left out of the statement.
+DECLARE
+{exceptions}  etl_seen VARCHAR;
+  etl_from VARCHAR;
+  etl_count INTEGER;
+  etl_odd INTEGER;
+BEGIN
+  ALTER SESSION SET LOCK_TIMEOUT = {lock_timeout};
+  BEGIN TRANSACTION;
+-- First of all, so that whoever merges from an older state finds out before it touches a target.
+  UPDATE {state} SET "POSITION" = {below}, "COMMIT_AT" = {commit_at}, "MERGED_AT" = CURRENT_TIMESTAMP()
+   WHERE "PIPELINE" = {pipeline} AND "POSITION" = {state_from};
+  IF (SQLROWCOUNT <> 1) THEN
+    RAISE etl_fenced;
+  END IF;
+{tables}  COMMIT;
+  RETURN 'merged';
+EXCEPTION
+  WHEN OTHER THEN
+    ROLLBACK;
+    RAISE;
+END;

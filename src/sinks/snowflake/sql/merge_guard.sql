@@ -1,0 +1,10 @@
+-- What must be known of the window: how far the landing reaches (beyond the window too), the newest truncate in it
+-- (rows before it count for nothing), how many copied rows there are, and rows that must not be there.
+  SELECT MAX("_ETL_SEQ"),
+         COALESCE(MAX(IFF("_ETL_OP" = 'T' AND "_ETL_SEQ" < {below}, "_ETL_SEQ", NULL)), ''),
+         COUNT_IF("_ETL_OP" = 'C' AND "_ETL_SEQ" = {copied}),
+         COUNT_IF({odd})
+    INTO :etl_seen, :etl_from, :etl_count, :etl_odd
+    FROM {landing}
+   WHERE "_ETL_SEQ" >= {from};
+{checks}
