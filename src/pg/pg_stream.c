@@ -46,6 +46,7 @@ struct pg_stream {
     struct pg_stream_events events;
     struct pg_stream_stats stats;
     char *slot;
+    bool makes_temporary_slot;
     char *publication;  // UTF-8
     char description[320];
     lsn_t start_lsn;
@@ -523,13 +524,8 @@ static void on_checked(void *context, const PGresult *result, const struct err *
     }
 }
 
-static void on_open(void *context, const struct err *error)
+static void check(struct pg_stream *stream)
 {
-    struct pg_stream *stream = context;
-    if (error != NULL) {
-        end_stream(stream, error);
-        return;
-    }
     struct buf hexadecimal, sql;
     buf_init(&hexadecimal, 4096);
     buf_init(&sql, 16384);
@@ -544,6 +540,42 @@ static void on_open(void *context, const struct err *error)
     buf_deinit(&sql);
     if (!is_sent)
         tell_stream_error(stream, &failed, false);
+}
+
+static void on_slot_made(void *context, const PGresult *result, const struct err *error)
+{
+    (void)result;
+    if (error != NULL)
+        tell_stream_error(context, error, false);
+    else
+        check(context);
+}
+
+// CREATE_REPLICATION_SLOT in the form that 14 knows as well.
+static void make_temporary_slot(struct pg_stream *stream)
+{
+    struct buf sql;
+    struct err failed;
+    buf_init(&sql, 256);
+    buf_append_text(&sql, "CREATE_REPLICATION_SLOT ");
+    pg_append_identifier(&sql, stream->slot);
+    buf_append_text(&sql, " TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT");
+    bool is_sent =
+        pg_conn_query(stream->conn, buf_text(&sql), 0, NULL, QUERY_TIMEOUT_MS, on_slot_made, stream, &failed);
+    buf_deinit(&sql);
+    if (!is_sent)
+        tell_stream_error(stream, &failed, false);
+}
+
+static void on_open(void *context, const struct err *error)
+{
+    struct pg_stream *stream = context;
+    if (error != NULL)
+        end_stream(stream, error);
+    else if (stream->makes_temporary_slot)
+        make_temporary_slot(stream);
+    else
+        check(stream);
 }
 
 static void on_broken(void *context, const struct err *error)
@@ -563,6 +595,7 @@ bool pg_stream_start(struct pg_stream *stream, const struct pg_target *target, c
     stream->slot = strdup(options->slot);
     stream->publication = strdup(options->publication);
     CHECK(stream->slot != NULL && stream->publication != NULL);
+    stream->makes_temporary_slot = options->makes_temporary_slot;
     stream->start_lsn = options->start_lsn;
     stream->confirmed_lsn = options->start_lsn;
     stream->sent_lsn = LSN_NONE;

@@ -20,8 +20,9 @@ struct pg_stream;
 
 struct pg_stream_options {
     const char *slot;
-    const char *publication;  // one name; quoted inside
-    lsn_t start_lsn;          // our durable floor
+    bool makes_temporary_slot;  // on this connection, gone with it; start_lsn 0
+    const char *publication;    // one name; quoted inside
+    lsn_t start_lsn;            // our durable floor
     bool is_binary;
     const char *client_encoding;    // the database's own
     uint32_t decoding_work_mem_kb;  // 0: the server's

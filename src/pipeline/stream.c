@@ -7,9 +7,6 @@
 
 #define MESSAGES_PER_TRANSACTION_MAX (SEQ_ORDINAL_MAX / 2)
 
-// undefined_function: what the server says when a type has no binary output. Source: PostgreSQL, getTypeBinaryOutputInfo.
-#define SQLSTATE_NO_BINARY_OUTPUT "42883"
-
 // What is received is bounded by an open transaction's own commit LSN: a keepalive's LSN may lie above it.
 static void received_raise(struct pipeline *pipeline, lsn_t lsn)
 {
@@ -218,15 +215,23 @@ static void on_started(void *context)
              pipeline->options.slot, LSN_ARGUMENTS(pipeline->saved_lsn), pipeline->is_text ? "text" : "binary");
 }
 
+// The classes of errors that asking for binary may have caused (a type without binary output, one whose output fails); pg_stream.c has
+// made them transient: the next stream is in text, which has to show whether it was that.
+static bool is_perhaps_of_binary(const struct err *error)
+{
+    static const char *const classes[] = {"22", "42", "0A", "XX"};
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
+        if (strncmp(error->code, classes[i], 2) == 0)
+            return true;
+    return false;
+}
+
 static void on_ended(void *context, const struct err *error)
 {
     struct pipeline *pipeline = context;
     struct err reason = err_is_set(&pipeline->stop_reason) ? pipeline->stop_reason : *error;
-    if (!pipeline->is_text && strcmp(reason.code, SQLSTATE_NO_BINARY_OUTPUT) == 0) {
+    if (!pipeline->is_text && reason.kind == ERR_TRANSIENT && is_perhaps_of_binary(&reason))
         pipeline->was_binary_refused = true;
-        reason.kind = ERR_TRANSIENT;
-        err_prefix(&reason, "the server cannot send a type in binary, the stream goes on in text");
-    }
     pipeline_fail(pipeline, &reason);
 }
 
