@@ -1,5 +1,9 @@
-// Tokens of one account and user: the key-pair JWT (signed once, reused until shortly before it ends), the ingest host, and the scoped token
-// with its renewal ahead of time. Shared by all channels and statements of a worker.
+// Tokens of one account and user: the key-pair JWT (signed once, reused until shortly before it ends), the ingest host,
+// and the scoped token with its renewal ahead of time. Shared by all channels and statements of a worker.
+//
+// A token has a generation, which its user notes when it sends a request: an answer of 401 then says which token was
+// refused. A token that was refused is renewed once; when its successor is refused as well, before anything took it, it
+// is the operator's turn.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_AUTH_H
 #define ETL_SINKS_SNOWFLAKE_SF_AUTH_H
 
@@ -21,20 +25,28 @@ struct sf_auth_waiter {
     bool is_waiting;
 };
 
-// Borrows all; take_key is owned.
-struct sf_auth *sf_auth_new(struct loop *loop, struct http_client *http, const struct sf_config *config, struct sf_key *take_key);
+// Borrows all; take_key is owned (and freed when NULL is returned: out of memory).
+struct sf_auth *sf_auth_new(struct loop *loop, struct http_client *http, const struct sf_config *config,
+                            struct sf_key *take_key);
 void sf_auth_free(struct sf_auth *auth);
 // "Bearer …" with the JWT for SQL API requests, signing a new one if need be. Valid until the loop's turn ends.
 const char *sf_auth_jwt_bearer(struct sf_auth *auth, struct err *out_error);
-// Calls waiter->on_ready (later) when ingest host and scoped token are there and not about to end.
+// Calls waiter->on_ready (later) when ingest host and scoped token are there and not about to end. An error is for
+// good (ERR_CONFIG); what may pass is tried again inside, with back-off, and logged.
 void sf_auth_wait_ingest(struct sf_auth *auth, struct sf_auth_waiter *waiter);
 void sf_auth_cancel(struct sf_auth *auth, struct sf_auth_waiter *waiter);
 bool sf_auth_has_ingest(const struct sf_auth *auth);
 const char *sf_auth_ingest_bearer(const struct sf_auth *auth);  // NULL: wait first
 const char *sf_auth_ingest_base(const struct sf_auth *auth);    // "https://host[:port]"
 const char *sf_auth_account_base(const struct sf_auth *auth);
-// A 401 was answered with this token: renew (once per token value; returns false when a fresh one was refused as well: stop).
-bool sf_auth_refused(struct sf_auth *auth, bool is_ingest);
+uint32_t sf_auth_generation(const struct sf_auth *auth, bool is_ingest);  // of the token that is in use now
+// The token of that generation was taken by Snowflake (any answer but 401).
+void sf_auth_accepted(struct sf_auth *auth, bool is_ingest, uint32_t generation);
+// A 401 was answered to the token of that generation: renews it, or does nothing when that has happened already. False
+// when a fresh one was refused as well: stop.
+bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation);
+// The error to stop with then: who was refused, by which key, and what to compare. message: Snowflake's.
+void sf_auth_refusal_error(const struct sf_auth *auth, const char *message, struct err *out_error);
 void sf_auth_host_moved(struct sf_auth *auth);  // 410: ask for host and token again
 
 #endif
