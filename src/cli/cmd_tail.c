@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "cli/command.h"
 #include "cli/endpoints.h"
+#include "encode/encoding.h"
 #include "encode/ndjson.h"
 #include "io/resolver.h"
 #include "pg/pg_catalog.h"
