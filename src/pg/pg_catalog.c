@@ -264,8 +264,7 @@ static bool check_privileges(struct reader *reader, int row_count, struct err *o
         const char *table_name = read_field(reader, "table_name");
         if (oid == NULL || schema_name == NULL || table_name == NULL)
             break;
-        bool may_read = read_bool(reader, "may_use_schema") &&
-                        (read_bool(reader, "may_select") || read_field(reader, "attribute_number") == NULL);
+        bool may_read = read_bool(reader, "may_use_schema") && read_bool(reader, "may_select");
         if (!may_read && (last_refused == NULL || strcmp(last_refused, oid) != 0)) {
             name_table(&refused, schema_name, table_name);
             last_refused = oid;

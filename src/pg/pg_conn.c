@@ -91,6 +91,29 @@ void pg_target_deinit(struct pg_target *target)
     *target = (struct pg_target){0};
 }
 
+bool pg_target_copy(const struct pg_target *target, struct pg_target *out_copy)
+{
+    *out_copy = (struct pg_target){0};
+    const struct {
+        const char *from;
+        char **to;
+    } parts[] = {{target->host, &out_copy->host},
+                 {target->port, &out_copy->port},
+                 {target->user, &out_copy->user},
+                 {target->database, &out_copy->database},
+                 {target->password, &out_copy->password},
+                 {target->tls_mode, &out_copy->tls_mode},
+                 {target->tls_root_cert, &out_copy->tls_root_cert},
+                 {target->options, &out_copy->options}};
+    bool is_good = true;
+    for (size_t i = 0; is_good && i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].from != NULL)
+            is_good = (*parts[i].to = strdup(parts[i].from)) != NULL;
+    if (!is_good)
+        pg_target_deinit(out_copy);
+    return is_good;
+}
+
 static bool is_socket_directory(const char *host)
 {
     return host == NULL || host[0] == '\0' || host[0] == '/' || host[0] == '@';

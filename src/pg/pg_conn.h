@@ -25,6 +25,7 @@ struct pg_target {
 };
 
 void pg_target_deinit(struct pg_target *target);
+bool pg_target_copy(const struct pg_target *target, struct pg_target *out_copy);  // false: no memory
 // "user@host:port/database", for messages: without password.
 void pg_target_describe(const struct pg_target *target, char *out, size_t out_size);
 

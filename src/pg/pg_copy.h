@@ -4,9 +4,11 @@
 //   1. snapshot connection (replication): CREATE_REPLICATION_SLOT … (SNAPSHOT 'export'), permanent or temporary: L and a name.
 //      It stays idle, its time-outs pinned to 0. An open prepared transaction that blocks it is named after some seconds.
 //   2. guard connection: BEGIN REPEATABLE READ, SET TRANSACTION SNAPSHOT; waits until no transaction that the snapshot shows as committed
-//      is still in progress by pg_xact_status; LOCK TABLE … IN ACCESS SHARE MODE; then relfilenode as the snapshot sees it must equal
-//      pg_relation_filenode() now, else the copy ends with outcome "again" (a new snapshot is needed).
-//   3. data connection(s): the same snapshot; COPY (SELECT columns FROM ONLY table) TO STDOUT (FORMAT binary), columns without binary send cast to text.
+//      is still in progress by pg_xact_status (asked on the data connection, which is not in the snapshot yet); LOCK TABLE … IN ACCESS
+//      SHARE MODE; then relfilenode as the snapshot sees it must equal pg_relation_filenode() now, of every leaf of a partitioned
+//      table too, else the copy ends with code "again" (a new snapshot is needed).
+//   3. data connection: the same snapshot; COPY (SELECT columns FROM ONLY table WHERE row filter) TO STDOUT (FORMAT binary); columns
+//      that are asked for as text come by their output function, as the stream sends them. A partitioned table is read as a whole.
 #ifndef ETL_PG_PG_COPY_H
 #define ETL_PG_PG_COPY_H
 
@@ -30,7 +32,8 @@ struct pg_copy_options {
     const char *publication;      // its row filters hold for the copy too; NULL: none do
     struct table *const *tables;  // borrowed for the copy's life; copied in this order
     uint32_t table_count;
-    const bool *const *column_as_text;  // per table, per column: cast to text in the query (VALUE_TEXT arrives)
+    const bool *const
+        *column_as_text;  // per table, per column: by its output function (VALUE_TEXT arrives); NULL: none
 };
 
 struct pg_copy_events {
@@ -44,7 +47,8 @@ struct pg_copy_events {
     void (*on_table_failed)(void *context, uint32_t table_index, const struct err *error);
     void (*on_waiting)(void *context,
                        const char *why);  // a line that says what it waits for (prepared transaction 'x', xids …)
-    // NULL: every table was read (or failed). ERR_TRANSIENT: try again with a new snapshot; the permanent slot, if made, is kept.
+    // NULL: every table was read (or failed). ERR_TRANSIENT: try again with a new snapshot; the permanent slot, if made, is
+    // kept, so that the next try takes a temporary one. Code "again": read the catalog's tables anew before. All is closed.
     void (*on_ended)(void *context, const struct err *error);
     void *context;
 };

@@ -94,8 +94,7 @@ select
     p.relreplident as replica_identity,
     i.indnkeyatts as key_count,
     has_schema_privilege(p.relnamespace, 'USAGE') as may_use_schema,
-    has_table_privilege(p.table_oid, 'SELECT')
-        or (c.attnum is not null and has_column_privilege(p.table_oid, c.attnum, 'SELECT')) as may_select,
+    has_table_privilege(p.table_oid, 'SELECT') as may_select,  -- on columns alone does not do: the copy locks the table
     row_security_active(p.table_oid) as has_row_security,
     c.attnum as attribute_number,
     c.attname as column_name,

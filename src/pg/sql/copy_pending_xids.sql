@@ -1,0 +1,12 @@
+-- Transactions that a snapshot shows as committed and that are still on their way out of the list of running ones. $1 the
+-- snapshot. One row: their numbers, or NULL. Run outside of the snapshot's transaction: it asks for what is so now.
+-- Such a transaction is either in progress for a snapshot taken now, or not below that one's xmax, which is one more than
+-- the last transaction that is over.
+select string_agg(c.xid::text, ', ') as xids
+from (select pg_current_snapshot() as now, $1::pg_snapshot as seen) as s
+cross join lateral (
+    select pg_snapshot_xip(s.now) as xid
+    union all
+    select n::text::xid8 from generate_series(pg_snapshot_xmax(s.now)::text::bigint,
+                                              pg_snapshot_xmax(s.seen)::text::bigint - 1) as n) as c
+where pg_visible_in_snapshot(c.xid, s.seen) and pg_xact_status(c.xid) = 'in progress'
