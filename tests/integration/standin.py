@@ -66,13 +66,25 @@ class StandIn:
         return self.told["control"]
 
     def ask(self, path, body=None, method=None):
-        """A request to the control port (faults, commit delay)."""
-        request = urllib.request.Request(self.control.rstrip("/") + path, method=method or ("POST" if body is not None else "GET"),
-                                         data=None if body is None else json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"})
+        """A request to the control port; tools/sandbox/README.md lists what it takes."""
+        request = urllib.request.Request(
+            self.control + path, method=method or ("POST" if body is not None else "GET"),
+            data=None if body is None else json.dumps(body).encode(), headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=20) as answer:
-            text = answer.read()
-            return json.loads(text) if text else None
+            return json.loads(answer.read())
+
+    def add_fault(self, step, **options):
+        """Its number, for fault_hits and remove_faults."""
+        return self.ask("/faults", {"step": step, **options})["id"]
+
+    def fault_hits(self, number):
+        return next((fault["hits"] for fault in self.ask("/faults")["faults"] if fault["id"] == number), 0)
+
+    def remove_faults(self):
+        self.ask("/faults", method="DELETE")
+
+    def channels(self):
+        return self.ask("/channels")["channels"]
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
