@@ -64,7 +64,7 @@ class Killer:
         elif phase == "copy committed":
             self.held("commit", program)
         elif phase == "first merge":
-            program.wait_for_event("copied", 60, count=len(load.TABLES))
+            program.wait_for_event("streaming", 60)  # tables are made: the next statement is the merge's
             self.held("sql.submit.after", program)
         else:
             program.wait_for_event("streaming", 60)
