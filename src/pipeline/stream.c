@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/trap.h"
 #include "pipeline/pipeline_private.h"
 
 #define MESSAGES_PER_TRANSACTION_MAX (SEQ_ORDINAL_MAX / 2)
@@ -120,8 +121,11 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
     if (!next_seq(pipeline, &change.seq))
         return false;
     struct pipeline_table *table = pipeline_find_table(pipeline, message->relation_oid);
-    if (table == NULL || table->sink_table == NULL)
+    if (table == NULL || table->sink_table == NULL) {
+        if (trap_is_set("ordinal_counts_every_change"))
+            pipeline->transaction.message_number--;
         return true;
+    }
     if (!table->is_relation_checked)
         return stop_with(pipeline, ERR_DATA, "protocol", "the server sent a change of a table before describing it");
     change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';
@@ -194,7 +198,8 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
 
 static void on_keepalive(void *context, lsn_t lsn)
 {
-    received_raise(context, lsn);
+    // Everything below lsn was sent; the next commit may lie right at it.
+    received_raise(context, trap_is_set("positions_are_exclusive") ? lsn + 1 : lsn);
     progress_update(context);
 }
 
@@ -230,7 +235,8 @@ static void on_ended(void *context, const struct err *error)
 {
     struct pipeline *pipeline = context;
     struct err reason = err_is_set(&pipeline->stop_reason) ? pipeline->stop_reason : *error;
-    if (!pipeline->is_text && reason.kind == ERR_TRANSIENT && is_perhaps_of_binary(&reason))
+    if (!pipeline->is_text && reason.kind == ERR_TRANSIENT && is_perhaps_of_binary(&reason) &&
+        !trap_is_set("binary_falls_back_to_text"))
         pipeline->was_binary_refused = true;
     pipeline_fail(pipeline, &reason);
 }
@@ -277,12 +283,13 @@ void stream_begin(struct pipeline *pipeline)
     err_clear(&pipeline->stop_reason);
     pipeline->stream = pg_stream_new(pipeline->loop, pipeline->resolver);
     CHECK(pipeline->stream != NULL);
-    struct pg_stream_options options = {.slot = pipeline->options.slot,
-                                        .publication = pipeline->options.publication,
-                                        .start_lsn = pipeline->saved_lsn,
-                                        .is_binary = !pipeline->is_text,
-                                        .client_encoding = pipeline->facts.encoding,
-                                        .decoding_work_mem_kb = pipeline->options.decoding_work_mem_kb};
+    struct pg_stream_options options = {
+        .slot = pipeline->options.slot,
+        .publication = pipeline->options.publication,
+        .start_lsn = trap_is_set("slot_starts_at_our_floor") ? LSN_NONE : pipeline->saved_lsn,
+        .is_binary = !pipeline->is_text,
+        .client_encoding = trap_is_set("client_encoding_is_the_databases") ? "UTF8" : pipeline->facts.encoding,
+        .decoding_work_mem_kb = pipeline->options.decoding_work_mem_kb};
     if (!pg_stream_start(pipeline->stream, pipeline->options.source, &options, &events, &error))
         pipeline_fail(pipeline, &error);
 }

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/trap.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
 // Copy tokens: 'C', the snapshot's LSN (16 hex digits), the range (4), the row's number in it (12): they sort in the
@@ -273,6 +274,8 @@ static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floo
     CHECK(table->stream_channel == NULL);
     struct seq floor = {.commit_lsn = floor_lsn, .ordinal = 0, .epoch = epoch};
     struct sf_token token;
+    if (trap_is_set("copy_lsn_is_exclusive"))
+        floor.ordinal = SEQ_ORDINAL_MAX;
     seq_token_format(&floor, &token);
     table->stream_channel = channel_new(table, 'S', epoch, &token, kept);
     sf_pipe_add(table->pipe, table->stream_channel);
