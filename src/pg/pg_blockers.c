@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/trap.h"
 #include "embedded_sql.h"
 
 #define FIRST_LOOK_US 5000000
@@ -61,9 +62,8 @@ void pg_blockers_watch(struct pg_blockers *blockers, const struct pg_target *tar
     blockers->on_waiting = on_waiting;
     blockers->context = context;
     blockers->since_us = loop_fresh_us(blockers->loop);
-#ifndef ETL_WITHOUT_PREPARED_NAMED
-    loop_timer_set(blockers->loop, &blockers->timer, FIRST_LOOK_US);
-#endif
+    if (!trap_is_set("prepared_named"))
+        loop_timer_set(blockers->loop, &blockers->timer, FIRST_LOOK_US);
 }
 
 static void append_age(struct buf *out, const char *seconds_text)

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/trap.h"
 #include "io/lock.h"
 #include "pg/pg_error.h"
 
@@ -206,10 +207,9 @@ static void append_settings(struct buf *out, const char *session_options)
                          " -c idle_session_timeout=0"
                          // A server that works on a query for a client that is gone finds out within this time.
                          " -c client_connection_check_interval=5s");
-#ifndef ETL_WITHOUT_IDLE_TIMEOUT_PIN
     // The connection that exported a snapshot counts as idle in transaction; the time-out would end the snapshot.
-    buf_append_text(out, " -c idle_in_transaction_session_timeout=0");
-#endif
+    if (!trap_is_set("timeouts_pinned"))
+        buf_append_text(out, " -c idle_in_transaction_session_timeout=0");
     if (session_options != NULL) {
         buf_append_text(out, " ");
         buf_append_text(out, session_options);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/trap.h"
 #include "embedded_sql.h"
 #include "pg/copy_binary.h"
 #include "pg/pg_blockers.h"
@@ -438,13 +439,9 @@ static void join_data(struct pg_copy *copy)
 // it. (VACUUM FULL changes the file too, and loses nothing; it is not told apart.)
 static bool is_unrewritten(const PGresult *check)
 {
-#ifdef ETL_WITHOUT_RELFILENODE_GUARD
-    (void)check;
-    return true;
-#else
     const char *is_same_file = field(check, "is_same_file");
-    return field(check, "relkind") != NULL && is_same_file != NULL && is_same_file[0] == 't';
-#endif
+    return (field(check, "relkind") != NULL && is_same_file != NULL && is_same_file[0] == 't') ||
+           trap_is_set("relfilenode_guard");
 }
 
 static void lock_done(struct pg_copy *copy)
@@ -556,14 +553,13 @@ static void on_locked(void *context, const PGresult *result, const struct err *e
 // table are read as well.
 static void append_lock(struct buf *sql, const struct table *table)
 {
-#ifdef ETL_WITHOUT_GUARD_LOCK
-    (void)table;
-    buf_append_text(sql, "SELECT 1");
-#else
+    if (trap_is_set("guard_lock")) {
+        buf_append_text(sql, "SELECT 1");
+        return;
+    }
     buf_append_text(sql, "LOCK TABLE ");
     append_table(sql, table);
     buf_append_text(sql, " IN ACCESS SHARE MODE");
-#endif
 }
 
 static void lock_next(struct pg_copy *copy)
@@ -629,12 +625,12 @@ static void on_xid_poll(struct loop_timer *timer)
 // that down as a hint: they are lost at the source as well. So nothing, not even pg_class, is read by the snapshot before.
 static void ask_xids(struct pg_copy *copy)
 {
-#ifdef ETL_WITHOUT_SNAPSHOT_WAIT
-    lock_tables(copy);
-#else
+    if (trap_is_set("snapshot_wait")) {
+        lock_tables(copy);
+        return;
+    }
     const char *parameters[] = {copy->snapshot_xids};
     send_with(copy, copy->data_conn, sql_pg_copy_pending_xids, 1, parameters, on_xids);
-#endif
 }
 
 static void on_data_open(void *context, const struct err *error)
@@ -769,7 +765,8 @@ bool pg_copy_start(struct pg_copy *copy, const struct pg_target *target, const s
     copy->stats = (struct pg_copy_stats){0};
     name_slot(copy, options->slot);
     copy->is_failover = options->is_failover;
-    bool is_utf8 = options->client_encoding == NULL || strcmp(options->client_encoding, "UTF8") == 0;
+    bool is_utf8 = options->client_encoding == NULL || strcmp(options->client_encoding, "UTF8") == 0 ||
+                   trap_is_set("own_encoding");
     (void)snprintf(copy->client_encoding, sizeof copy->client_encoding, "%s", is_utf8 ? "" : options->client_encoding);
     copy->tables = options->tables;
     copy->table_count = options->table_count;

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/trap.h"
 #include "embedded_sql.h"
 #include "pg/pg_catalog.h"
 #include "pg/pg_error.h"
@@ -191,20 +192,16 @@ static void send_status(struct pg_stream *stream)
     if (!put_status(stream, received_lsn, flushed))
         return;  // reading tells why
     stream->sent_lsn = flushed;
-#ifndef ETL_WITHOUT_SECOND_STATUS
     // At shutdown the server waits until what it sent is flushed, or, with flushed = 0, until it is written.
-    if (flushed != LSN_NONE && flushed < received_lsn)
+    if (flushed != LSN_NONE && flushed < received_lsn && !trap_is_set("second_status"))
         (void)put_status(stream, received_lsn, LSN_NONE);
-#endif
 }
 
 static void on_status_due(struct loop_timer *timer)
 {
     struct pg_stream *stream = timer->context;
-#ifdef ETL_WITHOUT_UNASKED_STATUS
-    if (flushed_lsn(stream) <= stream->sent_lsn)
+    if (trap_is_set("status_unasked") && flushed_lsn(stream) <= stream->sent_lsn)
         return;
-#endif
     send_status(stream);
 }
 
@@ -397,7 +394,7 @@ static void tell_stream_error(struct pg_stream *stream, const struct err *error,
         told.kind = ERR_LOST;
     } else if (is_running && stream->stats.is_binary && is_of_data && told.code[0] != '\0') {
         // A type without binary output, or one whose output fails: text has to show whether it was that.
-        stream->is_text_only = true;
+        stream->is_text_only = !trap_is_set("binary_falls_back");
         told.kind = ERR_TRANSIENT;
         err_prefix(&told, "the stream goes on in text after an error that asking for binary may have caused");
     }
@@ -612,8 +609,10 @@ bool pg_stream_start(struct pg_stream *stream, const struct pg_target *target, c
     struct pg_conn_events conn_events = {
         .on_open = on_open, .on_broken = on_broken, .on_notice = on_notice, .context = stream};
     stream->state = STREAM_OPENING;
-    if (pg_conn_open(stream->conn, target, true, options->client_encoding, settings[0] != '\0' ? settings : NULL,
-                     CONNECT_TIMEOUT_MS, &conn_events, out_error))
+    // A byte that the server cannot convert would end the stream at the same place every time: it is not to convert.
+    const char *encoding = trap_is_set("own_encoding") ? NULL : options->client_encoding;
+    if (pg_conn_open(stream->conn, target, true, encoding, settings[0] != '\0' ? settings : NULL, CONNECT_TIMEOUT_MS,
+                     &conn_events, out_error))
         return true;
     pg_stream_stop(stream);
     return false;
