@@ -211,14 +211,14 @@ class ChannelClient:
     def status(self):
         return self.pipe.status(self.name)[self.name]
 
-    def wait_committed(self, token, seconds=20):
+    def wait_committed(self, token, seconds=20, pause=0.02):
         deadline = time.monotonic() + seconds
         while True:
             status = self.status()
             if status["last_committed_offset_token"] == token:
                 return status
             assert time.monotonic() < deadline, f"token {token} is not committed: {status}"
-            time.sleep(0.02)
+            time.sleep(pause)
 
     def drop(self, **options):
         body = json.dumps(options).encode() if options else None

@@ -25,11 +25,15 @@ from .storage import Column
 log = logging.getLogger("snowbox.commits")
 
 # Accepted bytes (as they came over the wire) that one commit takes at most.
-COMMIT_BYTES_MAX = 16 * 1024 * 1024
+COMMIT_BYTES_MAX = 6 * 1024 * 1024
 COMMITS_AT_ONCE_MAX = 4
 RETRY_SECONDS = 0.2
 LATENCY_WEIGHT = 0.2
 PAYLOAD_CHARACTERS_MAX = 16_000_000
+
+
+class NewColumns(Exception):
+    """Rows have keys that are to become columns; nothing was written."""
 
 
 class Committer:
@@ -123,20 +127,22 @@ class Committer:
                 table.schema_evolution,
                 self.binary_format,
             )
-            batches = await self.pool.convert(shape, [(append.encoding, append.body) for append in appends])
-            new_columns = {name: text for batch in batches for name, text in batch.new_columns.items()}
-            if new_columns:
-                await self.storage.add_columns(connection, table, [Column(name, Type.parse(text)) for name, text in new_columns.items()])
-                return False
-            updated = None
+            # All are converted at once, as many as there are workers; the server takes the first while the next are in work.
+            futures = [self.pool.convert(shape, append.encoding, append.body) for append in appends]
             try:
                 async with connection.transaction():
-                    await self._copy(connection, table, batches)
+                    batches = await self._copy(connection, table, futures)
                     updated = await self._write_state(connection, channel, table, appends, batches)
+            except NewColumns:
+                found = [(await future).new_columns for future in futures]
+                columns = {name: text for new_columns in found for name, text in new_columns.items()}
+                await self.storage.add_columns(connection, table, [Column(name, Type.parse(text)) for name, text in columns.items()])
+                return False
             except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
                 return False  # dropped or altered between the look and the COPY: look again
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 log.warning("table %s: a converted batch was refused, rows are taken one by one: %s", table.name, error)
+                batches = [await future for future in futures]
                 async with connection.transaction():
                     for batch in batches:
                         await self._copy_singly(connection, table, batch)
@@ -157,13 +163,17 @@ class Committer:
         names = sql.SQL(", ").join(self.storage.column(column.name) for column in table.columns)
         return sql.SQL("COPY {} ({}) FROM STDIN " + COPY_OPTIONS).format(self.storage.relation(table), names)
 
-    async def _copy(self, connection, table, batches: list[Converted]) -> None:
-        texts = [batch.copy for batch in batches if batch.copy]
-        if not texts:
-            return
+    async def _copy(self, connection, table, futures: list[asyncio.Future]) -> list[Converted]:
+        """Raises NewColumns where schema evolution has to come first."""
+        batches = []
         async with connection.cursor() as cursor, cursor.copy(self._copy_statement(table)) as copy:
-            for text in texts:
-                await copy.write(text)
+            for future in futures:
+                batches.append(await future)
+                if batches[-1].new_columns:
+                    raise NewColumns
+                if batches[-1].copy:
+                    await copy.write(batches[-1].copy)
+        return batches
 
     async def _copy_singly(self, connection, table, batch: Converted) -> None:
         """The slow way, when the server refuses what the converter let through: only that row is dropped."""

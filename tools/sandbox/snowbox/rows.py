@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ctypes
+import gc
 import gzip
 import json
 import multiprocessing
@@ -30,13 +31,16 @@ FIELD, ROW, NULL = "\x1f", "\x1e", "\x1d"
 # What identifiers without quotes are stored as; only such columns are matched without regard to case.
 UNQUOTED_NAME = re.compile(r"[A-Z_][A-Z0-9_$]*")
 FOLDABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
-# A number (not inside of a string that begins there) of more characters than a double is sure to keep.
-LONG_NUMBER = re.compile(rb"[:\[,][ \t]*-?[0-9][0-9.eE+-]{15,}")
+# A number (not inside of a string that begins there) of more characters than a double is sure to keep: what comes before it, and it.
+BEFORE_NUMBER, LONG_DIGITS = rb"[:\[,]", rb"[ \t]*-?[0-9][0-9.eE+-]{15,}"
+LONG_NUMBER = re.compile(BEFORE_NUMBER + LONG_DIGITS)
 # U+0000 inside of JSON text: the backslash of the escape is not escaped itself.
 ESCAPED_ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 UNCOMPRESSED_BYTES_MAX = 256 * 1024 * 1024
 # Below this a batch is converted at once; above, in another process, so that requests are answered meanwhile.
 INLINE_BYTES_MAX = 48 * 1024
+USUAL_RATIO = 6  # of NDJSON to its compressed form
+WORKERS = 2
 CONVERTERS_MAX = 256
 PR_SET_PDEATHSIG = 1
 
@@ -128,13 +132,18 @@ class Converter:
         self.folded = {name: name for name in self.names if UNQUOTED_NAME.fullmatch(name)}
         self.targets: dict[str, str | None] = {}
         self.convert_row = _compile(shape)
+        self.has_semi_structured = any(column.type.kind in SEMI_STRUCTURED for column in shape.columns)
+        # A FLOAT column keeps a double anyway, and clients write doubles with 17 digits: these need no exact reading.
+        self.float_keys = [orjson.dumps(column.name) for column in shape.columns if column.type.kind == "FLOAT"]
+        exempt = b"".join(b"(?<!" + re.escape(key) + b":)" for key in self.float_keys)
+        self.long_number = re.compile(BEFORE_NUMBER + exempt + LONG_DIGITS)
 
     def convert(self, raw: bytes) -> Converted:
         """`raw` is NDJSON, every line ended by a newline; blank lines count for nothing."""
         result = Converted()
         # Three rarities, each looked for once in the whole batch: numbers that need all their digits, U+0000 (which PostgreSQL
         # cannot hold), and our own separators.
-        has_long_numbers = LONG_NUMBER.search(raw) is not None
+        has_long_numbers = self._may_need_exact(raw)
         has_zero = b"\\u0000" in raw
         has_separators = b"\\u001" in raw
         names, convert_row, join, loads = self.names, self.convert_row, FIELD.join, orjson.loads
@@ -147,7 +156,7 @@ class Converter:
                 row = loads(line)
                 if row.__class__ is not dict:
                     raise Refused(100069, "the line is not a JSON object")
-                if has_long_numbers and LONG_NUMBER.search(line):
+                if has_long_numbers and self._needs_exact(line):
                     row = json.loads(line, parse_int=exact_number, parse_float=exact_number)
                     write = variant_text
                 else:
@@ -166,6 +175,17 @@ class Converter:
         result.inserted = len(rows)
         result.copy = _copy_text(rows, has_separators)
         return result
+
+    def _may_need_exact(self, raw: bytes) -> bool:
+        if self.float_keys and self.has_semi_structured:
+            return LONG_NUMBER.search(raw) is not None
+        return self.long_number.search(raw) is not None
+
+    def _needs_exact(self, line: bytes) -> bool:
+        """Whether a number of this line would lose digits as a double. A FLOAT column's name may be a key inside of a VARIANT too."""
+        if not LONG_NUMBER.search(line):
+            return False
+        return self.long_number.search(line) is not None or any(line.count(key) > 1 for key in self.float_keys)
 
     def _holds_zero(self, values: tuple[str, ...]) -> bool:
         return any(
@@ -278,37 +298,48 @@ def _missing(column: str):
 _converters: dict[TableShape, Converter] = {}
 
 
-def convert_batches(shape: TableShape, batches: list[tuple[str, bytes]]) -> list[Converted]:
-    """One result a batch; a batch is (content encoding, body). Runs in the event loop's process or in a worker."""
+def convert_batch(shape: TableShape, encoding: str, body: bytes) -> Converted:
+    """Runs in the event loop's process or in a worker."""
     converter = _converters.get(shape)
     if converter is None:
         if len(_converters) >= CONVERTERS_MAX:
             _converters.clear()
         converter = _converters[shape] = Converter(shape)
-    return [converter.convert(unpack(encoding, body)) for encoding, body in batches]
+    return converter.convert(unpack(encoding, body))
 
 
 def _start_worker() -> None:
     """The worker ends with the stand-in, however that ends, and leaves Ctrl-C to it."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Rows make no cycles; looking for some after every few hundred of them costs a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(100_000)
 
 
 class ConverterPool:
-    """Converts small batches at once and large ones in a worker process."""
+    """Converts small batches at once and large ones in worker processes."""
 
-    def __init__(self, workers: int = 1):
+    def __init__(self, workers: int = WORKERS):
         context = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+        self._workers = workers
 
     async def start(self) -> None:
-        """Starts the worker now: the first large batch should not wait for it."""
-        await asyncio.get_running_loop().run_in_executor(self._executor, convert_batches, TableShape((), False), [])
+        """Starts the workers now: the first large batches should not wait for them."""
+        empty = TableShape((), False)
+        await asyncio.gather(*(self._submit(empty, "identity", b"") for _ in range(self._workers)))
 
-    async def convert(self, shape: TableShape, batches: list[tuple[str, bytes]]) -> list[Converted]:
-        if sum(len(body) for _, body in batches) <= INLINE_BYTES_MAX // (1 if batches[0][0] == "identity" else 8):
-            return convert_batches(shape, batches)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, convert_batches, shape, batches)
+    def convert(self, shape: TableShape, encoding: str, body: bytes) -> asyncio.Future:
+        """A future of the result. It is under way already, so that a caller may have several at once."""
+        if len(body) > (INLINE_BYTES_MAX if encoding == "identity" else INLINE_BYTES_MAX // USUAL_RATIO):
+            return self._submit(shape, encoding, body)
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(convert_batch(shape, encoding, body))
+        return future
+
+    def _submit(self, shape: TableShape, encoding: str, body: bytes) -> asyncio.Future:
+        return asyncio.get_running_loop().run_in_executor(self._executor, convert_batch, shape, encoding, body)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -26,6 +26,9 @@ DATE_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 TIME_TEXT = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.([0-9]{1,9}))?")
 TIMESTAMP_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.([0-9]{1,9}))?")
 OFFSET_TIMESTAMP_TEXT = re.compile(TIMESTAMP_TEXT.pattern + r" ?(Z|[+-][0-9]{2}:?[0-9]{2})")
+# What is stored as it came, once date and time are known to exist.
+PLAIN_TIMESTAMP_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
+UTC_TIMESTAMP_TEXT = re.compile(PLAIN_TIMESTAMP_TEXT.pattern + "Z")
 HEX_TEXT = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 BASE64_TEXT = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -188,8 +191,15 @@ def _time(type_: Type, _):
 
 def _timestamp_ntz(type_: Type, _):
     scale, matches, check = type_.scale, TIMESTAMP_TEXT.fullmatch, datetime.datetime.fromisoformat
+    is_plain = PLAIN_TIMESTAMP_TEXT.fullmatch if scale >= FRACTION_DIGITS_HELD else lambda value: None
 
     def convert(value):
+        if value.__class__ is str and is_plain(value):
+            try:
+                check(value[:19])
+            except ValueError:
+                raise Refused(100035, "no such date or time") from None
+            return value
         match = matches(value) if value.__class__ is str else None
         if match is None:
             raise Refused(100035, "timestamp not recognized, or it has an offset")
@@ -204,8 +214,15 @@ def _timestamp_ntz(type_: Type, _):
 
 def _timestamp_with_offset(type_: Type, _):
     scale, matches, check = type_.scale, OFFSET_TIMESTAMP_TEXT.fullmatch, datetime.datetime.fromisoformat
+    is_plain = UTC_TIMESTAMP_TEXT.fullmatch if scale >= FRACTION_DIGITS_HELD else lambda value: None
 
     def convert(value):
+        if value.__class__ is str and is_plain(value):
+            try:
+                check(value[:19])
+            except ValueError:
+                raise Refused(100035, "no such date or time") from None
+            return value
         match = matches(value) if value.__class__ is str else None
         if match is None:
             raise Refused(100035, "timestamp not recognized, or it has no offset")
