@@ -1,6 +1,5 @@
 #include "encode/encoding.h"
 
-#include <errno.h>
 #include <iconv.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -59,6 +58,7 @@ static const struct {
     {"KOI8U", "KOI8-U", FORM_ONE_BYTE},
 };
 #define NAME_COUNT (sizeof names / sizeof names[0])
+#define PIECE_SIZE 256
 #define ICONV_NONE ((iconv_t)-1)
 
 struct character {
@@ -221,7 +221,8 @@ static void flush_converter(iconv_t converter, append_utf8 append, struct buf *o
     (void)append((const uint8_t *)output, sizeof output - to_left, out);
 }
 
-// A run of bytes above ASCII, so of whole characters.
+// A run of bytes above ASCII, so of whole characters. It is fed in pieces whose output surely fits: no character of two bytes becomes more
+// than eight of UTF-8, and glibc 2.36 does not come back from a full output buffer (E2BIG for ever) in EUC-JISX0213.
 static bool append_converted(iconv_t converter, const uint8_t *text, size_t size, append_utf8 append, struct buf *out)
 {
     bool is_valid = true;
@@ -229,12 +230,15 @@ static bool append_converted(iconv_t converter, const uint8_t *text, size_t size
     size_t from_left = size;
     (void)iconv(converter, NULL, NULL, NULL, NULL);
     while (from_left > 0) {
-        char output[1024];
+        char output[4 * PIECE_SIZE + 64];
         char *to = output;
         size_t to_left = sizeof output;
-        bool is_stuck = iconv(converter, &from, &from_left, &to, &to_left) == (size_t)-1 && errno != E2BIG;
+        size_t piece_size = from_left < PIECE_SIZE ? from_left : PIECE_SIZE;
+        size_t piece_left = piece_size;
+        (void)iconv(converter, &from, &piece_left, &to, &to_left);
         (void)append((const uint8_t *)output, sizeof output - to_left, out);
-        if (is_stuck) {
+        from_left -= piece_size - piece_left;
+        if (piece_left == piece_size) {  // no step forward: what is left begins with no character
             flush_converter(converter, append, out);
             buf_append(out, UTF8_REPLACEMENT, UTF8_REPLACEMENT_SIZE);
             is_valid = false;

@@ -1,0 +1,345 @@
+"""The same datum as binary and as text gives the same JSON, and what does not fit keeps PostgreSQL's own text.
+
+The encoder under test is the program's (encode_values.c over src/encode); values and their texts come from a real server.
+The expectations are computed here from the server's text by other means than the program's.
+"""
+import decimal
+import json
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+
+import psycopg
+import pytest
+from psycopg import pq
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+SETTINGS = {"datestyle": "ISO, YMD", "intervalstyle": "iso_8601", "timezone": "UTC", "extra_float_digits": "1",
+            "bytea_output": "hex"}
+SEED = int(os.environ.get("TYPES_SEED", "20261123"))
+COUNT = int(os.environ.get("TYPES_COUNT", "3000"))
+
+decimal.getcontext().prec = 2000
+
+
+@pytest.fixture(scope="module")
+def encode(tmp_path_factory):
+    program = tmp_path_factory.mktemp("encode") / "encode_values"
+    sources = [str(path) for room in ("base", "model", "encode") for path in (ROOT / "src" / room).glob("*.c")]
+    subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-fsanitize=address,undefined",
+                    "-fno-sanitize-recover=all", "-I", str(ROOT / "src"), "-o", str(program),
+                    str(ROOT / "tests/integration/encode_values.c"), *sources, "-lzstd", "-lm"], check=True)
+
+    def run(requests):
+        lines = "".join(f"{head} {form} {value.hex()}\n" for head, form, value in requests)
+        done = subprocess.run([program], input=lines.encode(), stdout=subprocess.PIPE, check=True)
+        answers = [tuple(line.split("\t")) for line in done.stdout.decode().split("\n")[:-1]]
+        assert len(answers) == len(requests)
+        return answers
+    return run
+
+
+class Datum:
+    """One value: both of its forms as the server sends them, and what became of each."""
+
+    def __init__(self, text, from_binary, from_text):
+        self.text, self.from_binary, self.from_text = text, from_binary, from_text
+        self.outcome, self.json, self.original = from_binary
+
+
+def fetch(connection, statement, result_format):
+    result = connection.pgconn.exec_params(statement.encode(), None, result_format=result_format)
+    assert result.status == pq.ExecStatus.TUPLES_OK, result.error_message
+    return [result.get_value(row, 0) for row in range(result.ntuples)], result.ftype(0), result.fmod(0)
+
+
+def encode_query(connection, encode, statement, encoding="UTF8"):
+    texts, oid, modifier = fetch(connection, statement, 0)
+    binaries, _, _ = fetch(connection, statement, 1)
+    base, element, is_enum, element_is_enum, modifier = connection.execute(
+        """with recursive base as (
+               select t.oid, t.typtype, t.typbasetype, %(modifier)s::int as modifier from pg_type t where oid = %(oid)s
+               union all
+               select t.oid, t.typtype, t.typbasetype, b.typtypmod from base join pg_type b on b.oid = base.oid
+               join pg_type t on t.oid = base.typbasetype)
+           select t.oid, case when t.typcategory = 'A' then t.typelem else 0 end, t.typtype = 'e',
+                  coalesce(e.typtype = 'e', false), base.modifier
+           from base join pg_type t on t.oid = base.oid left join pg_type e on e.oid = t.typelem
+           where t.typtype <> 'd'""", {"oid": oid, "modifier": modifier}).fetchone()
+    head = f"{base} {modifier} {element} {int(is_enum)} {int(element_is_enum)} {encoding}"
+    pairs = [(binary, text) for binary, text in zip(binaries, texts) if text is not None]
+    answers = encode([(head, form, value) for pair in pairs for form, value in zip("BT", pair)])
+    return [Datum(text, *answers[2 * index:2 * index + 2]) for index, (_, text) in enumerate(pairs)]
+
+
+@pytest.fixture
+def run(source, encode):
+    connection = source.connect()
+    for name, value in SETTINGS.items():
+        connection.execute("select set_config(%s, %s, false)", [name, value])
+
+    def run_query(statement):
+        data = encode_query(connection, encode, statement)
+        assert data
+        for datum in data:
+            assert datum.from_binary == datum.from_text, (statement, datum.text)
+            assert datum.outcome in "WC", (statement, datum.text, datum.from_binary)
+            if datum.outcome == "C":
+                assert json.loads(datum.original) == datum.text.decode(), statement
+            if datum.json:
+                assert "\n" not in datum.json
+                json.loads(datum.json)
+        return data
+    run_query.connection = connection
+    yield run_query
+    connection.close()
+
+
+def values(type_name, *texts):
+    rows = ", ".join("(" + psycopg.sql.Literal(text).as_string(None) + ")" for text in texts)
+    return f"select v::{type_name} from (values {rows}) t(v)"
+
+
+def jsons(data):
+    return [datum.json for datum in data]
+
+
+def random_numerics(generator):
+    for _ in range(COUNT):
+        digits = generator.choice([1, 3, 5, 15, 16, 30, 38, 60])
+        integer = str(generator.randrange(10 ** generator.randrange(digits + 1)))
+        fraction = "".join(generator.choice("0059") for _ in range(generator.randrange(20)))
+        yield generator.choice(["", "-"]) + integer + ("." + fraction if fraction else "")
+
+
+def check_number(datum, precision, scale):
+    exact = decimal.Decimal(datum.text.decode())
+    nearest = exact.quantize(decimal.Decimal(1).scaleb(-scale), rounding=decimal.ROUND_HALF_UP)
+    fits = abs(nearest) < decimal.Decimal(10) ** (precision - scale)
+    assert (datum.outcome == "W") == (fits and nearest == exact), datum.text
+    if not fits:
+        assert datum.json == ""
+        return
+    digits = sum(character.isdigit() for character in datum.json)
+    assert decimal.Decimal(datum.json.strip('"')) == nearest
+    assert datum.json.startswith('"') == (digits > 15), datum.json
+
+
+def test_integers(run):
+    assert jsons(run(values("int2", "0", "-1", "32767", "-32768"))) == ["0", "-1", "32767", "-32768"]
+    assert jsons(run(values("int4", "0", "2147483647", "-2147483648"))) == ["0", "2147483647", "-2147483648"]
+    assert jsons(run(values("int8", "999999999999999", "1000000000000000", "-999999999999999", "-9223372036854775808"))
+                 ) == ["999999999999999", '"1000000000000000"', "-999999999999999", '"-9223372036854775808"']
+    assert jsons(run(values("oid", "0", "4294967295"))) == ["0", "4294967295"]
+    assert jsons(run(values("xid8", "0", "18446744073709551615"))) == ["0", '"18446744073709551615"']
+    assert jsons(run(values("bool", "t", "f"))) == ["true", "false"]
+
+
+def test_numeric_unbounded(run):
+    texts = list(random_numerics(random.Random(SEED)))
+    texts += ["0", "0.0", "-0.5", "9" * 29 + "." + "9" * 9, "9" * 29 + "." + "9" * 10, "9" * 30, "1e-9", "1e-10", "5e-10",
+              "-4e-10", "1e28", "1e100", "123456789012345", "1234567890123456", "10000", "1.0000000000", "1e-16383"]
+    for datum in run(values("numeric", *texts)):
+        check_number(datum, 38, 9)
+    for datum in run(values("numeric", "NaN", "Infinity", "-Infinity")):
+        assert (datum.outcome, datum.json) == ("C", "")
+
+
+@pytest.mark.parametrize("precision, scale", [(10, 2), (38, 0), (38, 37), (5, 5), (2, 5), (1, 0), (20, -3)])
+def test_numeric_bounded(run, precision, scale):
+    generator = random.Random(SEED + precision)
+    texts = []
+    for _ in range(200):
+        scaled = generator.randrange(10 ** precision) * generator.choice([1, -1])
+        texts.append(f"{decimal.Decimal(scaled).scaleb(-scale):f}")
+    for datum in run(values(f"numeric({precision},{scale})", *texts)):
+        check_number(datum, max(precision - min(scale, 0), scale), max(scale, 0))
+    assert run(values(f"numeric({precision},{scale})", "NaN"))[0].outcome == "C"
+
+
+def test_numeric_too_wide_is_text(run):
+    for type_name in ("numeric(39,0)", "numeric(50,38)", "numeric(30,-9)"):
+        for datum in run(values(type_name, "0", "-12", "NaN")):
+            assert (datum.outcome, json.loads(datum.json)) == ("W", datum.text.decode())
+
+
+@pytest.mark.parametrize("type_name, code, bits", [("float8", "d", 64), ("float4", "f", 32)])
+def test_floats_are_printed_as_the_server_does(run, type_name, code, bits):
+    generator = random.Random(SEED)
+    texts = ["0", "-0", "1e15", "1e14", "1e6", "123456.7", "1e-4", "1e-5", "0.1", "0.3", "3.4028235e38", "1e23", "100"]
+    smallest = {"d": 5e-324, "f": 1.4e-45}[code]
+    texts += [repr(smallest)]
+    while len(texts) < COUNT:
+        number, = struct.unpack(code, struct.pack("I" if bits == 32 else "Q", generator.getrandbits(bits)))
+        if number == number and abs(number) != float("inf"):
+            texts.append(repr(number))
+    for datum in run(values(type_name, *texts)):
+        assert (datum.outcome, datum.json) == ("W", datum.text.decode())
+    assert jsons(run(values(type_name, "NaN", "Infinity", "-Infinity"))) == ['"NaN"', '"Infinity"', '"-Infinity"']
+
+
+def test_text_kinds(run):
+    texts = ["", " a b ", 'q"\\/', "tab\tline\nreturn\r\b\f\x01\x1f\x7f", "äöü€𝄞", "NULL", "x" * 5000, "\\x41"]
+    for type_name in ("text", "varchar", "varchar(6000)", "bpchar", "name"):
+        for datum in run(values(type_name, *texts)):
+            assert (datum.outcome, json.loads(datum.json)) == ("W", datum.text.decode())
+    assert jsons(run(values("char(5)", "ab"))) == ['"ab   "']
+    assert jsons(run(values('"char"', "", "a", '"', "\\"))) == ['""', '"a"', '"\\""', '"\\\\"']
+    assert jsons(run(values("xml", "<a>ä &amp; b</a>"))) == ['"<a>ä &amp; b</a>"']
+    run.connection.execute("create type mood as enum ('sad', 'o''k', 'ha\"ppy')")
+    assert jsons(run(values("mood", "sad", "o'k", 'ha"ppy'))) == ['"sad"', '"o\'k"', '"ha\\"ppy"']
+    assert jsons(run(values("uuid", "A0EEBC99-9c0b-4ef8-bb6d-6bb9bd380a11"))) == ['"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"']
+
+
+def test_bytea(run):
+    import base64
+    for datum in run("select (decode(repeat('00ff10', n), 'hex') || '\\xab'::bytea) from generate_series(0, 300) n "
+                     "union all select ''::bytea union all select '\\xabcd'"):
+        assert base64.b64decode(json.loads(datum.json)) == bytes.fromhex(datum.text.decode()[2:])
+
+
+def test_dates_and_times(run):
+    assert jsons(run(values("date", "2026-11-23", "0001-01-01", "9999-12-31", "2000-02-29"))) == [
+        '"2026-11-23"', '"0001-01-01"', '"9999-12-31"', '"2000-02-29"']
+    for datum in run(values("date", "infinity", "-infinity", "0044-03-15 BC", "10000-01-01", "5874897-12-31", "4713-01-01 BC")):
+        assert (datum.outcome, datum.json) == ("C", "")
+    assert jsons(run(values("time", "00:00", "23:59:59.999999", "12:30:01.5"))) == [
+        '"00:00:00.000000"', '"23:59:59.999999"', '"12:30:01.500000"']
+    assert run(values("time", "24:00:00"))[0].outcome == "C"
+    assert jsons(run(values("timestamp", "2026-11-23 22:30:00.123", "0001-01-01", "9999-12-31 23:59:59.999999"))) == [
+        '"2026-11-23 22:30:00.123000"', '"0001-01-01 00:00:00.000000"', '"9999-12-31 23:59:59.999999"']
+    assert jsons(run(values("timestamptz", "2026-11-23 22:30:00.123+05:30", "1969-12-31 23:59:59.999999+00"))) == [
+        '"2026-11-23 17:00:00.123000Z"', '"1969-12-31 23:59:59.999999Z"']
+    for type_name in ("timestamp", "timestamptz"):
+        for datum in run(values(type_name, "infinity", "-infinity", "0044-03-15 12:00:00.5 BC", "10000-01-01",
+                                "294276-12-31 23:59:59.999999", "4713-01-01 00:00:00 BC")):
+            assert (datum.outcome, datum.json) == ("C", "")
+    for type_name, step in (("timestamp", "37:11:17.000123"), ("timestamptz", "901:01:59.9")):
+        for datum in run(f"select '1890-01-01'::{type_name} + n * '{step}'::interval from generate_series(1, 3000) n"):
+            text = datum.text.decode().removesuffix("+00")
+            whole, _, fraction = text.partition(".")
+            assert datum.json.strip('"Z') == f"{whole}.{fraction:0<6}"
+    run("select '0001-01-01'::date + n * 997 from generate_series(0, 3000) n")
+
+
+def test_timestamptz_text_of_any_zone(run):
+    run.connection.execute("set timezone = 'Asia/Kathmandu'")
+    statement = values("timestamptz", "2026-11-23 22:30:00.123+00", "1900-01-01 00:00:00+00")
+    assert jsons(run(statement)) == ['"2026-11-23 22:30:00.123000Z"', '"1900-01-01 00:00:00.000000Z"']
+
+
+def test_json(run):
+    texts = ['{"a":\n [1,\t2.50, -0],\r\n "b": "x\\ny\\"", "c": null, "d": {"e": []}}', "null", '"text"', "12345678901234567890",
+             "0." + "1" * 37, "1" * 38, "1e5", "-1.5E-7", "1.7976931348623157e+308", "[]", '"\\u0041\\ud834\\udd1e"', " true "]
+    for type_name in ("json", "jsonb"):
+        for datum in run(values(type_name, *texts)):
+            assert datum.outcome == "W", datum.text
+            assert json.loads(datum.json, parse_float=str, parse_int=str) == json.loads(datum.text, parse_float=str, parse_int=str)
+        for datum in run(values(type_name, "1" * 39, '{"a": [0.' + "1" * 39 + "]}", "1." + "3" * 40)):
+            assert (datum.outcome, datum.json) == ("C", "")
+    # Beyond a double, or with more digits than one keeps at that size.
+    for datum in run(values("json", "1e400", "1e-400", "1.23456789012345678901e300", "12345678901234567e100")):
+        assert (datum.outcome, datum.json) == ("C", "")
+    # Half of a surrogate pair, which only json lets through.
+    assert jsons(run(values("json", '["\\ud800", "\\udc00a", "\\ud800\\ud834\\udd1e"]'))) == [
+        '["\\ufffd", "\\ufffda", "\\ufffd\\ud834\\udd1e"]']
+
+
+def test_arrays(run):
+    assert jsons(run(values("int4[]", "{}", "{1,NULL,-3}", "{{1,2},{3,4},{5,6}}", "{{{1},{2}}}"))) == [
+        "[]", "[1,null,-3]", "[[1,2],[3,4],[5,6]]", "[[[1],[2]]]"]
+    assert jsons(run(values("int8[]", "{1000000000000000}"))) == ['["1000000000000000"]']
+    tricky = ["", "a b", 'q"\\', "NULL", "null", "{x}", "a,b", "ä€", "\n\t\v", "=", "[1:1]={x}"]
+    for type_name in ("text[]", "varchar[]", "name[]"):
+        data = run(f"select array[{', '.join(psycopg.sql.Literal(text).as_string(None) for text in tricky)}]::{type_name}")
+        assert json.loads(data[0].json) == tricky
+    assert jsons(run(values("bool[]", "{t,f,NULL}"))) == ["[true,false,null]"]
+    assert jsons(run(values("numeric(5,2)[]", "{1,2.5,NULL}"))) == ["[1.00,2.50,null]"]
+    assert jsons(run(values("float8[]", "{1.5,NaN,1e300}"))) == ['[1.5,"NaN",1e+300]']
+    assert jsons(run(values("bytea[]", '{"\\\\x00ff",NULL}'))) == ['["AP8=",null]']
+    assert jsons(run(values("date[]", "{2026-11-23}"))) == ['["2026-11-23"]']
+    assert jsons(run(values("timestamp[]", '{"2026-11-23 01:02:03"}'))) == ['["2026-11-23 01:02:03.000000"]']
+    assert jsons(run("""select array['{"a":[1,"x,y"]}', 'null', NULL]::jsonb[]""")) == ['[{"a": [1, "x,y"]},null,null]']
+    assert jsons(run("""select array['{"a":\n1}']::json[]""")) == ['[{"a": 1}]']
+    assert jsons(run(values("uuid[]", "{A0EEBC999c0b4ef8bb6d6bb9bd380a11}"))) == ['["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]']
+    run.connection.execute("create type colour as enum ('red', 'light blue')")
+    assert jsons(run(values("colour[]", '{red,"light blue"}'))) == ['["red","light blue"]']
+
+
+def test_arrays_that_do_not_fit_keep_the_servers_text(run):
+    for type_name, text, expected in [
+            ("int4[]", "[0:1]={1,2}", "[1,2]"), ("int4[]", "[-1:0][5:6]={{1,2},{3,4}}", "[[1,2],[3,4]]"),
+            ("numeric[]", "{1,NaN,1e40,1e-10}", "[1,null,null,0.000000000]"),
+            ("date[]", '{infinity,"0044-03-15 BC",2026-11-23}', '[null,null,"2026-11-23"]'),
+            ("timestamptz[]", '{-infinity,"0044-03-15 00:00:00+00 BC"}', "[null,null]"),
+            ("time[]", "{24:00:00,12:00:00}", '[null,"12:00:00.000000"]'),
+            ("text[]", '[2:6]={NULL,"NULL","","a\\"b\\\\c","d e"}', '[null,"NULL","","a\\"b\\\\c","d e"]'),
+            ("bytea[]", '[0:1]={"\\\\x00ff","\\\\x"}', '["AP8=",""]'),
+            ("float4[]", "[0:2]={1.1,NaN,1e30}", '[1.1,"NaN",1e+30]'), ("bool[]", "[0:1]={t,f}", "[true,false]"),
+            ("uuid[]", "[0:0]={A0EEBC999c0b4ef8bb6d6bb9bd380a11}", '["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]'),
+            ("jsonb[]", '[0:0]={"{\\"a\\": 1}"}', '[{"a": 1}]'), ("int8[]", "[0:1]={-9223372036854775808,NULL}",
+                                                                 '["-9223372036854775808",null]'),
+            ("oid[]", "[0:0]={4294967295}", "[4294967295]"), ("timestamp[]", '[0:0]={"2026-11-23 01:02:03.5"}',
+                                                              '["2026-11-23 01:02:03.500000"]')]:
+        datum, = run(values(type_name, text))
+        assert (datum.outcome, datum.json) == ("C", expected), text
+
+
+def test_domains_are_their_base_type(run):
+    run.connection.execute("create domain price as numeric(8,2); create domain cheap as price check (value < 100)")
+    assert jsons(run(values("cheap", "12.5", "-3"))) == ["12.50", "-3.00"]
+
+
+def test_other_types_are_the_servers_text(run, encode):
+    for type_name, text in [("interval", "1 year 2 days 03:04:05.5"), ("inet", "10.0.0.1/8"), ("timetz", "12:00:00+02"),
+                            ("int4range", "[1,5)"), ("money", "12.5"), ("bit(3)", "101"), ("point", "(1,2)"),
+                            ("tsvector", "a b"), ("int2vector", "1 2 3"), ("pg_lsn", "16/B374D848"), ("box", "(1,1),(0,0)")]:
+        datum, = encode_query(run.connection, encode, values(type_name, text))
+        assert datum.from_binary[0] == "-"
+        assert (datum.from_text[0], json.loads(datum.from_text[1])) == ("W", datum.text.decode())
+    datum, = encode_query(run.connection, encode, values("interval[]", '{"1 day",NULL,"2 h"}'))
+    assert datum.from_text[:2] == ("W", '["P1D",null,"PT2H"]')
+
+
+def server_encodings():
+    return ["LATIN1", "LATIN2", "LATIN5", "LATIN7", "LATIN9", "LATIN10", "ISO_8859_5", "ISO_8859_6", "ISO_8859_7", "ISO_8859_8",
+            "WIN866", "WIN874", "WIN1250", "WIN1251", "WIN1252", "WIN1253", "WIN1254", "WIN1255", "WIN1256", "WIN1257",
+            "WIN1258", "KOI8R", "KOI8U"]
+
+
+@pytest.mark.parametrize("encoding", server_encodings())
+def test_one_byte_encodings_are_converted_as_the_server_does(run, encode, encoding):
+    answers = encode([(f"25 -1 0 0 0 {encoding}", "B", bytes([byte])) for byte in range(1, 256)])
+    for byte, (outcome, value, original) in enumerate(answers, start=1):
+        try:
+            expected = run.connection.execute("select convert_from(%s, %s)", [bytes([byte]), encoding]).fetchone()[0]
+        except psycopg.errors.UntranslatableCharacter:
+            expected = None
+        if expected is not None:
+            assert (outcome, json.loads(value)) == ("W", expected), hex(byte)
+        elif outcome == "C":
+            assert (json.loads(value), json.loads(original)) == ("\ufffd", f"\\x{byte:02x}"), hex(byte)
+
+
+@pytest.mark.parametrize("encoding, text", [("EUC_JP", "日本語テキスト"), ("EUC_KR", "한국어"), ("EUC_CN", "中文文本"),
+                                            ("EUC_TW", "中文文本"), ("EUC_JIS_2004", "日本語か゚")])
+def test_wider_encodings_are_converted_as_the_server_does(run, encode, encoding, text):
+    stored = run.connection.execute("select convert_to(%s, %s)", ["a\"" + text * 400 + "\nz", encoding]).fetchone()[0]
+    (outcome, value, _), = encode([(f"25 -1 0 0 0 {encoding}", "T", stored)])
+    assert (outcome, json.loads(value)) == ("W", "a\"" + text * 400 + "\nz")
+    (outcome, value, original), = encode([(f"25 -1 0 0 0 {encoding}", "T", b"a\xffb" + stored[-3:-2])])
+    assert outcome == "C" and json.loads(value).startswith("a\ufffdb")
+    assert json.loads(original) == "\\x" + (b"a\xffb" + stored[-3:-2]).hex()
+
+
+def test_bytes_that_are_not_utf8_are_shown_as_hex(encode):
+    for type_oid, form in (("25", "B"), ("25", "T"), ("1043", "B")):
+        (outcome, value, original), = encode([(f"{type_oid} -1 0 0 0 SQL_ASCII", form, b"a\xe4\xff\xc3\xa4")])
+        assert (outcome, json.loads(value), json.loads(original)) == ("C", "a\ufffd\ufffdä", "\\x61e4ffc3a4")
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__]))
