@@ -19,16 +19,17 @@
 // - A socket is taken from us by CURL_POLL_REMOVE before it is closed, also the pair that the name look-up's thread writes to.
 // - A request that ends while its name is being looked up waits for the look-up's thread, hanging our loop, unless
 //   CURLOPT_QUICK_EXIT is set; the thread is detached then (asyn-thread.c, Curl_resolver_kill).
-// - The store of trusted certificates is parsed once per multi handle, not once per connection, only while there is no
-//   CURLOPT_CAPATH (vtls/openssl.c, Curl_ssl_setup_x509_store), and Debian sets one.
+// - The store of trusted certificates is parsed once a day and multi handle, not once per connection, only while there is no
+//   CURLOPT_CAPATH (vtls/openssl.c, Curl_ssl_setup_x509_store), and Debian sets one. The system's list takes tens of
+//   milliseconds: the first connection costs the loop that much, once.
 // - Secrets: the request (headers and a body below 64 KiB) is put together in a buffer of libcurl's, and what is sent over TLS is
 //   copied through an upload buffer; both are freed, not cleared, when sent or when the request ends. So all of libcurl's memory goes
 //   through the functions below, which clear what is freed. OpenSSL encrypts in place; its buffer of received
 //   bytes holds the last answer in clear until the connection is idle (SSL_MODE_RELEASE_BUFFERS) and is freed by OpenSSL's own functions.
 // - On a reused connection that turns out to be dead before any byte of the answer, libcurl sends the request again on a
 //   new one, POST too. Whoever must not be heard twice says so in the request (a continuation token, a request id).
-// - HTTP/2 is left out: an append would share one connection's window with the others', and 7.88 has known
-//   stalls of uploads there, mended from 8.1 on.
+// - HTTP/2 is left out: an append would share one connection's window with the others', and 7.88.1 is the release before
+//   its uploads were mended (a busy loop, flow control: d9ccc75b99, 06f65f771b, both in 8.1.0).
 
 enum {
     CONNECT_MS_MAX = 15000,      // within timeout_ms: the rest of it is for the answer
@@ -59,6 +60,7 @@ struct transfer {
     bool is_doomed;
     struct err early_error;  // an error that waits for the look-up which tells its kind
     struct resolver_request diagnosis;
+    char *ca_file;              // NULL: the system's
     char host[HOST_SIZE];       // of the URL, for messages
     char host_port[HOST_SIZE];  // likewise; an IPv6 address in brackets
     char cause[CURL_ERROR_SIZE];
@@ -243,6 +245,7 @@ static void transfer_free(struct transfer *transfer)
         explicit_bzero(transfer->header_block, transfer->header_size);
         free(transfer->header_block);
     }
+    free(transfer->ca_file);
     if (transfer->previous != NULL)
         transfer->previous->next = transfer->next;
     else if (client->transfers == transfer)
@@ -308,13 +311,12 @@ static void describe(const struct transfer *transfer, CURLcode code, struct err 
     case CURLE_SSL_INVALIDCERTSTATUS:
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
         err_set(out_error, ERR_CONFIG, "tls_certificate", "%s: the server's certificate is not trusted: %s%s%s", where,
-                cause, transfer->request->ca_file != NULL ? "; trusted is what is in " : "",
-                transfer->request->ca_file != NULL ? transfer->request->ca_file : "");
+                cause, transfer->ca_file != NULL ? "; trusted is what is in " : "",
+                transfer->ca_file != NULL ? transfer->ca_file : "");
         return;
     case CURLE_SSL_CACERT_BADFILE:
         err_set(out_error, ERR_CONFIG, "ca_file", "%s: cannot read trusted certificates from %s", where,
-                transfer->request->ca_file != NULL ? transfer->request->ca_file
-                                                   : "the system's list (ca-certificates)");
+                transfer->ca_file != NULL ? transfer->ca_file : "the system's list (ca-certificates)");
         return;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CIPHER:
@@ -559,8 +561,8 @@ static void set_connection_options(struct option_setter *setter, const struct tr
     set_long(setter, CURLOPT_SSL_VERIFYPEER, 1);
     set_long(setter, CURLOPT_SSL_VERIFYHOST, 2);
     set_pointer(setter, CURLOPT_CAPATH, NULL);
-    if (request->ca_file != NULL)
-        set_pointer(setter, CURLOPT_CAINFO, request->ca_file);
+    if (transfer->ca_file != NULL)
+        set_pointer(setter, CURLOPT_CAINFO, transfer->ca_file);
     set_long(setter, CURLOPT_NOSIGNAL, 1);
     set_long(setter, CURLOPT_QUICK_EXIT, 1);
     set_long(setter, CURLOPT_TCP_NODELAY, 1);
@@ -616,6 +618,13 @@ bool http_client_start(struct http_client *client, struct http_request *request,
     transfer->client = client;
     transfer->request = request;
     transfer->answer_bytes_max = request->answer_bytes_max != 0 ? request->answer_bytes_max : ANSWER_BYTES_MAX_DEFAULT;
+    if (request->ca_file != NULL) {
+        transfer->ca_file = strdup(request->ca_file);
+        if (transfer->ca_file == NULL) {
+            transfer_free(transfer);
+            return err_set(out_error, ERR_INTERNAL, "", "out of memory for a request");
+        }
+    }
     bool is_tls = false;
     if (!read_url(transfer, request->url, &is_tls, out_error) || !build_headers(transfer, out_error)) {
         transfer_free(transfer);
