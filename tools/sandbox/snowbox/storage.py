@@ -23,6 +23,8 @@ POSTGRES_IDENTIFIER_BYTES_MAX = 63
 # PostgreSQL's own columns, which a table cannot have again.
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 CONNECTIONS_MAX = 96
+# What a new Snowflake account has.
+DEFAULT_WAREHOUSE = "COMPUTE_WH"
 
 # The columns of an error table, as Snowflake's documentation of error tables lists them.
 ERROR_COLUMNS = (
@@ -99,6 +101,7 @@ class Storage:
             async with storage.connection() as connection:
                 for name in ("catalog.sql", "functions.sql"):
                     await connection.execute(Path(__file__).with_name(name).read_text())
+                await storage.create_warehouse(connection, DEFAULT_WAREHOUSE)
         except BaseException:
             await storage.close()
             raise
@@ -200,10 +203,10 @@ class Storage:
         definitions = sql.SQL(", ").join(_definition(column) for column in columns)
         await connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier("rows", f"t{table_id}"), definitions))
         if error_logging:
-            await self._create_error_table(connection, table_id)
+            await self.create_error_table(connection, table_id)
         return await self.find_table(connection, database, schema, name)
 
-    async def _create_error_table(self, connection, table_id: int) -> None:
+    async def create_error_table(self, connection, table_id: int) -> None:
         columns = sql.SQL(", ").join(_definition(Column(name, sftypes.Type.parse(text))) for name, text in ERROR_COLUMNS)
         await connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(sql.Identifier("rows", f"e{table_id}"), columns))
 
