@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "encode/encoding.h"
 #include "sinks/snowflake/sf_ddl.h"
 
 static char *text_of(const char *text)
@@ -40,7 +41,7 @@ static void test_sf_layout_refuses_names(void **state)
     memset(long_name, 'x', 256);
     long_name[256] = '\0';
     check_layout((const char *[]){"id", "Name", "etl_seq", "_et"}, 4, NULL);
-    check_layout((const char *[]){"id"}, 0, NULL);
+    check_layout((const char *[]){"id"}, 0, "no_columns");
     check_layout((const char *[]){"id", "ID"}, 2, "column_collision");
     check_layout((const char *[]){"a", "Id", "b", "iD"}, 4, "column_collision");
     check_layout((const char *[]){"_etl_seq"}, 1, "column_reserved");
@@ -49,6 +50,36 @@ static void test_sf_layout_refuses_names(void **state)
     check_layout((const char *[]){"ä", "Ä"}, 2, NULL);  // only ASCII letters are folded
     check_layout((const char *[]){long_name}, 1, "name_size");
     check_layout((const char *[]){long_name + 1}, 1, NULL);
+}
+
+// The encoder writes the landing column's name into every line: both must fold alike.
+static void test_sf_layout_names_are_the_encoders(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"id", "straße", "Mixed_1$", "a\"b\\c'"};
+    static const char *const keys[] = {"\"ID\":", "\"STRAßE\":", "\"MIXED_1$\":", "\"A\\\"B\\\\C'\":"};
+    static const char *const folded[] = {"ID", "STRAßE", "MIXED_1$", "A\"B\\C'"};
+    const struct encoding *encoding = encoding_find("UTF8");
+    struct typemap_options options = {0};
+    struct err error = {0};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct column column = {.name = text_of(names[i]),
+                                .type_name = text_of("text"),
+                                .type_oid = 25,
+                                .base_oid = 25,
+                                .key_position = -1};
+        struct table table = {
+            .schema_name = text_of("s"), .table_name = text_of("t"), .columns = &column, .column_count = 1};
+        struct column_encoder encoder;
+        struct sf_table_layout layout;
+        assert_true(typemap_choose(&column, encoding, &options, &encoder, &error));
+        assert_true(sf_layout_init(&layout, &table, &encoder, "D", "S", "L", &error));
+        assert_string_equal(layout.column_names[0], folded[i]);
+        assert_int_equal(encoder.key_size, strlen(keys[i]));
+        assert_memory_equal(encoder.key, keys[i], encoder.key_size);
+        sf_layout_deinit(&layout);
+        typemap_encoder_deinit(&encoder);
+    }
 }
 
 static void test_sf_ddl_tables(void **state)
@@ -122,9 +153,8 @@ static void test_sf_ddl_show_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sf_layout_refuses_names),
-        cmocka_unit_test(test_sf_ddl_tables),
-        cmocka_unit_test(test_sf_ddl_state),
+        cmocka_unit_test(test_sf_layout_refuses_names), cmocka_unit_test(test_sf_layout_names_are_the_encoders),
+        cmocka_unit_test(test_sf_ddl_tables),           cmocka_unit_test(test_sf_ddl_state),
         cmocka_unit_test(test_sf_ddl_show_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,10 @@ static bool check_name(const struct table *table, const char *what, const char *
 static bool check_columns(const struct sf_table_layout *layout, struct err *out_error)
 {
     const struct table *table = layout->table;
+    if (table->column_count == 0)
+        return err_set(out_error, ERR_CONFIG, "no_columns",
+                       "table %s.%s has no published column, nothing can be copied", table->schema_name,
+                       table->table_name);
     for (uint16_t i = 0; i < table->column_count; i++) {
         const char *name = layout->column_names[i];
         if (!check_name(table, "column", name, out_error))
@@ -119,8 +123,7 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
     sf_append_qualified(out, layout->database, layout->landing_schema, layout->landing_name);
     buf_append_text(out, " (");
     append_columns(layout, true, out);
-    buf_append_text(out, layout->table->column_count == 0 ? "" : ", ");
-    buf_append_text(out, "\"_ETL_OP\" VARCHAR(1), \"_ETL_SEQ\" VARCHAR(26), \"_ETL_OLD_KEY\" ARRAY, "
+    buf_append_text(out, ", \"_ETL_OP\" VARCHAR(1), \"_ETL_SEQ\" VARCHAR(26), \"_ETL_OLD_KEY\" ARRAY, "
                          "\"_ETL_UNCHANGED\" ARRAY, \"_ETL_COERCED\" VARIANT) DATA_RETENTION_TIME_IN_DAYS = 1 "
                          "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
     append_comment(layout, pipeline, "landing", out);

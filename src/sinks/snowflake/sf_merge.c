@@ -856,7 +856,9 @@ enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_tab
     } words[] = {{"etl_fenced", SF_MERGE_FAILURE_FENCED},
                  {"etl_behind_", SF_MERGE_FAILURE_BEHIND},
                  {"etl_unresolved_", SF_MERGE_FAILURE_UNRESOLVED},
-                 {"etl_hint_", SF_MERGE_FAILURE_HINT}};
+                 {"etl_hint_", SF_MERGE_FAILURE_HINT},
+                 // 100189, from accounts that limit recursion: a row moved too often in one window.
+                 {"recursion exceeded", SF_MERGE_FAILURE_UNRESOLVED}};
     const char *first = NULL;
     enum sf_merge_failure failure = SF_MERGE_FAILURE_OTHER;
     *out_table = UINT32_MAX;

@@ -55,7 +55,8 @@ enum sf_merge_failure {
     SF_MERGE_FAILURE_HINT         // a hint was wrong: merge again without it
 };
 
-// *out_table is the index in sf_merge_build's tables, UINT32_MAX if the failure is not a table's.
+// *out_table is the index in sf_merge_build's tables, UINT32_MAX if the message does not tell (an account that limits
+// recursion, and a row that lacks a value and moved more often than that in one window: merge tables one by one to find it).
 enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_table);
 
 #endif

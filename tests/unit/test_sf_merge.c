@@ -1,0 +1,368 @@
+// The text of the merge: which statements it has for which tables, quoting, limits, and what its failures say. Whether the
+// statements do what they should is shown by tests/integration/test_merge_cases.py.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sinks/snowflake/sf_merge.h"
+
+static char *text_of(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
+struct fixture {
+    struct column columns[4];
+    struct column_encoder encoders[4];
+    uint16_t key_columns[2];
+    struct table table;
+    struct sf_table_layout layout;
+    struct sf_merge_table merge;
+    struct sf_merge_window window;
+    struct buf out;
+    struct err error;
+};
+
+static void fixture_init(struct fixture *fixture, enum table_identity identity)
+{
+    memset(fixture, 0, sizeof *fixture);
+    struct column *columns = fixture->columns;
+    columns[0] = (struct column){.name = text_of("body"), .base_oid = 25, .attribute_number = 2, .key_position = -1};
+    columns[1] = (struct column){.name = text_of("id"), .base_oid = 23, .attribute_number = 3, .key_position = 0};
+    columns[2] = (struct column){.name = text_of("raw"), .base_oid = 17, .attribute_number = 5, .key_position = -1};
+    columns[3] = (struct column){.name = text_of("n"), .base_oid = 23, .attribute_number = 6, .key_position = -1};
+    if (identity == IDENTITY_NOTHING)
+        columns[1].key_position = -1;
+    fixture->encoders[0].target = (struct target_type){.kind = TARGET_VARCHAR, .length = 100};
+    fixture->encoders[1].target = (struct target_type){.kind = TARGET_NUMBER, .precision = 38};
+    fixture->encoders[2].target = (struct target_type){.kind = TARGET_BINARY, .length = 100};
+    fixture->encoders[3].target = (struct target_type){.kind = TARGET_NUMBER, .precision = 38};
+    fixture->table = (struct table){.schema_name = text_of("public"),
+                                    .table_name = text_of("docs"),
+                                    .identity = identity,
+                                    .columns = columns,
+                                    .column_count = 4,
+                                    .key_count = identity == IDENTITY_NOTHING ? 0 : 1,
+                                    .key_columns = fixture->key_columns};
+    fixture->key_columns[0] = 1;
+    assert_true(sf_layout_init(&fixture->layout, &fixture->table, fixture->encoders, "D", "S", "L", &fixture->error));
+    fixture->merge.layout = &fixture->layout;
+    fixture->window = (struct sf_merge_window){.database = "D",
+                                               .landing_schema = "L",
+                                               .pipeline = "p",
+                                               .epoch = 1,
+                                               .state_from = "010000000000000100",
+                                               .from = 0x100,
+                                               .below = 0x200,
+                                               .lock_timeout_s = 60};
+    buf_init(&fixture->out, 4 * SF_MERGE_TEXT_SIZE_MAX);
+}
+
+static void fixture_deinit(struct fixture *fixture)
+{
+    sf_layout_deinit(&fixture->layout);
+    buf_deinit(&fixture->out);
+}
+
+static const char *built(struct fixture *fixture)
+{
+    buf_reset(&fixture->out);
+    assert_true(sf_merge_build(&fixture->window, &fixture->merge, 1, &fixture->out, &fixture->error));
+    return buf_text(&fixture->out);
+}
+
+static void check_has(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL)
+        fail_msg("lacks: %s\nin: %s", part, text);
+}
+
+static void check_lacks(const char *text, const char *part)
+{
+    if (strstr(text, part) != NULL)
+        fail_msg("has: %s\nin: %s", part, text);
+}
+
+// Without hints, later merge: the whole text, as an example.
+static const char plain_merge[] =
+    "EXECUTE IMMEDIATE $$\n"
+    "DECLARE\n"
+    "  etl_fenced EXCEPTION (-20001, 'etl_fenced: pipeline p: another merge was faster, or another program merges it; "
+    "the "
+    "state table does not hold 010000000000000100');\n"
+    "  etl_behind_0 EXCEPTION (-20010, 'etl_behind_0: table public.docs: rows that are committed are not in the "
+    "landing "
+    "table');\n"
+    "  etl_hint_0 EXCEPTION (-20011, 'etl_hint_0: table public.docs: the landing table holds kinds of rows that were "
+    "ruled out');\n"
+    "  etl_seen VARCHAR;\n"
+    "  etl_from VARCHAR;\n"
+    "  etl_count INTEGER;\n"
+    "  etl_odd INTEGER;\n"
+    "BEGIN\n"
+    "  ALTER SESSION SET LOCK_TIMEOUT = 60;\n"
+    "  BEGIN TRANSACTION;\n"
+    "  UPDATE \"D\".\"L\".\"_ETL_STATE\" SET \"POSITION\" = '010000000000000200', \"COMMIT_AT\" = NULL, \"MERGED_AT\" "
+    "= "
+    "CURRENT_TIMESTAMP()\n"
+    "   WHERE \"PIPELINE\" = 'p' AND \"POSITION\" = '010000000000000100';\n"
+    "  IF (SQLROWCOUNT <> 1) THEN\n"
+    "    RAISE etl_fenced;\n"
+    "  END IF;\n"
+    "  SELECT MAX(\"_ETL_SEQ\"),\n"
+    "         COALESCE(MAX(IFF(\"_ETL_OP\" = 'T' AND \"_ETL_SEQ\" < '010000000000000200', \"_ETL_SEQ\", NULL)), ''),\n"
+    "         COUNT_IF(\"_ETL_OP\" = 'C' AND \"_ETL_SEQ\" = ''),\n"
+    "         COUNT_IF(\"_ETL_SEQ\" < '010000000000000200' AND (\"_ETL_UNCHANGED\" IS NOT NULL OR \"_ETL_OLD_KEY\" IS "
+    "NOT "
+    "NULL))\n"
+    "    INTO :etl_seen, :etl_from, :etl_count, :etl_odd\n"
+    "    FROM \"D\".\"L\".\"LANDING_DOCS\"\n"
+    "   WHERE \"_ETL_SEQ\" >= '010000000000000100';\n"
+    "  IF (etl_seen IS NULL OR etl_seen < '01000000000000018000000002') THEN\n"
+    "    RAISE etl_behind_0;\n"
+    "  END IF;\n"
+    "  IF (etl_odd > 0) THEN\n"
+    "    RAISE etl_hint_0;\n"
+    "  END IF;\n"
+    "  IF (etl_from <> '') THEN\n"
+    "    DELETE FROM \"D\".\"S\".\"DOCS\";\n"
+    "  END IF;\n"
+    "  MERGE INTO \"D\".\"S\".\"DOCS\" AS t USING (\n"
+    "    WITH e AS (\n"
+    "      SELECT \"BODY\", \"ID\", BASE64_DECODE_BINARY(\"RAW\") AS \"RAW\", \"N\", \"_ETL_SEQ\", IFF(\"_ETL_OP\" = "
+    "'D', "
+    "'D', 'P') AS \"_ETL_DO\"\n"
+    "        FROM \"D\".\"L\".\"LANDING_DOCS\"\n"
+    "       WHERE \"_ETL_SEQ\" >= '010000000000000100' AND \"_ETL_SEQ\" < '010000000000000200' AND \"_ETL_OP\" IN "
+    "('I', "
+    "'U', 'D') AND \"_ETL_SEQ\" > :etl_from\n"
+    "    )\n"
+    "    SELECT \"BODY\", \"ID\", \"RAW\", \"N\", \"_ETL_DO\"\n"
+    "      FROM e\n"
+    "    QUALIFY ROW_NUMBER() OVER (PARTITION BY \"ID\" ORDER BY \"_ETL_SEQ\" DESC, \"_ETL_DO\" DESC) = 1\n"
+    "  ) AS s ON t.\"ID\" = s.\"ID\"\n"
+    "  WHEN MATCHED AND s.\"_ETL_DO\" = 'D' THEN DELETE\n"
+    "  WHEN MATCHED THEN UPDATE SET \"BODY\" = s.\"BODY\", \"RAW\" = s.\"RAW\", \"N\" = s.\"N\"\n"
+    "  WHEN NOT MATCHED AND s.\"_ETL_DO\" = 'P' THEN INSERT (\"BODY\", \"ID\", \"RAW\", \"N\") VALUES (s.\"BODY\", "
+    "s.\"ID\", s.\"RAW\", s.\"N\");\n"
+    "  COMMIT;\n"
+    "  RETURN 'merged';\n"
+    "EXCEPTION\n"
+    "  WHEN OTHER THEN\n"
+    "    ROLLBACK;\n"
+    "    RAISE;\n"
+    "END;\n"
+    "$$";
+
+static void test_sf_merge_plain(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    (void)snprintf(fixture.merge.highest_committed, sizeof fixture.merge.highest_committed,
+                   "01000000000000018000000002");
+    assert_string_equal(built(&fixture), plain_merge);
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_hints_choose_the_form(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    fixture.merge.may_have_moved = true;
+    const char *text = built(&fixture);
+    check_has(text, "SELECT NULL, \"_ETL_OLD_KEY\"[0]::NUMBER(38,0), NULL, NULL, \"_ETL_SEQ\", 'D'\n");
+    check_has(text, "COUNT_IF(\"_ETL_SEQ\" < '010000000000000200' AND \"_ETL_UNCHANGED\" IS NOT NULL)");
+    check_lacks(text, "RECURSIVE");
+    check_lacks(text, "etl_unresolved");
+
+    fixture.merge.may_have_unchanged = true;
+    text = built(&fixture);
+    check_has(text, "WITH RECURSIVE");
+    check_has(text, "RAISE etl_unresolved_0");
+    check_has(text, "ARRAY_CONTAINS(2::VARIANT, \"_ETL_UNCHANGED\")");
+    check_has(text, "ARRAY_CONTAINS(5::VARIANT, \"_ETL_UNCHANGED\")");
+    check_lacks(text, "ARRAY_CONTAINS(3::VARIANT");  // the key
+    check_lacks(text, "ARRAY_CONTAINS(6::VARIANT");  // an int4 is always sent
+    check_lacks(text, "etl_hint");
+
+    fixture.merge.may_have_moved = false;
+    text = built(&fixture);
+    check_lacks(text, "RECURSIVE");
+    check_lacks(text, "_ETL_OLD_KEY\"[");
+    check_has(text, "COUNT_IF(\"_ETL_SEQ\" < '010000000000000200' AND \"_ETL_OLD_KEY\" IS NOT NULL)");
+    check_has(text, "\"_ETL_FOUND\"");
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_first_replaces(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    fixture.merge.is_first = true;
+    fixture.merge.copy_lsn = 0x180;
+    fixture.merge.copied_rows = 7;
+    fixture.merge.may_have_unchanged = true;
+    const char *text = built(&fixture);
+    check_has(text, "END IF;\n  DELETE FROM \"D\".\"S\".\"DOCS\";\n");
+    check_has(text, "INSERT INTO \"D\".\"S\".\"DOCS\"");
+    check_has(text, "IF (etl_count <> 7) THEN\n    RAISE etl_behind_0;");
+    check_has(text, "COUNT_IF(\"_ETL_OP\" = 'C' AND \"_ETL_SEQ\" = '01000000000000018000000000')");
+    check_has(text,
+              "WHERE \"_ETL_SEQ\" >= '010000000000000180' AND (\"_ETL_SEQ\" < '010000000000000200' AND \"_ETL_OP\" "
+              "IN ('I', 'U', 'D') OR \"_ETL_SEQ\" = '01000000000000018000000000' AND \"_ETL_OP\" = 'C') AND ");
+    check_lacks(text, "MERGE INTO");
+    check_lacks(text, "\"_ETL_FOUND\"");  // nothing was in the target before
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_append_only(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_NOTHING);
+    fixture.merge.may_have_unchanged = true;
+    fixture.merge.may_have_moved = true;
+    const char *text = built(&fixture);
+    check_has(text, "INSERT INTO \"D\".\"S\".\"DOCS\" (\"BODY\", \"ID\", \"RAW\", \"N\")\n"
+                    "  SELECT \"BODY\", \"ID\", BASE64_DECODE_BINARY(\"RAW\") AS \"RAW\", \"N\"\n");
+    check_has(text, "AND \"_ETL_OP\" = 'I' AND");
+    check_has(text, "COUNT_IF(\"_ETL_SEQ\" < '010000000000000200' AND \"_ETL_OP\" IN ('U', 'D'))");
+    check_has(text, "RAISE etl_unresolved_0;");
+    check_lacks(text, "MERGE INTO");
+    fixture_deinit(&fixture);
+}
+
+static void check_guard(struct fixture *fixture, const char *highest, bool is_expected)
+{
+    (void)snprintf(fixture->merge.highest_committed, sizeof fixture->merge.highest_committed, "%s", highest);
+    const char *text = built(fixture);
+    if (is_expected)
+        check_has(text, "etl_seen IS NULL OR");
+    else
+        check_lacks(text, "etl_seen IS NULL OR");
+}
+
+static void test_sf_merge_guard(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    check_guard(&fixture, "", false);
+    check_guard(&fixture, "01000000000000010000000001", true);   // the first row of the window
+    check_guard(&fixture, "0100000000000000FF00000009", false);  // merged already
+    check_guard(&fixture, "01000000000000010000000000", false);  // stands for no row
+    check_guard(&fixture, "01000000000000090000000002", true);   // beyond the bound
+    fixture.merge.is_first = true;
+    fixture.merge.copy_lsn = 0x180;
+    check_guard(&fixture, "01000000000000017000000002", false);  // below the copy
+    check_guard(&fixture, "01000000000000018000000002", true);
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_commit_time(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    fixture.window.commit_wall_us = 1709251199000042;
+    check_has(built(&fixture), "\"COMMIT_AT\" = '2024-02-29 23:59:59.000042 +00:00'::TIMESTAMP_TZ(6), ");
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_quotes_any_name(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    sf_layout_deinit(&fixture.layout);
+    fixture.columns[0].name = text_of("a$$b\"'\\");
+    fixture.table.schema_name = text_of("it's\n");
+    fixture.table.table_name = text_of("\"x\"");
+    fixture.window.pipeline = "p'\\";
+    assert_true(sf_layout_init(&fixture.layout, &fixture.table, fixture.encoders, "D", "S", "L", &fixture.error));
+    const char *text = built(&fixture);
+    // In a single-quoted text every quote is doubled and every backslash as well, on top of the statements' own quoting.
+    assert_int_equal(strncmp(text, "EXECUTE IMMEDIATE 'DECLARE\n", 27), 0);
+    check_has(text, "\"A$$B\"\"''\\\\\"");
+    check_has(text, "WHERE \"PIPELINE\" = ''p''''\\\\\\\\''");
+    check_has(text, "table it''''s .''''x'''':");  // no double quotes and no line breaks in messages
+    check_has(text, "\"D\".\"S\".\"\"\"X\"\"\"");
+    assert_string_equal(text + strlen(text) - 6, "END;\n'");
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_refuses(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_FULL);
+    buf_append_text(&fixture.out, "before");
+    fixture.table.key_count = 0;
+    assert_false(sf_merge_build(&fixture.window, &fixture.merge, 1, &fixture.out, &fixture.error));
+    assert_string_equal(fixture.error.code, "identity_full");
+    assert_int_equal(fixture.error.kind, ERR_CONFIG);
+    fixture.table.key_count = 1;
+
+    const uint32_t many = 700;
+    struct sf_merge_table *tables = calloc(many, sizeof *tables);
+    assert_non_null(tables);
+    for (uint32_t i = 0; i < many; i++)
+        tables[i] = fixture.merge;
+    assert_false(sf_merge_build(&fixture.window, tables, many, &fixture.out, &fixture.error));
+    assert_string_equal(fixture.error.code, "merge_text_size");
+    assert_int_equal(fixture.error.kind, ERR_DATA);
+    assert_string_equal(buf_text(&fixture.out), "before");
+    assert_true(sf_merge_build(&fixture.window, tables, 300, &fixture.out, &fixture.error));
+    check_has(buf_text(&fixture.out), "etl_hint_299 EXCEPTION (-20309, ");
+    // Without tables there is still a position to move on.
+    buf_reset(&fixture.out);
+    assert_true(sf_merge_build(&fixture.window, NULL, 0, &fixture.out, &fixture.error));
+    check_has(buf_text(&fixture.out), "END IF;\n  COMMIT;\n");
+    free(tables);
+    fixture_deinit(&fixture);
+}
+
+static void test_sf_merge_failure_of(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *message;
+        enum sf_merge_failure failure;
+        uint32_t table;
+    } cases[] = {
+        {"Uncaught exception of type 'ETL_FENCED' on line 12 at position 4 : etl_fenced: pipeline etl_behind_1",
+         SF_MERGE_FAILURE_FENCED, UINT32_MAX},
+        {"Uncaught exception of type 'ETL_BEHIND_12' on line 3 at position 4 : etl_behind_12: table etl_hint_3.x",
+         SF_MERGE_FAILURE_BEHIND, 12},
+        {"etl_unresolved_0: table a.b: a value", SF_MERGE_FAILURE_UNRESOLVED, 0},
+        {"etl_hint_4294967294", SF_MERGE_FAILURE_HINT, 4294967294U},
+        {"100189 (22000): Recursion exceeded max iteration count (100).", SF_MERGE_FAILURE_UNRESOLVED, UINT32_MAX},
+        {"Numeric value 'x' is not recognized", SF_MERGE_FAILURE_OTHER, UINT32_MAX},
+        {"", SF_MERGE_FAILURE_OTHER, UINT32_MAX},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint32_t table = 1;
+        assert_int_equal(sf_merge_failure_of(cases[i].message, &table), cases[i].failure);
+        assert_int_equal(table, cases[i].table);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sf_merge_plain),           cmocka_unit_test(test_sf_merge_hints_choose_the_form),
+        cmocka_unit_test(test_sf_merge_first_replaces),  cmocka_unit_test(test_sf_merge_append_only),
+        cmocka_unit_test(test_sf_merge_guard),           cmocka_unit_test(test_sf_merge_commit_time),
+        cmocka_unit_test(test_sf_merge_quotes_any_name), cmocka_unit_test(test_sf_merge_refuses),
+        cmocka_unit_test(test_sf_merge_failure_of),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
