@@ -9,7 +9,8 @@ select
     s.slot_type,
     s.plugin,
     s.database as slot_database,
-    s.active_pid,
+    -- A temporary slot of this very connection counts as active.
+    nullif(s.active_pid, pg_backend_pid()) as active_pid,
     s.wal_status,
     to_jsonb(s) ->> 'invalidation_reason' as invalidation_reason
 from (select) as one
