@@ -149,7 +149,7 @@ class Converter:
         names, convert_row, join, loads = self.names, self.convert_row, FIELD.join, orjson.loads
         rows = []
         for line in raw.split(b"\n"):
-            if len(line) < 2 and not line.strip():
+            if not line or line.isspace():
                 continue
             result.parsed += 1
             try:
