@@ -150,6 +150,7 @@ static void on_reap(struct loop_deferred *deferred)
         uint32_t delay_ms = 0;
         pipeline->is_restart_wanted = false;
         close_source(pipeline);
+        pipeline->sink->operations->rewound(pipeline->sink);
         backoff_next(&pipeline->backoff, &delay_ms);
         pipeline_set_state(pipeline, PIPELINE_WAITING);
         loop_timer_set(pipeline->loop, &pipeline->restart_timer, (uint64_t)delay_ms * 1000);
@@ -351,6 +352,15 @@ static void on_prepared(void *context, void *table_context, const struct err *er
 }
 
 static void channels_check_done(struct pipeline *pipeline)
+{
+    if (pipeline->state != PIPELINE_CHANNELS || pipeline->pending_count > 0)
+        return;
+    // A channel is in the catalog before its first row: rows refused in a life that nobody recorded would go unseen.
+    pipeline->is_channels_dirty = true;
+    progress_save_soon(pipeline);
+}
+
+void pipeline_channels_saved(struct pipeline *pipeline)
 {
     if (pipeline->state != PIPELINE_CHANNELS || pipeline->pending_count > 0)
         return;

@@ -107,6 +107,7 @@ struct pipeline {
     struct mailbox *replies;
     struct catalog_save *save_inflight;
     bool is_save_wanted;
+    bool is_channels_dirty, is_channels_saving;  // the stream waits until its channels are in the catalog
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
     uint64_t saved_us, status_us;
     bool is_merging, is_merge_saving;         // saving: the intent, before the merge itself
@@ -140,6 +141,7 @@ void pipeline_fail(struct pipeline *pipeline,
 void pipeline_end(struct pipeline *pipeline, const struct err *error);
 void pipeline_rewind(struct pipeline *pipeline, const struct err *why);
 void pipeline_channels_begin(struct pipeline *pipeline);
+void pipeline_channels_saved(struct pipeline *pipeline);
 void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
 void pipeline_park(struct pipeline_table *table, const struct err *error);
 bool pipeline_table_needs_copy(const struct pipeline_table *table);

@@ -109,7 +109,8 @@ static void save_send(struct pipeline *pipeline)
     }
     pipeline->is_record_dirty = pipeline->is_save_wanted = false;
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
-    pipeline->is_snapshot_dirty = false;
+    pipeline->is_channels_saving = pipeline->is_channels_dirty;
+    pipeline->is_snapshot_dirty = pipeline->is_channels_dirty = false;
     pipeline->saved_us = pipeline->status_us = loop_now_us(pipeline->loop);
     pipeline->save_inflight = save;
     CHECK(catalog_send(pipeline->options.catalog, save));  // one save a pipeline in flight: the queue has room
@@ -123,8 +124,13 @@ static void save_failed(struct pipeline *pipeline, const struct err *error)
         pipeline->tables[i]->is_record_dirty = true;
     pipeline->is_record_dirty = true;
     pipeline->is_snapshot_dirty |= pipeline->is_snapshot_saving;
-    pipeline->is_snapshot_saving = false;
-    pipeline->is_merge_saving = false;
+    pipeline->is_channels_dirty |= pipeline->is_channels_saving;
+    pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
+    if (pipeline->is_merge_saving) {
+        pipeline->is_merge_saving = pipeline->is_merging = false;  // the statement was not sent
+        pipeline->record.merge_intent_lsn = LSN_NONE;
+    }
+    pipeline->is_save_wanted = true;
     pipeline->last_error = *error;
 }
 
@@ -161,7 +167,9 @@ void progress_on_reply(void *context, void *message)
         saved_in_snapshot_state(pipeline);
     else if (pipeline->is_snapshot_saving)
         copy_snapshot_saved(pipeline);
-    pipeline->is_snapshot_saving = false;
+    if (pipeline->is_channels_saving)
+        pipeline_channels_saved(pipeline);
+    pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
     if (pipeline->is_merge_saving) {
         pipeline->is_merge_saving = false;
         merge_run(pipeline);

@@ -56,7 +56,8 @@ struct sink_events {
     void (*on_copy_committed)(void *context, void *table_context, uint64_t row_count);
     void (*on_committed)(void *context);  // some table's committed rows moved on
     void (*on_room)(void *context);       // the budget gave bytes back
-    // Rows that had been taken are gone at the destination: read the slot again from the floor (rows that are safe are told by SINK_ALREADY).
+    // Rows that had been taken are gone at the destination: stop reading, call rewound, and read the slot again from the
+    // floor (rows that are safe are told by SINK_ALREADY). Until then the table takes nothing: a later row would hide them.
     void (*on_rewind)(void *context, void *table_context, const struct err *why);
     void (*on_table_failed)(void *context, void *table_context, const struct err *error);
     void (*on_merged)(void *context, const struct err *error);
@@ -109,6 +110,7 @@ struct sink_operations {
                         const struct sink_channel_record *kept);
     enum sink_append_outcome (*append)(struct sink_table *table, const struct row_change *change,
                                        struct err *out_error);
+    void (*rewound)(struct sink *sink);  // the old reading has stopped: answers on_rewind, for all tables
     void (*copy_open)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn);  // → on_copy_opened or on_table_failed
     enum sink_append_outcome (*copy_append)(struct sink_table *table, const struct row_view *row,
                                             struct err *out_error);

@@ -175,6 +175,7 @@ static void on_stream_rewind(void *context, const struct err *why)
 {
     struct sf_sink_table *table = context;
     table->rewind_reason = *why;
+    table->is_rewinding = true;
     table->events |= SF_EVENT_REWIND;
     sf_sink_notify(table->sink);
 }
@@ -264,7 +265,21 @@ static struct sf_channel *channel_new(struct sf_sink_table *table, char kind, ui
                                             .on_failed = on_channel_failed,
                                             .on_dropped = on_copy_dropped,
                                             .context = table};
-    return sf_channel_new(&sink->channel_shared, &options, kind == 'C' ? &copy_events : &stream_events);
+    struct sf_channel *channel =
+        sf_channel_new(&sink->channel_shared, &options, kind == 'C' ? &copy_events : &stream_events);
+    CHECK(channel != NULL);
+    return channel;
+}
+
+static void rewound(struct sink *base)
+{
+    for (struct sf_sink_table *table = sf_sink_of(base)->tables; table != NULL; table = table->next) {
+        if (!table->is_rewinding || table->is_stopped)
+            continue;
+        table->is_rewinding = false;
+        table->events &= ~(unsigned)SF_EVENT_REWIND;
+        sf_channel_rewound(table->stream_channel);
+    }
 }
 
 static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floor_lsn,
@@ -376,7 +391,7 @@ static bool is_full(const struct sink *base)
 static lsn_t uncommitted_lsn(const struct sink_table *sink_table)
 {
     const struct sf_sink_table *table = table_of_const(sink_table);
-    if (table->events & (SF_EVENT_REWIND | SF_EVENT_FAILED))
+    if (table->is_rewinding || (table->events & SF_EVENT_FAILED))
         return LSN_NONE;  // rows are gone and the pipeline does not know it yet: no position may pass them
     if (table->stream_channel == NULL || !sf_channel_has_uncommitted(table->stream_channel))
         return SINK_POSITION_NONE;
@@ -458,6 +473,9 @@ static void table_stop(struct sink_table *sink_table)
     struct sf_sink_table *table = sf_sink_table_of(sink_table);
     struct sf_sink *sink = table->sink;
     table->is_stopped = true;
+    for (uint32_t i = 0; i < sink->merge_table_count; i++)
+        if (sink->merge_tables[i] == table)
+            sink->merge_tables[i] = NULL;
     for (struct sf_sink_table **link = &sink->dirty; *link != NULL; link = &(*link)->next_dirty) {
         if (*link == table) {
             *link = table->next_dirty;
@@ -530,6 +548,7 @@ static void free_sink(struct sink *base)
     }
     loop_defer_stop(sink->options.loop, &sink->notify);
     buf_deinit(&sink->text);
+    free(sink->merge_tables);
     free(sink);
 }
 
@@ -544,6 +563,7 @@ static const struct sink_operations operations = {
     .table_stop = table_stop,
     .stream_open = stream_open,
     .append = append,
+    .rewound = rewound,
     .copy_open = copy_open,
     .copy_append = copy_append,
     .copy_finish = copy_finish,

@@ -57,6 +57,7 @@ struct sf_sink_table {
     struct seq copy_seq;
     uint64_t copied_rows;
     uint64_t rows;
+    bool is_rewinding;  // on_rewind was told, rewound has not come
     bool is_stream_open, is_copy_finished, is_copy_told;
     bool is_stopped;     // freed at the next reaping
     bool is_only_check;  // prepare: look, make nothing
@@ -89,6 +90,9 @@ struct sf_sink {
     struct sf_sink_table *waiting_first, *waiting_last;  // to be prepared, in order
     struct sf_setup_slot slots[SF_SETUP_STATEMENTS_MAX];
     struct sf_sql *merge_sql;
+    struct sf_sink_table **merge_tables;  // of the merge under way, in its order
+    uint32_t merge_table_count;
+    bool is_merge_cautious;  // a hint was wrong once: hints are not used any more
     struct sf_auth_waiter ingest_waiter;
     enum sf_open_step open_step;
     enum sf_state_step state_step;

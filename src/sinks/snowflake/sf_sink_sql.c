@@ -380,13 +380,31 @@ void sf_sink_setup_deinit(struct sf_sink *sink)
 
 // --- the merge ---------------------------------------------------------------------------------------------------
 
+// A failure that names a table is that table's: a value that cannot be resolved makes it be copied anew.
+static void merge_judge(struct sf_sink *sink)
+{
+    uint32_t index = UINT32_MAX;
+    enum sf_merge_failure failure = sf_merge_failure_of(sink->merge_error.text, &index);
+    if (failure == SF_MERGE_FAILURE_HINT)
+        sink->is_merge_cautious = true;
+    if (failure != SF_MERGE_FAILURE_UNRESOLVED || index >= sink->merge_table_count || sink->merge_tables[index] == NULL)
+        return;
+    struct err error = sink->merge_error;
+    error.kind = ERR_LOST;
+    err_prefix(&error, "a value that the source did not send is not known at the destination either");
+    sf_sink_table_fail(sink->merge_tables[index], &error);
+}
+
 static void on_merge_done(void *context, const struct sf_sql_result *result, const struct err *error)
 {
     struct sf_sink *sink = context;
     (void)result;
     err_clear(&sink->merge_error);
-    if (error != NULL)
+    if (error != NULL) {
         sink->merge_error = *error;
+        merge_judge(sink);
+    }
+    sink->merge_table_count = 0;
     sink->pending_events |= SF_EVENT_MERGED;
     sf_sink_notify(sink);
 }
@@ -400,8 +418,8 @@ static void merge_table_fill(const struct sink_merge *merge, const struct sink_m
                                    .is_first = from->is_first,
                                    .copy_lsn = from->copy_lsn,
                                    .copied_rows = from->copied_rows,
-                                   .may_have_unchanged = from->may_have_unchanged,
-                                   .may_have_moved = from->may_have_moved};
+                                   .may_have_unchanged = from->may_have_unchanged || table->sink->is_merge_cautious,
+                                   .may_have_moved = from->may_have_moved || table->sink->is_merge_cautious};
     const char *token = sf_channel_committed_token(table->stream_channel)->text;
     struct seq committed;
     // The token that a channel was opened with (ordinal 0) stands for no row: no guard then.
@@ -415,9 +433,14 @@ bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err
     const struct sf_config *config = sink->options.config;
     CHECK(!sf_sql_is_busy(sink->merge_sql));
     struct sf_merge_table *tables = calloc((size_t)merge->table_count + 1, sizeof *tables);
-    CHECK(tables != NULL);
-    for (uint32_t i = 0; i < merge->table_count; i++)
+    sink->merge_tables =
+        reallocarray(sink->merge_tables, (size_t)merge->table_count + 1, sizeof(struct sf_sink_table *));
+    CHECK(tables != NULL && sink->merge_tables != NULL);
+    sink->merge_table_count = merge->table_count;
+    for (uint32_t i = 0; i < merge->table_count; i++) {
         merge_table_fill(merge, &merge->tables[i], &tables[i]);
+        sink->merge_tables[i] = sf_sink_table_of(merge->tables[i].table);
+    }
     struct sf_merge_window window = {.database = config->database,
                                      .landing_schema = config->landing_schema,
                                      .pipeline = sink->options.pipeline,
