@@ -87,6 +87,9 @@ static struct sink *sink_new(void *context, const char *identity, const struct s
 
 static bool open_all(struct checker *checker, struct err *out_error)
 {
+    // Before anything uses OpenSSL: the memory for secrets is set up first.
+    if (checker->endpoints->has_destination && !sf_key_process_init(out_error))
+        return false;
     checker->loop = loop_new(&clock_system, out_error);
     if (checker->loop == NULL)
         return false;
