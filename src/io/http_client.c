@@ -267,8 +267,8 @@ static uint64_t info_long(CURL *easy, CURLINFO info)
     return curl_easy_getinfo(easy, info, &value) == CURLE_OK && value > 0 ? (uint64_t)value : 0;
 }
 
-// How far it came. (CURLINFO_CONNECT_TIME_T stays 0 until the TLS handshake is done, and libcurl's times say nothing on a
-// reused connection.)
+// How far it came. libcurl's times are no measure: the one of connecting is 0 until the TLS handshake is done, the one of
+// the answer's first byte is set when an upload begins.
 static const char *phase_of(const struct transfer *transfer)
 {
     CURL *easy = transfer->easy;
@@ -281,7 +281,7 @@ static const char *phase_of(const struct transfer *transfer)
     }
     if (info_bytes(easy, CURLINFO_SIZE_UPLOAD_T) < transfer->request->body_size)
         return "sending the request";
-    if (info_bytes(easy, CURLINFO_STARTTRANSFER_TIME_T) == 0)
+    if (info_long(easy, CURLINFO_HEADER_SIZE) == 0)
         return "waiting for the answer";
     return "reading the answer";
 }
