@@ -125,12 +125,13 @@ async def run(options: argparse.Namespace) -> None:
         await committer.pool.start()
         await channels.load()
         streaming = Streaming(storage, auth, channels, faults, binary_format=options.binary_format)
-        app = make_app(faults, [*sqlapi.routes(storage, auth), *streaming.routes()])
+        sql = sqlapi.SqlApi(storage, auth, faults)
+        app = make_app(faults, [*sql.routes(), *streaming.routes()])
         runner, port = await listen(app, options.host, options.port, identity.context)
         runners.append(runner)
         host = f"[{options.host}]" if ":" in options.host else options.host
         auth.ingest_host = f"{host}:{port}"
-        control = Control(auth, channels, committer, streaming, faults)
+        control = Control(auth, channels, committer, streaming, faults, sql)
         runner, control_port = await listen(control.app(), options.host, options.control_port)
         runners.append(runner)
         ready = {
@@ -142,6 +143,8 @@ async def run(options: argparse.Namespace) -> None:
             "key_file": str(key_file) if key_file else None,
             "to": destination(options, auth, key_file, identity.ca_file),
         }
+        # For tools/sandbox/sql, which then needs no options.
+        write_private(options.directory / "ready.json", json.dumps(ready).encode())
         print(json.dumps(ready), flush=True)
         await stop.wait()
     finally:

@@ -14,8 +14,8 @@ from .streaming import json_response
 
 
 class Control:
-    def __init__(self, auth, channels, committer, streaming, faults):
-        self.auth, self.channels, self.committer, self.streaming, self.faults = auth, channels, committer, streaming, faults
+    def __init__(self, auth, channels, committer, streaming, faults, sql):
+        self.auth, self.channels, self.committer, self.streaming, self.faults, self.sql = auth, channels, committer, streaming, faults, sql
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[_errors])
@@ -25,6 +25,7 @@ class Control:
                 web.get("/log", self.log),
                 web.delete("/log", self.clear_log),
                 web.get("/statistics", self.statistics),
+                web.get("/statements", self.statements),
                 web.get("/channels", self.list_channels),
                 web.get("/faults", self.list_faults),
                 web.post("/faults", self.add_fault),
@@ -70,6 +71,12 @@ class Control:
                 "is_stalled": self.committer.is_stalled,
             }
         )
+
+    async def statements(self, request: web.Request) -> web.Response:
+        """The SQL statements that were executed, oldest first: text, start, end, outcome, and the warehouse that each one needed."""
+        limit = int(request.query.get("limit", "0"))
+        statistics = self.sql.statistics()
+        return json_response({**statistics, "log": statistics["log"][-limit:]})
 
     async def list_channels(self, request: web.Request) -> web.Response:
         extra = ("client_sequencer", "row_sequencer", "is_silent", "is_stalled", "table_id")

@@ -1,7 +1,8 @@
 """Faults on demand, and what tests ask about: the request log and counters.
 
 A fault is kept by step. Steps: hostname, token, open, append.before (nothing is taken), append.after (taken, the answer is
-lost), status, drop, pipe_info, commit, sql.submit.before, sql.submit.after (run, the answer is lost), sql.poll, sql.cancel.
+lost), status, drop, pipe_info, commit, sql.submit.before, sql.submit.after (run, the answer is lost), sql.poll, sql.cancel; and inside an
+execution sql.execute and sql.before_commit: a delay there, or an error that fails the statement.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ STEPS = frozenset(
         "sql.submit.after",
         "sql.poll",
         "sql.cancel",
+        "sql.execute",
+        "sql.before_commit",
     }
 )
 LOG_ENTRIES_MAX = 50_000

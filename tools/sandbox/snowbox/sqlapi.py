@@ -104,15 +104,19 @@ class SqlApi:
         self.wake_count += entry["warehouse"] is not None
         self.entries.append({**entry, "text": entry["text"][:LOG_TEXT_MAX]})
 
-    async def _hit(self, step: str, request=None) -> None:
-        if self.faults is not None:
-            await self.faults.hit(step, request=request)
+    async def _hit(self, step: str) -> None:
+        """The fault steps inside an execution; those around a request (sql.submit, sql.poll) are the server's."""
+        fault = self.faults.take(step)
+        if fault is None:
+            return
+        await asyncio.sleep(fault.delay_ms / 1000)
+        if fault.status is not None or fault.reset:
+            raise errors.SnowflakeError(fault.code or "000603", "XX000", fault.message)
 
     # Requests
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
         principal = self.auth.authenticate(request)
-        await self._hit("sql.submit", request)
         is_async = _flag(request, "async")
         request_id = request.query.get("requestId")
         try:
@@ -141,7 +145,6 @@ class SqlApi:
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         execution = self._find(request)
-        await self._hit("sql.poll", request)
         if execution is None:
             return _answer(404, {"code": "000709", "sqlState": "02000", "message": f"Statement {request.match_info['handle'][:60]} not found"})
         partition = request.query.get("partition", "0")
