@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from sandbox_fixtures import Client, Pipe
 from standin import StandIn
 
@@ -119,12 +121,14 @@ def test_the_sdk_gets_over_refusals_lost_answers_and_resets(box, pipe):
     assert sum(fault["hits"] for fault in box.ask("/faults")["faults"]) == 6
 
 
-def test_the_sdk_is_refused_with_the_wrong_key(box, pipe):
+def test_the_sdk_is_refused_with_the_wrong_key(box, tmp_path):
     """The check on the checks: with a key that is not registered the same program must fail."""
-    with StandIn() as stranger:
-        told = {**box.told, "key_file": stranger.told["key_file"]}
-        box.ask("/set_answers", {"port": False})
-        environment = {**os.environ, "SSL_CERT_FILE": box.told["ca_file"], "SS_LOG_LEVEL": "error"}
-        done = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(told)], env=environment, capture_output=True, text=True, timeout=120)
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    file = tmp_path / "stranger.p8"
+    file.write_bytes(stranger.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    box.ask("/set_answers", {"port": False})
+    environment = {**os.environ, "SSL_CERT_FILE": box.told["ca_file"], "SS_LOG_LEVEL": "error"}
+    told = {**box.told, "key_file": str(file)}
+    done = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(told)], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "390144" in done.stdout + done.stderr or "401" in done.stdout + done.stderr

@@ -1,6 +1,8 @@
 """The stand-in's streaming interface: order, offsets, commits, refused rows, limits, tokens, faults, kills."""
 import concurrent.futures
 import json
+import os
+import pathlib
 import signal
 import time
 import urllib.error
@@ -816,3 +818,22 @@ def test_kills_while_rows_flow_lose_and_double_nothing():
                 time.sleep(0.1)
         channel.wait_committed(str(number))
         assert client.sql(f'SELECT COUNT(*), COUNT(DISTINCT "ID"), MAX("ID") FROM {pipe.qualified}') == [[str(number * 50)] * 3]
+
+
+def test_a_killed_converter_is_replaced():
+    with StandIn(options=["--commit-delay-ms", "20"]) as standin:
+        client = Client(standin.told)
+        pipe = make_pipe(client, name="WORKERS")
+        channel = pipe.channel()
+        channel.open()
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                is_worker = b"multiprocessing.spawn" in (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if parent == standin.process.pid and is_worker:
+                os.kill(int(process.name), signal.SIGKILL)
+        channel.append(numbered(1, 20_000), "1", encoding="zstd")
+        channel.wait_committed("1", 30)
+        assert client.sql(f"SELECT COUNT(*) FROM {pipe.qualified}") == [["20000"]]

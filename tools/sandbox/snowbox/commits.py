@@ -84,6 +84,12 @@ class Committer:
             except (psycopg.Error, OSError) as error:
                 log.warning("channel %s: commit failed, will be tried again: %s", channel.name, error)
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # A channel must never stand still unseen: a fault of ours shows in the log and in the statistics.
+                log.exception("channel %s: commit failed, will be tried again", channel.name)
+                self.faults.counters["internal_errors"] += 1
+                self.pool.mend()
+                await asyncio.sleep(RETRY_SECONDS)
 
     def _wait_seconds(self, channel: Channel) -> float:
         if self.is_stalled or channel.is_stalled:

@@ -18,6 +18,7 @@ import re
 import signal
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 import orjson
@@ -321,9 +322,18 @@ class ConverterPool:
     """Converts small batches at once and large ones in worker processes."""
 
     def __init__(self, workers: int = WORKERS):
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
         self._workers = workers
+        self._executor = self._make()
+
+    def _make(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+    def mend(self) -> None:
+        """New workers, if one of the old ones was killed: the executor takes nothing any more then."""
+        try:
+            self._executor.submit(int)
+        except BrokenProcessPool:
+            self._executor = self._make()
 
     async def start(self) -> None:
         """Starts the workers now: the first large batches should not wait for them."""
