@@ -9,6 +9,8 @@ PROGRAM ?= $(BUILD)/etl-stream
 K ?=
 PYTEST := $(PYTHON) -m pytest -q --durations=10 $(if $(K),-k '$(K)')
 MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
+# The unit tests in which there is more than one thread.
+THREADED_TESTS = $(basename $(notdir $(shell grep -lE 'pthread_create|mailbox_|resolver_|catalog_' tests/unit/test_*.c)))
 OTHER_CC := $(shell if [ "$${CC:-gcc}" = clang ]; then echo gcc; else echo clang; fi)
 
 # configure,<folder>,<environment>,<options>: configures once, and again only when a source file came or went.
@@ -59,7 +61,7 @@ test-sanitize: venv ## unit and integration tests under AddressSanitizer and Und
 test-tsan: venv ## what has threads, under ThreadSanitizer
 	$(call configure,$(BUILD)-tsan,,-Db_sanitize=thread -Db_lundef=false)
 	@ninja -C $(BUILD)-tsan -j 2 --quiet
-	@$(MESON_TEST) -C $(BUILD)-tsan --suite unit
+	@$(MESON_TEST) -C $(BUILD)-tsan $(THREADED_TESTS)
 	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-tsan/etl-stream) $(PYTEST) -m 'threads' tests/integration
 
 test-tidy: venv ## rules of the tree: includes, lengths, banned calls, formatting
