@@ -131,17 +131,16 @@ void sf_sink_open(struct sink *base)
 
 // --- the state table ---------------------------------------------------------------------------------------------
 
+// 2 hex digits of epoch, 16 of LSN. Epoch 0 stands for a pipeline that has not merged yet.
 static bool position_parse(const char *text, uint8_t *out_epoch, lsn_t *out_lsn)
 {
-    char padded[SEQ_TEXT_SIZE + 1];
-    struct seq seq;
-    if (text == NULL || strlen(text) != SEQ_POSITION_TEXT_SIZE)
+    char epoch[3] = {0};
+    if (text == NULL || strlen(text) != SEQ_POSITION_TEXT_SIZE ||
+        strspn(text, "0123456789ABCDEF") != SEQ_POSITION_TEXT_SIZE)
         return false;
-    (void)snprintf(padded, sizeof padded, "%s%08X", text, 0U);  // a position is a sequence without its ordinal
-    if (!seq_parse(padded, SEQ_TEXT_SIZE, &seq))
-        return false;
-    *out_epoch = seq.epoch;
-    *out_lsn = seq.commit_lsn;
+    memcpy(epoch, text, 2);
+    *out_epoch = (uint8_t)strtoul(epoch, NULL, 16);
+    *out_lsn = strtoull(text + 2, NULL, 16);
     return true;
 }
 
