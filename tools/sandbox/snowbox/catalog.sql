@@ -57,3 +57,16 @@ CREATE TABLE IF NOT EXISTS snowbox.warehouses (
     comment    text NOT NULL DEFAULT '',
     created_on timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- Requests of the SQL API that carry an id, so that a retry finds them after a restart too. status and body are the
+-- answer; both are NULL while the statement runs, and for ever if the stand-in was killed meanwhile.
+CREATE TABLE IF NOT EXISTS snowbox.requests (
+    handle        text PRIMARY KEY,
+    user_name     text NOT NULL,
+    request_id    text NOT NULL,
+    created_on_ms bigint NOT NULL,
+    status        integer,
+    body          text
+);
+CREATE INDEX IF NOT EXISTS requests_by_id ON snowbox.requests (user_name, request_id);
+DELETE FROM snowbox.requests WHERE created_on_ms < (extract(epoch FROM now()) - 86400) * 1000;

@@ -41,6 +41,8 @@ _KEYWORDS_BEFORE_PARENTHESIS = frozenset(
 # Spellings that sqlglot takes from other databases.
 _FOREIGN_OPERATORS = frozenset({"==", "!", "&&", "<=>", "~", "@>", "<@", "->", "->>", "#>", "#>>", "**", "//", "??", "^", "|", "&", "~*", "!~", "~~"})
 _FOREIGN_WORDS = frozenset({"ISNULL", "NOTNULL", "RETURNING", "CONFLICT", "DIV", "GLOB", "SIMILAR", "TABLESAMPLE", "PIVOT", "UNPIVOT", "RLIKE", "REGEXP", "UNNEST", "OPERATOR"})
+# sqlglot takes an AS without an alias.
+_NOT_AFTER_AS = frozenset({",", ")", "FROM", "WHERE", "ON", "USING", "WHEN", "JOIN", "UNION", ";"})
 
 
 @dataclass
@@ -77,6 +79,10 @@ def check_tokens(tokens: list[Token]) -> None:
         if word in _FOREIGN_OPERATORS or word in _FOREIGN_WORDS:
             raise errors.syntax(token.text, token.line, token.col)
         following = tokens[index + 1] if index + 1 < len(tokens) else None
+        if word == "AS" and (following is None or following.text.upper() in _NOT_AFTER_AS) or word == "," and following is not None and following.text.upper() in ("FROM", ")"):
+            raise errors.syntax(following.text if following else "<EOF>", token.line, token.col)
+        if word == "ARRAY" and following is not None and following.token_type == TokenType.L_BRACKET:
+            raise errors.syntax("[", token.line, token.col)
         if token.token_type == TokenType.DCOLON and (following is None or not _is_type(tokens, index + 1)):
             raise errors.compilation("002040", "42601", f"Unsupported data type '{following.text if following else ''}'.")
         if following is not None and following.token_type == TokenType.L_PAREN and (word[:1].isalpha() or word[:1] == "_"):
@@ -89,7 +95,8 @@ def _is_type(tokens: list[Token], index: int) -> bool:
 
 
 def _check_call(tokens: list[Token], index: int) -> None:
-    word = tokens[index].text.upper()
+    # sqlglot makes one token of ORDER BY and the like.
+    word = tokens[index].text.upper().split()[-1]
     if word in FUNCTION_NAMES or word in _KEYWORDS_BEFORE_PARENTHESIS or word in TYPE_WORDS:
         return
     before = tokens[index - 1].text.upper() if index else ""

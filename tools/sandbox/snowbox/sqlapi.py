@@ -32,6 +32,7 @@ STATEMENTS_KEPT_MAX = 2_000
 LOG_ENTRIES_MAX = 20_000
 LOG_TEXT_MAX = 20_000
 PARTITION_BYTES_MAX = 8 * 1024 * 1024
+STORED_BYTES_MAX = 1024 * 1024
 BODY_FIELDS = frozenset({"statement", "timeout", "database", "schema", "warehouse", "role", "bindings", "parameters"})
 _RESULT_PARAMETERS = frozenset(
     {"BINARY_OUTPUT_FORMAT", "DATE_OUTPUT_FORMAT", "TIME_OUTPUT_FORMAT", "TIMESTAMP_OUTPUT_FORMAT", "CLIENT_RESULT_CHUNK_SIZE", "USE_CACHED_RESULT", "ROWS_PER_RESULTSET"}
@@ -62,6 +63,8 @@ class Execution:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     is_cancel_wanted: bool = False
     partitions: list[list] | None = None
+    request_id: str | None = None
+    stored: tuple[int, bytes] | None = None  # the answer as it was given before a restart
 
 
 @dataclass
@@ -124,16 +127,21 @@ class SqlApi:
                 uuid.UUID(request_id)
         except ValueError:
             return _answer(400, {"code": "390400", "message": f"requestId is not a UUID: {request_id[:60]}"})
-        execution = self.by_request.get((principal.user, request_id)) if request_id and _flag(request, "retry") else None
+        # Read first: between looking for an earlier submission and taking note of this one nothing else may run.
+        body = await request.read()
+        is_retry = request_id is not None and _flag(request, "retry")
+        earlier = await self._stored(principal.user, request_id=request_id) if is_retry and (principal.user, request_id) not in self.by_request else None
+        execution = (self.by_request.get((principal.user, request_id)) or earlier) if is_retry else None
         if execution is None:
             try:
-                submission = _parse_body(await request.read(), request.content_type)
+                submission = _parse_body(body, request.content_type)
             except BadRequest as error:
                 return _answer(400, {"code": error.code, "message": str(error)})
             except errors.SnowflakeError as error:
                 return _failure(self._new(principal.user, ""), error)
             execution = self._new(principal.user, submission.text)
             if request_id:
+                execution.request_id = request_id
                 self.by_request[principal.user, request_id] = execution
             execution.task = asyncio.create_task(self._execute(execution, submission, principal))
         if not is_async:
@@ -144,7 +152,7 @@ class SqlApi:
         return self._response(execution)
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        execution = self._find(request)
+        execution = await self._find(request)
         if execution is None:
             return _answer(404, {"code": "000709", "sqlState": "02000", "message": f"Statement {request.match_info['handle'][:60]} not found"})
         partition = request.query.get("partition", "0")
@@ -153,7 +161,7 @@ class SqlApi:
         return self._response(execution, int(partition))
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        execution = self._find(request)
+        execution = await self._find(request)
         if execution is None:
             return _answer(404, {"code": "000709", "sqlState": "02000", "message": f"Statement {request.match_info['handle'][:60]} not found"})
         if execution.done.is_set():
@@ -165,10 +173,32 @@ class SqlApi:
         await execution.done.wait()
         return _answer(200, {**_head(execution), "code": "000604", "sqlState": "57014", "message": "SQL execution canceled"})
 
-    def _find(self, request: web.Request) -> Execution | None:
+    async def _find(self, request: web.Request) -> Execution | None:
         principal = self.auth.authenticate(request)
-        execution = self.executions.get(request.match_info["handle"])
+        handle = request.match_info["handle"]
+        execution = self.executions.get(handle) or await self._stored(principal.user, handle=handle)
         return execution if execution is not None and execution.user == principal.user else None
+
+    async def _stored(self, user: str, *, handle: str | None = None, request_id: str | None = None) -> Execution | None:
+        """A request of before a restart. One that was running then has ended: nobody can say more about it than that."""
+        async with self.storage.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT handle, created_on_ms, status, body, request_id FROM snowbox.requests WHERE user_name = %s AND (handle = %s OR request_id = %s) "
+                "ORDER BY created_on_ms DESC LIMIT 1",
+                (user, handle, request_id),
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        if row[0] in self.executions:
+            return self.executions[row[0]]
+        execution = Execution(row[0], user, "", row[1], request_id=row[4])
+        if row[2] is None:
+            execution.error = errors.SnowflakeError("000603", "XX000", "SQL execution internal error: interrupted by a restart, with or without effect")
+        else:
+            execution.stored = row[2], row[3].encode()
+        execution.done.set()
+        return execution
 
     def _new(self, user: str, text: str) -> Execution:
         execution = Execution(str(uuid.uuid4()), user, text, int(time.time() * 1000))
@@ -185,6 +215,11 @@ class SqlApi:
     async def _execute(self, execution: Execution, submission: Submission, principal) -> None:
         try:
             async with self.storage.connection() as connection:
+                if execution.request_id:
+                    await connection.execute(
+                        "INSERT INTO snowbox.requests (handle, user_name, request_id, created_on_ms) VALUES (%s, %s, %s, %s)",
+                        (execution.handle, execution.user, execution.request_id, execution.created_on_ms),
+                    )
                 await self._run_session(execution, submission, principal, connection)
         except errors.SnowflakeError as error:
             execution.error = error
@@ -197,7 +232,22 @@ class SqlApi:
                     child.error = child.error or errors.canceled()
                     child.done.set()
             execution.session = None
+            if execution.request_id:
+                await self._store(execution)
             execution.done.set()
+
+    async def _store(self, execution: Execution) -> None:
+        """Keeps the answer. One that is too long to keep is one that a retry may have to ask for again under a new id."""
+        answer = self._outcome(execution, 0)
+        if len(answer.body) > STORED_BYTES_MAX:
+            return
+        try:
+            async with self.storage.connection() as connection:
+                await connection.execute(
+                    "UPDATE snowbox.requests SET status = %s, body = %s WHERE handle = %s", (answer.status, answer.body.decode(), execution.handle)
+                )
+        except Exception:
+            log.exception("the answer to %s could not be kept", execution.handle)
 
     async def _run_session(self, execution: Execution, submission: Submission, principal, connection) -> None:
         facts = {"user": principal.user, "role": getattr(principal, "role", "") or principal.role_default, "roles": principal.roles}
@@ -247,6 +297,11 @@ class SqlApi:
         if not execution.done.is_set():
             message = "Asynchronous execution in progress. Use provided query id to perform query monitoring and management."
             return _answer(202, {**_head(execution), "code": "333334", "sqlState": None, "message": message})
+        return self._outcome(execution, partition)
+
+    def _outcome(self, execution: Execution, partition: int) -> web.Response:
+        if execution.stored is not None:
+            return web.Response(body=execution.stored[1], status=execution.stored[0], content_type="application/json")
         if execution.error is not None:
             return _failure(execution, execution.error)
         result = execution.result

@@ -66,7 +66,8 @@ class Reader:
         if self.index + offset >= len(self.tokens):
             return ""
         token = self.tokens[self.index + offset]
-        return "" if token.token_type in (TokenType.STRING, TokenType.RAW_STRING, TokenType.IDENTIFIER) else token.text.upper()
+        # sqlglot makes one token of some pairs of words: PRIMARY KEY, ORDER BY, …
+        return "" if token.token_type in (TokenType.STRING, TokenType.RAW_STRING, TokenType.IDENTIFIER) else " ".join(token.text.upper().split())
 
     def fail(self) -> errors.SnowflakeError:
         token = self.token
@@ -290,7 +291,7 @@ def _column_list(reader: Reader) -> list[Column]:
     reader.expect("(")
     columns = []
     while True:
-        if reader.word() in ("PRIMARY", "UNIQUE", "CONSTRAINT"):
+        if reader.word() in ("PRIMARY KEY", "UNIQUE", "CONSTRAINT"):
             _table_constraint(reader)
         else:
             columns.append(column_definition(reader))
@@ -310,7 +311,7 @@ def _table_constraint(reader: Reader) -> None:
     """Primary and unique keys may be declared; Snowflake does not enforce them, and neither does this."""
     if reader.accept("CONSTRAINT"):
         reader.identifier()
-    if not reader.accept("PRIMARY", "KEY"):
+    if not reader.accept("PRIMARY KEY"):
         reader.expect("UNIQUE")
     reader.expect("(")
     reader.identifier()
@@ -333,7 +334,7 @@ def column_definition(reader: Reader) -> Column:
             default = reader.source(first, reader.index)
         elif reader.accept("COMMENT"):
             comment = reader.string()
-        elif not (reader.accept("PRIMARY", "KEY") or reader.accept("UNIQUE")):
+        elif not (reader.accept("PRIMARY KEY") or reader.accept("UNIQUE")):
             return Column(name, type_, nullable, default, comment)
 
 
@@ -341,7 +342,7 @@ def _skip_expression(reader: Reader) -> None:
     depth, first = 0, reader.index
     while reader.token is not None:
         word = reader.word()
-        if depth == 0 and (word in (",", ")", "COMMENT", "PRIMARY", "UNIQUE") or word == "NOT" and reader.word(1) == "NULL"):
+        if depth == 0 and (word in (",", ")", "COMMENT", "PRIMARY KEY", "UNIQUE") or word == "NOT" and reader.word(1) == "NULL"):
             break
         depth += {"(": 1, ")": -1}.get(word, 0)
         reader.index += 1
