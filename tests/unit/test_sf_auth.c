@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fake_snowflake.h"
+#include "sinks/snowflake/sf_auth.h"
 
 struct waiting {
     struct sf_auth_waiter waiter;
