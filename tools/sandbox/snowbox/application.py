@@ -114,7 +114,7 @@ async def run(options: argparse.Namespace) -> None:
     auth, key_file = make_auth(options)
     identity = make_identity(options.directory / "tls", ["localhost", "127.0.0.1", "::1", f"{auth.account.lower()}.snowflakecomputing.com"])
     storage = await Storage.open(options.directory)
-    runners, committer = [], None
+    runners, channels, committer = [], None, None
     try:
         async with storage.connection() as connection:
             for name in options.database:
@@ -152,6 +152,8 @@ async def run(options: argparse.Namespace) -> None:
             await runner.cleanup()
         if committer is not None:
             await committer.close()
+        if channels is not None:
+            await channels.close()
         await storage.close()
 
 

@@ -17,9 +17,12 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from psycopg_pool import AsyncConnectionPool
+
 from .auth import RequestError
 from .faults import now_ms
 
+CONNECTIONS_MAX = 16
 CHANNELS_PER_PIPE_MAX = 2_000
 APPENDS_PER_SECOND_MAX = 10
 BYTES_PER_SECOND_MAX = 20_000_000
@@ -173,10 +176,15 @@ class Channels:
         self.buffered_bytes = 0
         self.on_accepted = lambda channel: None
         self._secret = b""
+        # Not the storage's pool: its connections are reset after every use, which costs as much as an append.
+        self.pool = AsyncConnectionPool(
+            storage.cluster.conninfo(), min_size=2, max_size=CONNECTIONS_MAX, kwargs={"autocommit": True}, open=False
+        )
 
     async def load(self) -> None:
         """Makes the tables on first use, and reads what an earlier run left."""
-        async with self.storage.connection() as connection:
+        await self.pool.open(wait=True)
+        async with self.pool.connection() as connection:
             await connection.execute(TABLES)
             await connection.execute(
                 "INSERT INTO streaming.secret SELECT %s WHERE NOT EXISTS (SELECT 1 FROM streaming.secret)", (secrets.token_bytes(32),)
@@ -202,6 +210,9 @@ class Channels:
             if channel.buffered:
                 self.on_accepted(channel)
 
+    async def close(self) -> None:
+        await self.pool.close(timeout=5)
+
     def find(self, pipe: Pipe, name: str) -> Channel | None:
         return self.by_key.get((pipe, name))
 
@@ -220,7 +231,7 @@ class Channels:
 
     async def open(self, pipe: Pipe, name: str, *, fail_on_uncommitted_rows: bool, offset_token: str | None) -> Channel:
         channel = self.by_key.get((pipe, name))
-        async with self.storage.connection() as connection:
+        async with self.pool.connection() as connection:
             table = await self.storage.find_table(connection, pipe.database, pipe.schema, pipe.table)
         if table is None:
             raise RequestError(404, "ERR_TABLE_DOES_NOT_EXIST_NOT_AUTHORIZED", f"table {pipe.table} does not exist or is not authorized")
@@ -238,7 +249,7 @@ class Channels:
         if sum(channel.pipe == pipe for channel in self.by_key.values()) >= CHANNELS_PER_PIPE_MAX:
             raise RequestError(400, "ERR_TOO_MANY_CHANNELS", f"a pipe has at most {CHANNELS_PER_PIPE_MAX} channels")
         created = now_ms()
-        async with self.storage.connection() as connection:
+        async with self.pool.connection() as connection:
             cursor = await connection.execute(
                 "INSERT INTO streaming.channels (database, schema, pipe, name, table_id, created_on_ms, committed_token) "
                 "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING channel_id",
@@ -266,7 +277,7 @@ class Channels:
                 raise RequestError(400, "ERR_OFFSET_TOKEN_OF_EXISTING_CHANNEL", "offset_token is taken only when the channel is new")
             if channel.buffered and fail_on_uncommitted_rows:
                 raise _uncommitted()
-            async with self.storage.connection() as connection, connection.transaction():
+            async with self.pool.connection() as connection, connection.transaction():
                 await connection.execute("DELETE FROM streaming.appends WHERE channel_id = %s", (channel.id,))
                 await connection.execute(
                     "UPDATE streaming.channels SET client_sequencer = client_sequencer + 1, row_sequencer = 0, last_append = NULL, "
@@ -318,26 +329,27 @@ class Channels:
             return self.continuation_token(channel)
 
     async def _write_append(self, channel: Channel, append: Append, identity: str) -> None:
-        async with self.storage.connection() as connection, connection.transaction():
-            # The answer may not be lost with a killed server process.
-            await connection.execute("SET LOCAL synchronous_commit = on")
-            if not channel.is_silent:
-                await connection.execute(
-                    "INSERT INTO streaming.appends (channel_id, row_sequencer, start_token, end_token, encoding, body, accepted_ms) "
-                    "VALUES (%s, %s, %s, %s, %s, %b, %s)",
-                    (
-                        channel.id,
-                        append.row_sequencer,
-                        append.start_token,
-                        append.end_token,
-                        append.encoding,
-                        append.body,
-                        append.accepted_ms,
-                    ),
-                )
+        update = "UPDATE streaming.channels SET row_sequencer = %s, last_append = %s WHERE channel_id = %s"
+        parameters = (append.row_sequencer, identity, channel.id)
+        async with self.pool.connection() as connection:
+            if channel.is_silent:
+                await connection.execute(update, parameters)
+                return
+            # One statement, so one transaction and one round trip.
             await connection.execute(
-                "UPDATE streaming.channels SET row_sequencer = %s, last_append = %s WHERE channel_id = %s",
-                (append.row_sequencer, identity, channel.id),
+                f"WITH accepted AS ({update}) "
+                "INSERT INTO streaming.appends (channel_id, row_sequencer, start_token, end_token, encoding, body, accepted_ms) "
+                "VALUES (%s, %s, %s, %s, %s, %b, %s)",
+                (
+                    *parameters,
+                    channel.id,
+                    append.row_sequencer,
+                    append.start_token,
+                    append.end_token,
+                    append.encoding,
+                    append.body,
+                    append.accepted_ms,
+                ),
             )
 
     # ----- drop, invalidate, lose
@@ -352,7 +364,7 @@ class Channels:
 
     async def _forget(self, channel: Channel) -> None:
         """Needs both locks."""
-        async with self.storage.connection() as connection:
+        async with self.pool.connection() as connection:
             await connection.execute("DELETE FROM streaming.channels WHERE channel_id = %s", (channel.id,))
         self._discard_buffered(channel)
         channel.is_dropped = True
@@ -366,7 +378,7 @@ class Channels:
 
     async def invalidate_in_commit(self, channel: Channel, status_code: str, *, is_silent: bool, lose_rows: bool) -> None:
         """The same for a caller that holds the commit lock already."""
-        async with channel.state_lock, self.storage.connection() as connection, connection.transaction():
+        async with channel.state_lock, self.pool.connection() as connection, connection.transaction():
             await connection.execute(
                 "UPDATE streaming.channels SET status_code = %s, is_silent = %s WHERE channel_id = %s", (status_code, is_silent, channel.id)
             )

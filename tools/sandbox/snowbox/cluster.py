@@ -26,7 +26,7 @@ SETTINGS = {
     "port": "5432",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
+    "synchronous_commit": "on",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "2GB",

@@ -122,7 +122,7 @@ class Committer:
     async def _commit_appends(self, channel: Channel, appends: list[Append]) -> bool:
         """One try; False if the table got new columns and it has to be done again."""
         pipe = channel.pipe
-        async with self.storage.connection() as connection:
+        async with self.channels.pool.connection() as connection:
             table = await self.storage.find_table(connection, pipe.database, pipe.schema, pipe.table)
             if table is None or table.id != channel.table_id:
                 # As Snowflake does it: the table under the channel is gone, the appends were answered 200, the rows are lost.
@@ -209,7 +209,6 @@ class Committer:
                     await self.storage.copy_errors(connection, table, _error_rows(channel, append, batch.errors))
         latency = now_ms() - appends[0].accepted_ms
         updated["latency_ms"] += (latency - updated["latency_ms"]) * (LATENCY_WEIGHT if channel.rows_parsed else 1)
-        await connection.execute("SET LOCAL synchronous_commit = on")
         assignments = ", ".join(f"{name} = %s" for name in COMMIT_STATE)
         await connection.execute(f"UPDATE streaming.channels SET {assignments} WHERE channel_id = %s", (*updated.values(), channel.id))
         await connection.execute(

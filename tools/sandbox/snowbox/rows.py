@@ -20,6 +20,7 @@ import zlib
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import orjson
 import zstandard
@@ -32,9 +33,11 @@ FIELD, ROW, NULL = "\x1f", "\x1e", "\x1d"
 # What identifiers without quotes are stored as; only such columns are matched without regard to case.
 UNQUOTED_NAME = re.compile(r"[A-Z_][A-Z0-9_$]*")
 FOLDABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
-# A number (not inside of a string that begins there) of more characters than a double is sure to keep: what comes before it, and it.
-BEFORE_NUMBER, LONG_DIGITS = rb"[:\[,]", rb"[ \t]*-?[0-9][0-9.eE+-]{15,}"
-LONG_NUMBER = re.compile(BEFORE_NUMBER + LONG_DIGITS)
+# A number (not inside of a string that begins there) of more characters than a double is sure to keep. Every character of a
+# number is made 0, everything that can stand before one is made a colon, blanks go: then it is a search for fixed bytes.
+NUMBER_CHARACTERS = b"0123456789.eE+-"
+CLASSES = bytes.maketrans(NUMBER_CHARACTERS + b":[,", b"0" * len(NUMBER_CHARACTERS) + b":::")
+LONG_NUMBER = b":" + b"0" * 16
 # U+0000 inside of JSON text: the backslash of the escape is not escaped itself.
 ESCAPED_ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 UNCOMPRESSED_BYTES_MAX = 256 * 1024 * 1024
@@ -133,18 +136,20 @@ class Converter:
         self.folded = {name: name for name in self.names if UNQUOTED_NAME.fullmatch(name)}
         self.targets: dict[str, str | None] = {}
         self.convert_row = _compile(shape)
-        self.has_semi_structured = any(column.type.kind in SEMI_STRUCTURED for column in shape.columns)
+        self.semi_structured = [number for number, column in enumerate(shape.columns) if column.type.kind in SEMI_STRUCTURED]
         # A FLOAT column keeps a double anyway, and clients write doubles with 17 digits: these need no exact reading.
-        self.float_keys = [orjson.dumps(column.name) for column in shape.columns if column.type.kind == "FLOAT"]
-        exempt = b"".join(b"(?<!" + re.escape(key) + b":)" for key in self.float_keys)
-        self.long_number = re.compile(BEFORE_NUMBER + exempt + LONG_DIGITS)
+        names = [orjson.dumps(column.name) for column in shape.columns if column.type.kind == "FLOAT"]
+        self.float_values = [re.compile(re.escape(name) + rb":[ \t]*-?[0-9][0-9.eE+-]*") for name in names]
+        self.float_keys = [name.decode() + ":" for name in names]
 
     def convert(self, raw: bytes) -> Converted:
         """`raw` is NDJSON, every line ended by a newline; blank lines count for nothing."""
         result = Converted()
         # Three rarities, each looked for once in the whole batch: numbers that need all their digits, U+0000 (which PostgreSQL
         # cannot hold), and our own separators.
-        has_long_numbers = self._may_need_exact(raw)
+        is_long = has_long_numbers(raw)
+        is_exact = is_long and self._has_other_long_numbers(raw)
+        may_be_nested = is_long and bool(self.float_keys) and bool(self.semi_structured)
         has_zero = b"\\u0000" in raw
         has_separators = b"\\u001" in raw
         names, convert_row, join, loads = self.names, self.convert_row, FIELD.join, orjson.loads
@@ -157,14 +162,14 @@ class Converter:
                 row = loads(line)
                 if row.__class__ is not dict:
                     raise Refused(100069, "the line is not a JSON object")
-                if has_long_numbers and self._needs_exact(line):
-                    row = json.loads(line, parse_int=exact_number, parse_float=exact_number)
-                    write = variant_text
+                if is_exact and has_long_numbers(line) and self._has_other_long_numbers(line):
+                    values = self._convert_exactly(line, result)
                 else:
-                    write = plain_variant
-                if not row.keys() <= names:
-                    row = self._matched(row, result)
-                values = convert_row(row, write)
+                    if not row.keys() <= names:
+                        row = self._matched(row, result)
+                    values = convert_row(row, plain_variant)
+                    if may_be_nested and self._has_nested_float_key(values):
+                        values = self._convert_exactly(line, result)
                 if has_zero and b"\\u0000" in line and self._holds_zero(values):
                     raise Refused(100080, "U+0000 is not supported by this stand-in")
                 rows.append(_guarded(values) if has_separators else join(values))
@@ -177,16 +182,20 @@ class Converter:
         result.copy = _copy_text(rows, has_separators)
         return result
 
-    def _may_need_exact(self, raw: bytes) -> bool:
-        if self.float_keys and self.has_semi_structured:
-            return LONG_NUMBER.search(raw) is not None
-        return self.long_number.search(raw) is not None
+    def _convert_exactly(self, line: bytes, result: Converted) -> tuple[str, ...]:
+        """With all digits of every number, for a line that orjson has found to be well-formed."""
+        row = json.loads(line, parse_int=exact_number, parse_float=exact_number)
+        return self.convert_row(self._matched(row, result), variant_text)
 
-    def _needs_exact(self, line: bytes) -> bool:
-        """Whether a number of this line would lose digits as a double. A FLOAT column's name may be a key inside of a VARIANT too."""
-        if not LONG_NUMBER.search(line):
-            return False
-        return self.long_number.search(line) is not None or any(line.count(key) > 1 for key in self.float_keys)
+    def _has_other_long_numbers(self, raw: bytes) -> bool:
+        """Long numbers that are not a FLOAT column's value."""
+        for value in self.float_values:
+            raw = value.sub(b"", raw)
+        return has_long_numbers(raw)
+
+    def _has_nested_float_key(self, values: tuple[str, ...]) -> bool:
+        """Whether a FLOAT column's name is a key inside of a VARIANT too, where the number after it must keep its digits."""
+        return any(key in values[number] for number in self.semi_structured for key in self.float_keys)
 
     def _holds_zero(self, values: tuple[str, ...]) -> bool:
         return any(
@@ -214,10 +223,14 @@ class Converter:
         return matched
 
 
+def has_long_numbers(raw: bytes) -> bool:
+    return LONG_NUMBER in raw.translate(CLASSES, b" \t")
+
+
 def _evolve(new_columns: dict[str, str], key: str, value) -> None:
     """Notes the column that schema evolution adds: named as an identifier without quotes would be, where the key can be one."""
     name = key.upper() if FOLDABLE_NAME.fullmatch(key) else key
-    found = {bool: "BOOLEAN", str: "VARCHAR", float: "FLOAT", dict: "OBJECT", list: "ARRAY"}.get(type(value), "NUMBER(38,0)")
+    found = {bool: "BOOLEAN", str: "VARCHAR", float: "FLOAT", Decimal: "FLOAT", dict: "OBJECT", list: "ARRAY"}.get(type(value), "NUMBER(38,0)")
     earlier = new_columns.setdefault(name, found)
     if earlier != found:
         new_columns[name] = "FLOAT" if {earlier, found} == {"FLOAT", "NUMBER(38,0)"} else "VARIANT"

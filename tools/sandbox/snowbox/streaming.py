@@ -151,7 +151,7 @@ class Streaming:
             raise RequestError(400, "ERR_INVALID_REQUEST", "channel_names must be an array of names")
         if len(names) > STATUS_CHANNELS_MAX:
             raise RequestError(400, "ERR_GET_CHANNEL_STATUS_TOO_MANY_CHANNELS", f"at most {STATUS_CHANNELS_MAX} channels a request")
-        async with self.storage.connection() as connection:
+        async with self.channels.pool.connection() as connection:
             table = await self.storage.find_table(connection, pipe.database, pipe.schema, pipe.table)
         found = {name: self.channels.find(pipe, name) for name in names}  # case-sensitive here, as documented
         return json_response(
@@ -161,7 +161,7 @@ class Streaming:
     async def pipe_info(self, request: web.Request, pipe: Pipe) -> web.Response:
         """What Snowflake's SDK asks for before it opens a channel. There is no cloud stage here."""
         await request.read()
-        async with self.storage.connection() as connection:
+        async with self.channels.pool.connection() as connection:
             table = await self.storage.find_table(connection, pipe.database, pipe.schema, pipe.table)
         if table is None:
             raise RequestError(404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED", f"pipe {pipe.name} does not exist or is not authorized")
