@@ -201,6 +201,8 @@ static void read_parameters(struct span query, struct pg_target *target, char **
             query.start++;
             query.size--;
         }
+        if (pair.size == 0)
+            continue;
         struct span value = pair;
         struct span name = cut_before(&value, "=");
         char what[200];
