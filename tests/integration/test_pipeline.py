@@ -36,9 +36,8 @@ def test_tables_are_equal_after_copy_and_load(source, standin, stream):
     make_tables(source, 300)
     loads = [load.Load(source.conninfo, seed, rate=40, truncates=True).start() for seed in (1, 2)]
     program = stream(*MERGE_OFTEN)
-    with source.connect() as connection:
-        mark = load.write_mark(connection)
-    load.wait_for_mark(Snowflake(standin.to), mark)  # live, and the load goes on
+    program.wait_for_event("live", 90)
+    program.wait_for_event("merged", 60, since=program.mark(), count=2)  # the load goes on
     books = [one.stop() for one in loads]
     assert all(book.committed > 0 for book in books)
     settle(source, standin, program)
