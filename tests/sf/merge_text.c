@@ -81,6 +81,7 @@ static void describe(const json_t *from, struct described *out)
         out->encoders[i].target.kind = kind_of(text_at(column, "kind"));
         out->encoders[i].target.precision = (uint8_t)number_at(column, "precision");
         out->encoders[i].target.scale = (uint8_t)number_at(column, "scale");
+        out->encoders[i].target.length = out->encoders[i].target.kind == TARGET_BINARY ? 8388608 : 16777216;
     }
 }
 

@@ -1,0 +1,243 @@
+"""Landing, merging and comparing: a Run takes a World (merge_model.py) through the merge on an Engine (merge_engine.py)."""
+import datetime
+import decimal
+import json
+
+from merge_engine import DATABASE, LANDING_SCHEMA, SCHEMA, SnowflakeError, describe, window
+from merge_model import EPOCH, JSON_NULL, World, position
+
+NOWHERE = position(0, 0)  # the state of a pipeline that was never merged
+
+
+def canonical(column, value):
+    """Equal values look equal, whichever type brought them."""
+    if value is None or value is JSON_NULL:
+        return repr(value)
+    if column.kind in ("VARIANT", "ARRAY"):
+        return json.dumps(value, sort_keys=True)
+    if column.kind == "NUMBER":
+        return str(decimal.Decimal(value).normalize())
+    if column.kind == "FLOAT":
+        return repr(float(value))
+    if isinstance(value, datetime.datetime) and value.tzinfo:
+        return repr(value.astimezone(datetime.timezone.utc).replace(tzinfo=None))
+    return repr(value)
+
+
+def as_set(shape, rows):
+    return sorted(tuple(canonical(column, row.get(column.name)) for column in shape.columns) for row in rows)
+
+
+class Run:
+    def __init__(self, engine, tool, world, mutate=None, rng=None):
+        self.engine, self.tool, self.world, self.mutate, self.rng = engine, tool, world, mutate, rng
+        self.state, self.merged = NOWHERE, 0
+        self.landed = {name: 0 for name in world.tables}     # stream rows of commits below it are in the landing table
+        self.highest = {name: "" for name in world.tables}
+        self.copies = {}                                     # table → (LSN, rows)
+        engine.create(self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])["ddl"][:1])
+        engine.create(self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])["ddl"][2:])
+        engine.empty()
+        engine.run(self._ask(0, [])["ddl"][1])
+
+    def _ask(self, below, tables, **more):
+        return self.tool.ask(window(self.state, self.merged, below, **more), tables)
+
+    def landing(self, name):
+        return "LANDING_" + self.target(name)
+
+    def target(self, name):
+        return "".join(c.upper() if c.isascii() else c for c in name)
+
+    def land(self, name, lines):
+        self.engine.land(self.landing(name), lines)
+
+    def copy(self, name, lsn, count=None):
+        lines = self.world.copied(name, lsn)
+        self.land(name, lines)
+        self.copies[name] = (lsn, len(lines) if count is None else count)
+
+    def stream(self, name, end, duplicates=0.0):
+        lines = self.world.streamed(name, self.landed[name], end)
+        if lines:
+            self.highest[name] = lines[-1]["_ETL_SEQ"]
+        if duplicates:  # an append that was sent again after it had been taken
+            lines = lines + [line for line in lines if self.rng.random() < duplicates]
+            self.rng.shuffle(lines)
+        self.land(name, lines)
+        self.landed[name] = max(self.landed[name], end)
+
+    def description(self, name, **more):
+        shape = self.world.tables[name].shape
+        facts = {"highest_committed": self.highest[name]}
+        if name in self.copies:
+            lsn, count = self.copies[name]
+            facts.update(is_first=True, copy_lsn=lsn, copied_rows=count)
+        return describe(name, shape, **{**facts, **more})
+
+    def text(self, below, tables):
+        answer = self._ask(below, tables)
+        assert "merge" in answer, answer.get("error")
+        return self.mutate(answer["merge"]) if self.mutate else answer["merge"]
+
+    def merge(self, below, names=None, **more):
+        """`more` changes the description of every table."""
+        names = list(self.world.tables) if names is None else names
+        self.engine.run(self.text(below, [self.description(name, **more) for name in names]))
+        self.state, self.merged = position(below), below
+        for name in names:
+            self.copies.pop(name, None)
+
+    def rows(self, name):
+        shape = self.world.tables[name].shape
+        return as_set(shape, self.engine.read(SCHEMA, self.target(name), shape.columns))
+
+    def check(self, name, lsn=None):
+        lsn = self.merged if lsn is None else lsn
+        shape = self.world.tables[name].shape
+        found, expected = self.rows(name), as_set(shape, self.world.content_below(name, lsn))
+        assert found == expected, (f"{name} at {lsn:x}: too many {[row for row in found if row not in expected][:4]}, "
+                                   f"missing {[row for row in expected if row not in found][:4]}, "
+                                   f"{len(found)} rows instead of {len(expected)}")
+
+    def check_all(self):
+        for name in self.world.tables:
+            self.check(name)
+
+    def check_state(self):
+        result = self.engine.run(f'SELECT "POSITION" FROM "{DATABASE}"."{LANDING_SCHEMA}"."_ETL_STATE"')
+        assert result.rows == [[self.state]], (result.rows, self.state)
+
+    def must_fail(self, word, below, names=None, text=None, **more):
+        """The merge fails with that word in its message and changes nothing."""
+        names = list(self.world.tables) if names is None else names
+        before = {name: self.rows(name) for name in self.world.tables}
+        text = text or self.text(below, [self.description(name, **more) for name in names])
+        try:
+            self.engine.run(text)
+        except SnowflakeError as error:
+            assert word.lower() in str(error).lower(), f"{word} is not in: {error}"
+        else:
+            raise AssertionError(f"the merge did not fail with {word}")
+        for name, rows in before.items():
+            assert self.rows(name) == rows, f"{name} was changed by a merge that failed with {word}"
+        self.check_state()
+
+
+# Scripted histories: each scenario has its own keys, so that all of them run in one table, step by step. ----------------
+
+LARGE = "L" * 60
+
+
+def large(mark):
+    return mark + LARGE
+
+
+SCENARIOS = {
+    "value in target": [("insert", "a", large("1")), ("touch", "a"), ("touch", "a")],
+    "value in an update": [("insert", "a", large("1")), ("set", "a", large("2")), ("touch", "a"), ("touch", "a")],
+    "NULL in an update": [("insert", "a", large("1")), ("set", "a", None), ("touch", "a")],
+    "NULL late": [("insert", "a", large("1")), (), (), ("set", "a", None), ("touch", "a")],
+    "NULL, then moved": [("insert", "a", large("1")), ("set", "a", None), ("move", "a", "b"), ("touch", "b")],
+    "small value": [("insert", "a", large("1")), ("set", "a", "small"), ("touch", "a")],
+    "from NULL to large": [("insert", "a", None), ("set", "a", large("2")), ("touch", "a"), ("move", "a", "b")],
+    "moved": [("insert", "a", large("1")), (), ("move", "a", "b"), ("touch", "b")],
+    "set, then moved": [("insert", "a", large("1")), ("set", "a", large("2")), ("move", "a", "b"), ("touch", "b")],
+    "moved and set at once": [("insert", "a", large("1")), ("move", "a", "b", large("2")), ("touch", "b"), ("move", "b", "c")],
+    "chain": [("insert", "a", large("1")), ("move", "a", "b"), ("move", "b", "c"), ("touch", "c"), ("move", "c", "d")],
+    "chain in one transaction": [("insert", "a", large("1")), [("move", "a", "b"), ("touch", "b"), ("move", "b", "c"), ("move", "c", "d")],
+                                 ("touch", "d")],
+    "there and back": [("insert", "a", large("1")), ("move", "a", "b"), ("move", "b", "a"), ("touch", "a")],
+    "swap": [("insert", "a", large("1")), ("insert", "b", large("2")), [("move", "a", "c"), ("move", "b", "a"), ("move", "c", "b")],
+             ("touch", "a")],
+    "another row under the key": [("insert", "a", large("1")), ("delete", "a"), ("insert", "a", large("2")), ("touch", "a")],
+    "another row at once": [("insert", "a", large("1")), [("delete", "a"), ("insert", "a", large("2"))], ("touch", "a")],
+    "into a key that was left": [("insert", "a", large("1")), ("insert", "b", large("2")), ("move", "b", "c"), ("move", "a", "b"),
+                                 ("touch", "b")],
+    "into a key that was deleted": [("insert", "a", large("1")), ("insert", "b", large("2")), ("delete", "b"), ("move", "a", "b"),
+                                    ("touch", "b")],
+    "moved and deleted": [("insert", "a", large("1")), ("move", "a", "b"), ("delete", "b"), ("insert", "b", large("3"))],
+    "another row in the old place": [("insert", "a", large("1")), ("move", "a", "b"), ("insert", "a", large("2")), ("touch", "a"),
+                                     ("touch", "b")],
+    "columns at different times": [("insert", "a", large("1"), large("r")), ("set", "a", large("2")), ("set_other", "a", large("q")),
+                                   ("move", "a", "b"), ("touch", "b")],
+    "one column NULL, one unsent": [("insert", "a", large("1"), large("r")), ("set_other", "a", None), ("move", "a", "b"), ("touch", "b")],
+    "left alone": [("insert", "a", large("1"))],
+    "gone in its transaction": [(), [("insert", "a", large("1")), ("delete", "a")], (), [("insert", "a", large("2")), ("move", "a", "b")]],
+    "deleted early": [("insert", "a", large("1")), ("delete", "a")],
+    "deleted late": [("insert", "a", large("1")), (), (), (), ("delete", "a")],
+    "moved late": [("insert", "a", large("1")), (), (), (), (), ("move", "a", "b"), ("move", "b", "c")],
+    "inserted late": [(), (), (), (), (), ("insert", "a", large("1")), ("touch", "a")],
+    "spelled anew": [("insert", "a", large("1")), ("respell", "a"), ("touch", "a"), ("respell", "a")],
+}
+
+
+class Names:
+    """Columns of a shape that a scenario speaks of: the key, a large one, another large one, and one to touch."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        free = [column for column in shape.columns if column.key_position < 0]
+        self.body = next(c for c in free if c.kind == "VARCHAR")
+        self.other = next((c for c in free if c is not self.body and c.kind in ("BINARY", "VARIANT", "ARRAY")), None)
+        self.touched = next((c for c in free if c not in (self.body, self.other)), None)
+
+    def other_value(self, text):
+        if text is None:
+            return None
+        return {"BINARY": text.encode(), "VARIANT": {"x": text}, "ARRAY": list(text)}[self.other.kind]
+
+
+def scenario_operations(names, make_key, number, step, count):
+    """The operations of one step of scenario `number`, on its own keys. `count` makes touched values differ."""
+    shape = names.shape
+
+    def key(letter):
+        return make_key(number, "abcd".index(letter))
+
+    def key_tuple(letter):
+        return shape.key_of(key(letter))
+
+    for verb, *rest in ([step] if isinstance(step, tuple) and step else step or []):
+        letter = rest[0]
+        if verb == "insert":
+            row = {column.name: None for column in shape.columns}
+            row.update(key(letter))
+            row[names.body.name] = rest[1]
+            if names.other:
+                row[names.other.name] = names.other_value(rest[2] if len(rest) > 2 else None)
+            yield ("insert", row)
+        elif verb == "delete":
+            yield ("delete", key_tuple(letter))
+        elif verb == "touch":
+            yield ("update", key_tuple(letter), {names.touched.name: count} if names.touched and names.touched.kind == "NUMBER" else {})
+        elif verb == "set":
+            yield ("update", key_tuple(letter), {names.body.name: rest[1]})
+        elif verb == "set_other":
+            yield ("update", key_tuple(letter), {names.other.name: names.other_value(rest[1])} if names.other else {})
+        elif verb == "respell":
+            yield ("update", key_tuple(letter), {}, True)
+        else:
+            changes = key(rest[1])
+            if len(rest) > 2:
+                changes[names.body.name] = rest[2]
+            yield ("update", key_tuple(letter), changes)
+
+
+def scripted_world(rng, shape, make_key, scenarios=None):
+    world, names = World(rng, [shape]), Names(shape)
+    scripts = [(number, SCENARIOS[name]) for number, name in enumerate(SCENARIOS) if scenarios is None or name in scenarios]
+    for step in range(max(len(script) for _, script in scripts)):
+        operations = []
+        for number, script in scripts:
+            if step < len(script):
+                operations += [(shape.name, *operation) for operation in scenario_operations(names, make_key, number, script[step], step)]
+        world.commit(*operations)
+    return world
+
+
+def number_key(number, letter):
+    return {"id": 10 * number + letter}
+
+
+__all__ = ["EPOCH", "NOWHERE", "Run", "SCENARIOS", "scripted_world", "number_key"]

@@ -1,0 +1,483 @@
+"""The merge against an independent model of the source: identities × histories × where an unsent value sits × cuts.
+
+merge_model.py performs transactions and says what lands and what every table holds at every position; merge_runs.py lands
+it, runs the program's own text of the merge (tests/sf/merge_text.c) on the SQL engine of the stand-in, and compares. The
+same trials then run with mutants of the text, each of which at least one trial must catch.
+"""
+import datetime
+import decimal
+import random
+import re
+
+import pytest
+
+import merge_engine
+from merge_engine import SCHEMA, SnowflakeError, describe
+from merge_model import SHAPES, World, position, seq
+from merge_runs import Run, number_key, scripted_world
+
+SEEDS = range(24)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = merge_engine.Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory):
+    tool = merge_engine.TextTool(tmp_path_factory.mktemp("merge_text"))
+    yield tool
+    tool.close()
+
+
+def positions(world):
+    """A cut at every commit (exactly at its LSN: exclusive) and one behind the last."""
+    return [lsn for lsn, _ in world.commits] + [world.lsn + 1]
+
+
+def two_merges(engine, tool, world, copy_at, cut, mutate=None):
+    """Copy at one position, first merge up to a cut, then up to the end."""
+    run = Run(engine, tool, world, mutate)
+    end = world.lsn + 1
+    for name in world.tables:
+        run.stream(name, copy_at)  # what came before the copy has landed too, and counts for nothing
+        run.copy(name, copy_at)
+        run.stream(name, end)
+    run.merge(cut)
+    run.check_all()
+    if cut < end:
+        run.merge(end)
+        run.check_all()
+    run.check_state()
+
+
+# --- trials: each raises if the merge does not do what it should ---------------------------------------------------------
+
+def trial_scripts_in_one_window(engine, tool, mutate=None):
+    world = scripted_world(random.Random(1), SHAPES["wide"], number_key)
+    places = positions(world)
+    two_merges(engine, tool, world, places[0], places[0], mutate)
+
+
+def trial_scripts_cut_in_the_middle(engine, tool, mutate=None):
+    world = scripted_world(random.Random(2), SHAPES["plain"], number_key)
+    places = positions(world)
+    two_merges(engine, tool, world, places[1], places[2], mutate)
+
+
+def trial_scripts_in_the_first_merge(engine, tool, mutate=None):
+    world = scripted_world(random.Random(3), SHAPES["plain"], number_key)
+    places = positions(world)
+    two_merges(engine, tool, world, places[1], places[-1], mutate)
+
+
+def pair_key(number, letter):
+    return {'a"\\': number % 7, "B$$": f"{number // 7}'{'abcd'[letter]}"}
+
+
+def trial_key_of_two_columns(engine, tool, mutate=None):
+    world = scripted_world(random.Random(4), SHAPES["pair"], pair_key)
+    places = positions(world)
+    two_merges(engine, tool, world, places[1], places[3], mutate)
+
+
+def trial_duplicates_and_leftovers(engine, tool, mutate=None):
+    """Rows sent twice, what an earlier attempt to copy left behind, rows of an earlier epoch, rows beyond the bound."""
+    rng = random.Random(5)
+    world = World(rng, [SHAPES["plain"], SHAPES["events"]])
+    while len(world.commits) < 24:
+        world.random_commit(truncate_chance=0)
+    run = Run(engine, tool, world, mutate, rng)
+    places = positions(world)
+    for name in world.tables:
+        run.copy(name, places[4])
+        run.stream(name, places[8], duplicates=0.5)
+        run.land(name, [{**line, "_ETL_SEQ": line["_ETL_SEQ"].replace("01", "00", 1)} for line in world.streamed(name, 0, places[4])])
+        run.copy(name, places[8])
+        run.stream(name, places[18], duplicates=0.5)
+    run.merge(places[12])
+    run.check_all()
+    run.merge(places[16])
+    run.check_all()
+    for name in world.tables:
+        run.stream(name, places[-1], duplicates=1.0)
+    run.merge(places[-1])
+    run.check_all()
+
+
+def truncated_world(seed):
+    rng = random.Random(seed)
+    world = World(rng, [SHAPES["plain"], SHAPES["events"]])
+    for number in range(14):
+        if number in (5, 9):
+            world.commit(*[(name, "truncate") for name in world.tables])
+        world.random_commit(truncate_chance=0)
+    row = {"id": 3, "body": "x" * 50, "n": 1}
+    world.commit(("plain", "truncate"), ("plain", "insert", row), ("plain", "update", (3,), {"id": 4}), ("events", "truncate"),
+                 ("events", "insert", {"at": None, "what": "last", "raw": None}))
+    return world
+
+
+def trial_truncate_in_the_window(engine, tool, mutate=None):
+    world = truncated_world(6)
+    places = positions(world)
+    two_merges(engine, tool, world, places[2], places[4], mutate)
+    two_merges(engine, tool, world, places[1], places[8], mutate)
+
+
+def trial_bound_is_the_copy(engine, tool, mutate=None):
+    """The first merge's bound may be the copy's position itself: no stream row is in the window, the copied rows are."""
+    world = World(random.Random(7), [SHAPES["plain"], SHAPES["events"]])
+    for _ in range(12):
+        world.random_commit(truncate_chance=0)
+    places = positions(world)
+    two_merges(engine, tool, world, places[6], places[6], mutate)
+
+
+def trial_resynchronised_table(engine, tool, mutate=None):
+    """One table is copied anew while the others go on: its target keeps its content until then, rows gone meanwhile go."""
+    world = World(random.Random(8), [SHAPES["plain"], SHAPES["full"]])
+    for _ in range(20):
+        world.random_commit(truncate_chance=0)
+    run = Run(engine, tool, world, mutate)
+    places = positions(world)
+    for name in world.tables:
+        run.copy(name, places[3])
+        run.stream(name, places[6])
+    run.merge(places[6])
+    run.check_all()
+    run.stream("plain", places[-1])
+    run.stream("full", places[-1])
+    run.merge(places[9], ["full"])
+    run.check("full")
+    run.check("plain", places[6])
+    run.copy("plain", places[12])
+    run.merge(places[14])
+    run.check_all()
+    run.merge(places[-1])
+    run.check_all()
+
+
+def trial_zombie_is_fenced(engine, tool, mutate=None):
+    world = World(random.Random(9), [SHAPES["plain"]])
+    for _ in range(8):
+        world.random_commit(truncate_chance=0)
+    places = positions(world)
+    run = Run(engine, tool, world, mutate)
+    run.copy("plain", places[2])
+    run.stream("plain", places[-1])
+    late = run.text(places[4], [run.description("plain")])
+    run.merge(places[6])
+    run.must_fail("etl_fenced", None, text=late)
+    run.check("plain")
+
+
+def trial_landing_is_behind(engine, tool, mutate=None):
+    world = scripted_world(random.Random(10), SHAPES["plain"], number_key)
+    places = positions(world)
+    run = Run(engine, tool, world, mutate)
+    run.stream("plain", places[3])
+    run.copy("plain", places[1])
+    run.must_fail("etl_behind_0", places[2], highest_committed=seq(places[3], 2))
+    run.must_fail("etl_behind_0", places[2], copied_rows=run.copies["plain"][1] + 1)
+    run.must_fail("etl_behind_0", places[2], copied_rows=run.copies["plain"][1] - 1)
+    run.merge(places[2])
+    run.check_all()
+    run.must_fail("etl_behind_0", places[3], highest_committed=seq(places[-1], 2))
+    run.stream("plain", places[-1])
+    run.merge(places[-1])
+    run.check_all()
+
+
+def trial_unresolved_value(engine, tool, mutate=None):
+    """A value that nobody has: a row that entered a row filter; a row that the target lost."""
+    world = World(random.Random(11), [SHAPES["plain"]])
+    row = {"id": 1, "body": "x" * 80, "n": 1}
+    world.commit(("plain", "insert", {**row, "id": 2}))
+    world.commit(("plain", "insert", {**row, "id": 3}))
+    world.commit(("plain", "enter", row, ["body"]))
+    world.commit(("plain", "update", (1,), {"id": 5}))
+    world.commit(("plain", "update", (2,), {"id": 1}))
+    world.commit(("plain", "update", (3,), {"n": 4}))
+    places = positions(world)
+    run = Run(engine, tool, world, mutate)
+    run.copy("plain", places[1])
+    run.stream("plain", places[-1])
+    run.must_fail("etl_unresolved_0", places[3])
+    run.must_fail("etl_unresolved_0", places[4])
+    run.must_fail("etl_unresolved_0", places[-1])
+    run.merge(places[2])
+    run.check_all()
+    run.must_fail("etl_unresolved_0", places[3])
+    run.must_fail("etl_unresolved_0", places[4])
+    run.must_fail("etl_unresolved_0", places[-1])
+    engine.run(f'DELETE FROM "D"."{SCHEMA}"."PLAIN"')
+    run.must_fail("etl_unresolved_0", places[-1])
+
+
+def trial_one_table_fails_all(engine, tool, mutate=None):
+    """One transaction for all tables: when the last one fails nothing of the first is seen, and the position stays."""
+    world = World(random.Random(12), [SHAPES["plain"], SHAPES["full"]])
+    for _ in range(10):
+        world.random_commit(truncate_chance=0)
+    world.commit(("plain", "insert", {"id": 77, "body": None, "n": 7}), ("full", "insert", {"id": 77, "body": None, "raw": b"x"}))
+    places = positions(world)
+    run = Run(engine, tool, world, mutate)
+    for name in world.tables:
+        run.copy(name, places[2])
+        run.stream(name, places[-1])
+    run.merge(places[3])
+    run.land("full", [{"_ETL_OP": "I", "ID": 78, "RAW": "not base64 !", "_ETL_SEQ": seq(places[-1], 2)}])
+    run.must_fail("base64", places[-1] + 1)
+    run.merge(places[-1])
+    run.check_all()
+
+
+def trial_wrong_hints(engine, tool, mutate=None):
+    world = World(random.Random(13), [SHAPES["plain"]])
+    world.commit(("plain", "insert", {"id": 1, "body": "x" * 80, "n": 1}), ("plain", "insert", {"id": 2, "body": "y" * 80, "n": 1}))
+    world.commit(("plain", "update", (1,), {"n": 2}))
+    world.commit(("plain", "update", (2,), {"id": 3, "body": "new"}))
+    places = positions(world)
+    run = Run(engine, tool, world, mutate)
+    run.copy("plain", places[1])
+    run.stream("plain", places[-1])
+    run.must_fail("etl_hint_0", places[-1], may_have_unchanged=False)
+    run.must_fail("etl_hint_0", places[-1], may_have_moved=False)
+    run.must_fail("etl_hint_0", places[2], may_have_moved=False, may_have_unchanged=False)
+    run.merge(places[2], may_have_moved=False)
+    run.check_all()
+    run.merge(places[-1], may_have_unchanged=False)
+    run.check_all()
+
+
+def trial_append_only_refuses_updates(engine, tool, mutate=None):
+    world = World(random.Random(14), [SHAPES["events"]])
+    world.random_commit(truncate_chance=0)
+    run = Run(engine, tool, world, mutate)
+    run.stream("events", world.lsn + 1)
+    run.land("events", [{"_ETL_OP": "D", "WHAT": "x", "_ETL_SEQ": seq(world.lsn, 900)}])
+    run.must_fail("etl_unresolved_0", world.lsn + 1)
+
+
+def chained_world(moves, whole_at=None):
+    world = World(random.Random(15), [SHAPES["plain"]])
+    world.commit(("plain", "insert", {"id": 1000, "body": "b" * 70, "n": 0}))
+    for number in range(moves):
+        body = {"body": "c" * 70} if number == whole_at else {}
+        world.commit(("plain", "update", (1000 + number,), {"id": 1001 + number, "n": number, **body}))
+    return world
+
+
+def trial_long_chain(engine, tool, mutate=None):
+    world = chained_world(90)
+    places = positions(world)
+    two_merges(engine, tool, world, places[1], places[1], mutate)
+    # Nobody looks further back than to an update that sent everything.
+    world = chained_world(160, whole_at=100)
+    places = positions(world)
+    two_merges(engine, tool, world, places[1], places[1], mutate)
+
+
+def trial_chain_beyond_the_limit(engine, tool, mutate=None):
+    """Accounts may limit recursion (100): an error then, never a wrong value. Cut into two windows it passes."""
+    world = chained_world(150)
+    places = positions(world)
+    run = Run(engine, tool, world, mutate)
+    run.copy("plain", places[1])
+    run.stream("plain", places[-1])
+    run.must_fail("Recursion exceeded", places[-1])
+    run.merge(places[80])
+    run.check_all()
+    run.merge(places[-1])
+    run.check_all()
+
+
+TRIALS = [value for name, value in list(globals().items()) if name.startswith("trial_")]
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.__name__.removeprefix("trial_"))
+def test_merge(engine, tool, trial):
+    trial(engine, tool)
+
+
+# --- every cut of the scripts, every kind of key -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("copy_index", range(6))
+def test_merge_scripts_at_every_cut(engine, tool, copy_index):
+    world = scripted_world(random.Random(20), SHAPES["plain"], number_key)
+    places = positions(world)
+    for cut in places[copy_index:]:
+        two_merges(engine, tool, world, places[copy_index], cut)
+
+
+def bytes_key(number, letter):
+    return {"k": b"\x00\\" + bytes([number, letter])}
+
+
+def json_key(number, letter):
+    return {"k": {"a": [number, None], "b": "it's"[: letter + 1]}}
+
+
+def time_key(number, letter):
+    return {"k": datetime.datetime(2024, 2, 29, 23, 59, 59, 999990 + letter, datetime.timezone.utc),
+            "t": datetime.time(number % 24, number // 24, 0, 7)}
+
+
+def decimal_key(number, letter):
+    return {"k": decimal.Decimal(number) / 4 + decimal.Decimal("1234567890123456") * (number % 2), "f": letter / 8 - 0.125}
+
+
+def full_key(number, letter):
+    return {"id": 10 * number + letter - 100}
+
+
+@pytest.mark.parametrize("shape, make_key", [("wide", number_key), ("full", full_key), ("pair", pair_key), ("bytes_key", bytes_key),
+                                             ("json_key", json_key), ("time_key", time_key), ("decimal_key", decimal_key)])
+def test_merge_kinds_of_keys(engine, tool, shape, make_key):
+    world = scripted_world(random.Random(21), SHAPES[shape], make_key)
+    places = positions(world)
+    for copy_at, cut in ((0, 0), (1, 2), (2, 5), (3, 3)):
+        two_merges(engine, tool, world, places[copy_at], places[cut])
+
+
+# --- random histories --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_merge_random_histories(engine, tool, seed):
+    """Two or three tables in one block, cut anywhere; tables drop out and are copied again; rows are sent twice."""
+    rng = random.Random(seed)
+    shapes = rng.sample([shape for shape in SHAPES.values() if shape.name not in ("pair",)], rng.choice((1, 2, 3)))
+    world = World(rng, shapes)
+    for _ in range(rng.choice((12, 30))):
+        world.random_commit(truncate_chance=rng.choice((0, 0.05)))
+    run = Run(engine, tool, world, rng=rng)
+    spots = positions(world)
+    start = rng.randrange(len(spots) // 2)
+    for name in world.tables:
+        run.stream(name, spots[rng.randrange(start + 1)])
+        run.copy(name, spots[start] + rng.choice((0, 0, 1)))
+    live = set(world.tables)
+    bound = start
+    while bound < len(spots) - 1:
+        bound = min(len(spots) - 1, bound + rng.choice((1, 2, 5, 12)))
+        for name in world.tables:
+            run.stream(name, spots[min(len(spots) - 1, bound + rng.choice((0, 3)))], duplicates=rng.choice((0, 0.3)))
+        for name in sorted(set(world.tables) - live):
+            run.copy(name, spots[rng.randrange(max(0, bound - 3), bound + 1)])
+            live.add(name)
+        run.merge(spots[bound], sorted(live))
+        for name in live:
+            run.check(name)
+        run.check_state()
+        if len(live) > 1 and rng.random() < 0.2:
+            live.remove(rng.choice(sorted(live)))
+
+
+# --- mutants -----------------------------------------------------------------------------------------------------------
+
+WINDOW_START = re.compile(r"""("_ETL_SEQ" >= ')([0-9A-F]{18})'""")
+WINDOW_END = re.compile(r"""("_ETL_SEQ" < ')([0-9A-F]{18})'""")
+
+
+def moved_on(found):
+    return f"{found.group(1)}{int(found.group(2), 16) + 1:018X}'"
+
+
+# Name → the trial that must catch it, and what is done to the text.
+MUTANTS = {
+    "oldest event of a key wins": (trial_scripts_in_one_window, lambda t: t.replace('ORDER BY "_ETL_SEQ" DESC', 'ORDER BY "_ETL_SEQ" ASC')),
+    "delete beats put in one change": (trial_scripts_in_one_window, lambda t: t.replace('"_ETL_DO" DESC) = 1', '"_ETL_DO" ASC) = 1')),
+    "old keys stay": (trial_scripts_in_one_window, lambda t: t.replace('AND "_ETL_OLD_KEY" IS NOT NULL\n', "AND FALSE\n").replace(
+        'WHERE "_ETL_OLD_KEY" IS NOT NULL', "WHERE FALSE")),
+    "bound is inclusive": (trial_scripts_cut_in_the_middle, lambda t: WINDOW_END.sub(moved_on, t)),
+    "start is exclusive": (trial_scripts_cut_in_the_middle, lambda t: WINDOW_START.sub(moved_on, t)),
+    "rows before a truncate count": (trial_truncate_in_the_window, lambda t: t.replace(' AND "_ETL_SEQ" > :etl_from', "")),
+    "truncate leaves the target": (trial_truncate_in_the_window, lambda t: t.replace("IF (etl_from <> '') THEN", "IF (etl_from = 'never') THEN")),
+    "first merge keeps the target": (trial_resynchronised_table, lambda t: re.sub(r"\n  DELETE FROM [^\n]*;", "", t)),
+    "copied rows are left out": (trial_scripts_cut_in_the_middle, lambda t: t.replace("""' AND "_ETL_OP" = 'C')""", """' AND "_ETL_OP" = 'c')""")),
+    "copied rows of any attempt": (trial_duplicates_and_leftovers, lambda t: re.sub(r"""OR "_ETL_SEQ" = '\w+' AND "_ETL_OP" = 'C'\)""", """OR "_ETL_OP" = 'C')""",
+                                                  re.sub(r"""WHERE "_ETL_SEQ" >= '\w+' AND \(""", "WHERE (", t))),
+    "copied rows count as sent twice": (trial_scripts_cut_in_the_middle, lambda t: t.replace("""QUALIFY "_ETL_OP" = 'C' OR ROW""", "QUALIFY ROW")),
+    "rows sent twice count twice": (trial_duplicates_and_leftovers, lambda t: t.replace('(PARTITION BY "_ETL_SEQ" ORDER BY "_ETL_OP") = 1',
+                                                      '(PARTITION BY "_ETL_SEQ" ORDER BY "_ETL_OP") > 0')),
+    "oldest value sent": (trial_scripts_in_one_window, lambda t: t.replace("MAX_BY(", "MIN_BY(")),
+    "unsent is NULL": (trial_scripts_in_one_window, lambda t: re.sub(r'CASE WHEN h\."_ETL_Q\d+" IS NOT NULL THEN', "CASE WHEN TRUE THEN", t)),
+    "NULL keeps what was there": (trial_scripts_cut_in_the_middle, lambda t: re.sub(r'("[^" ]+") = s\.\1(?=[,\n])', r"\1 = COALESCE(s.\1, t.\1)", t)),
+    "a moved row opens no segment": (trial_scripts_in_one_window, lambda t: t.replace("""IN ('I', 'C') OR "_ETL_OLD_KEY" IS NOT NULL, 1, 0)""", """IN ('I', 'C'), 1, 0)""")),
+    "a new row opens no segment": (trial_scripts_in_one_window, lambda t: t.replace("""IFF("_ETL_OP" IN ('I', 'C') OR""", """IFF("_ETL_OP" IN ('C') OR""")),
+    "links are not followed": (trial_scripts_in_one_window, lambda t: t.replace('FROM p JOIN l ON ', "FROM p JOIN l ON FALSE AND ")),
+    "any segment is the target's": (trial_scripts_cut_in_the_middle, lambda t: t.replace('WHERE p."_ETL_SEGMENT" = 0', "WHERE TRUE")),
+    "target's value under the new key": (trial_scripts_cut_in_the_middle, lambda t: re.sub(r'(FROM )p( JOIN .*? AS x ON [^\n]*)\n       WHERE p\."_ETL_SEGMENT" = 0',
+                                                        r'\1(SELECT "_ETL_SEQ" AS "_ETL_HEAD", h.* FROM h) AS p\2', t)),
+    "values of any segment": (trial_scripts_in_one_window, lambda t: t.replace(' AND g."_ETL_SEGMENT" = p."_ETL_SEGMENT"', "")),
+    "deletes are not done": (trial_scripts_cut_in_the_middle, lambda t: t.replace("""WHEN MATCHED AND s."_ETL_DO" = 'D' THEN DELETE""",
+                                               """WHEN MATCHED AND s."_ETL_DO" = 'X' THEN DELETE""")),
+    "deleted rows are inserted": (trial_scripts_in_one_window, lambda t: t.replace("""WHEN NOT MATCHED AND s."_ETL_DO" = 'P'""", "WHEN NOT MATCHED").replace(
+        """WHERE s."_ETL_DO" = 'P'""", "WHERE TRUE")),
+    "half of the key": (trial_key_of_two_columns, lambda t: re.sub(r" ON t\.(\S+) = s\.(\S+) AND t\.\S+ = s\.\S+\n", r" ON t.\1 = s.\2\n", t)),
+    "key in the columns' order": (trial_key_of_two_columns, lambda t: t.replace('"_ETL_OLD_KEY"[0]', '"_ETL_OLD_KEY"[9]').replace(
+        '"_ETL_OLD_KEY"[1]', '"_ETL_OLD_KEY"[0]').replace('"_ETL_OLD_KEY"[9]', '"_ETL_OLD_KEY"[1]') if '"_ETL_OLD_KEY"[1]' in t else t),
+    "no compare-and-set": (trial_zombie_is_fenced, lambda t: t.replace("IF (SQLROWCOUNT <> 1) THEN", "IF (SQLROWCOUNT > 1) THEN")),
+    "no guard": (trial_landing_is_behind, lambda t: re.sub(r"IF \(etl_seen IS NULL OR [^)]*\)", "IF (FALSE)", t)),
+    "copied rows are not counted": (trial_landing_is_behind, lambda t: re.sub(r"IF \(etl_count <> \d+\)", "IF (FALSE)", t)),
+    "unresolved values pass": (trial_unresolved_value, lambda t: t.replace("IF (etl_count > 0) THEN", "IF (FALSE) THEN")),
+    "wrong hints pass": (trial_wrong_hints, lambda t: t.replace("IF (etl_odd > 0) THEN", "IF (FALSE) THEN")),
+    "failure commits": (trial_one_table_fails_all, lambda t: t.replace("    ROLLBACK;\n    RAISE;", "    COMMIT;\n    RAISE;")),
+    "failure is silent": (trial_one_table_fails_all, lambda t: t.replace("    ROLLBACK;\n    RAISE;", "    ROLLBACK;\n    RETURN 1;")),
+    "table by table": (trial_one_table_fails_all, lambda t: t.replace(";\n  SELECT MAX(", ";\n  COMMIT;\n  BEGIN TRANSACTION;\n  SELECT MAX(")),
+    "everything looks whole": (trial_scripts_in_one_window, lambda t: t.replace("""IFF("_ETL_DO" = 'P' AND "_ETL_UNCHANGED" IS NULL, 1, 0)""", "1")),
+    "nothing is whole": (trial_long_chain, lambda t: t.replace(' AND a."_ETL_WHOLE" = 0', "")),
+    "base64 lands as it is": (trial_scripts_in_one_window, lambda t: re.sub(r'BASE64_DECODE_BINARY\(("[^)]*")\) AS', r"TO_BINARY(\1, 'UTF-8') AS", t)),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_merge_mutant_is_caught(engine, tool, name):
+    trial, change = MUTANTS[name]
+    changed = []
+
+    def mutate(text):
+        mutant = change(text)
+        changed.append(mutant != text)
+        return mutant
+
+    try:
+        trial(engine, tool, mutate)
+    except (AssertionError, SnowflakeError) as error:
+        assert "compilation error" not in str(error), "the mutant is no SQL; that it fails shows nothing"
+        assert any(changed), error
+    else:
+        assert any(changed), "the mutant changes nothing: the text that it replaces is not there any more"
+        pytest.fail(f"{trial.__name__} does not notice this mutant")
+
+
+def test_merge_mutant_of_the_build(engine, tmp_path, monkeypatch):
+    """The build for the consistency test commits table by table; otherwise it merges like the program."""
+    monkeypatch.setenv("ETL_TRAP", "merge_is_one_transaction")
+    mutant = merge_engine.TextTool(tmp_path, ["-DETL_TRAPS"])
+    world = World(random.Random(30), [SHAPES["plain"], SHAPES["events"]])
+    for _ in range(10):
+        world.random_commit(truncate_chance=0)
+    places = positions(world)
+    two_merges(engine, mutant, world, places[2], places[5])
+    with pytest.raises(AssertionError):
+        trial_one_table_fails_all(engine, mutant)
+    mutant.close()
+
+
+def test_merge_without_tables_moves_the_position(engine, tool):
+    run = Run(engine, tool, World(random.Random(31), [SHAPES["plain"]]))
+    run.merge(0x2000, [])
+    run.check_state()
+    run.must_fail("etl_fenced", None, text=run.tool.ask(merge_engine.window(position(0x1000), 0x1000, 0x3000), [])["merge"])
+
+
+def test_merge_identity_full_without_a_key_is_refused(tool):
+    table = describe("t", SHAPES["full"])
+    for column in table["columns"]:
+        column["key_position"] = -1
+    assert tool.ask(merge_engine.window(position(1), 1, 2), [table])["error"] == "identity_full"
