@@ -6,6 +6,7 @@ clock starts, so that the figure is the stand-in's; the client's processes share
 """
 import argparse
 import json
+import os
 import pathlib
 import random
 import sys
@@ -70,6 +71,25 @@ def stream(told, number, bodies, appends, errors):
         raise
 
 
+def cpu_seconds(pid):
+    """Of a process and all below it, in user and kernel mode, the children that ended included."""
+    parents, seconds = {}, {}
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(process.name)] = int(fields[1])
+        seconds[int(process.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def is_below(process):
+        while process in parents and process != pid:
+            process = parents[process]
+        return process == pid
+
+    return sum(value for process, value in seconds.items() if is_below(process))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=300_000)
@@ -81,7 +101,7 @@ def main():
     with StandIn() as standin:
         client = Client(standin.told)
         client.sql(f'CREATE OR REPLACE TABLE "DEMO_DB"."PUBLIC"."BENCH" ({COLUMNS})')
-        errors, started = [], time.monotonic()
+        errors, started, cpu_before = [], time.monotonic(), cpu_seconds(standin.process.pid)
         threads = [
             threading.Thread(target=stream, args=(standin.told, number, bodies, appends, errors)) for number in range(options.channels)
         ]
@@ -89,13 +109,14 @@ def main():
             thread.start()
         for thread in threads:
             thread.join()
-        seconds = time.monotonic() - started
+        seconds, cpu = time.monotonic() - started, cpu_seconds(standin.process.pid) - cpu_before
         total = appends * options.batch * options.channels
         stored = int(client.sql('SELECT COUNT(*) FROM "DEMO_DB"."PUBLIC"."BENCH"')[0][0])
     if errors or stored != total:
         sys.exit(f"failed: {errors or f'{stored} rows of {total} are there'}")
     raw = sum(size for _, size in bodies) / len(bodies) / options.batch
-    print(f"{total} rows of {raw:.0f} bytes on {options.channels} channels in {seconds:.2f} s: {total / seconds:.0f} rows/s")
+    print(f"{total} rows of {raw:.0f} bytes on {options.channels} channels in {seconds:.2f} s: {total / seconds:.0f} rows/s, "
+          f"{cpu / total * 1e6:.1f} µs of CPU a row in the stand-in")
 
 
 if __name__ == "__main__":

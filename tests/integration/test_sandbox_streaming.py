@@ -1,17 +1,22 @@
 """The stand-in's streaming interface: order, offsets, commits, refused rows, limits, tokens, faults, kills."""
+import asyncio
 import concurrent.futures
 import json
 import os
 import pathlib
+import shutil
 import signal
+import sys
 import time
 import urllib.error
 import uuid
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pgserver import scratch_folder
+from psycopg import sql
 from sandbox_fixtures import Client, Pipe, make_jwt
-from standin import StandIn
+from standin import ROOT, StandIn
 
 COLUMNS = '"ID" NUMBER(38,0), "NAME" VARCHAR(10), "J" VARIANT'
 
@@ -837,3 +842,52 @@ def test_a_killed_converter_is_replaced():
         channel.append(numbered(1, 20_000), "1", encoding="zstd")
         channel.wait_committed("1", 30)
         assert client.sql(f"SELECT COUNT(*) FROM {pipe.qualified}") == [["20000"]]
+
+
+def test_a_row_that_only_the_server_refuses_is_dropped_alone():
+    """The net below the converter: a fault of ours in it must cost one row, not stop the channel."""
+    sys.path.insert(0, str(ROOT / "tools" / "sandbox"))
+    from snowbox.channels import Append, Channels, Pipe as StoredPipe
+    from snowbox.commits import Committer
+    from snowbox.faults import FaultPlan, now_ms
+    from snowbox.rows import FIELD, Converted
+    from snowbox.sftypes import Type
+    from snowbox.storage import Column, Storage
+
+    async def run(folder):
+        storage = await Storage.open(folder)
+        channels = Channels(storage)
+        committer = Committer(storage, channels, FaultPlan(), delay_ms=0)
+        try:
+            await channels.load()
+            async with storage.connection() as connection:
+                await storage.create_database(connection, "DB")
+                columns = [Column("ID", Type.parse("NUMBER(38,0)")), Column("V", Type.parse("VARCHAR(3)"))]
+                table = await storage.create_table(connection, "DB", "PUBLIC", "T", columns, error_logging=True)
+
+            def convert(shape, encoding, body):
+                future = asyncio.get_running_loop().create_future()
+                lines = ["1", "a"], ["x", "b"], ["2", "abcd"], ["3", "c"]
+                future.set_result(Converted("".join(FIELD.join(line) + "\n" for line in lines).encode(), parsed=4, inserted=4))
+                return future
+
+            committer.pool.convert = convert
+            channel = await channels.open(StoredPipe("DB", "PUBLIC", "T-STREAMING"), "C", fail_on_uncommitted_rows=True, offset_token=None)
+            append = Append(0, "1", "4", "identity", b"{}\n", now_ms())
+            await channels.append(channel, channels.continuation_token(channel), append, "digest")
+            await channel.task
+            async with storage.connection() as connection:
+                cursor = await connection.execute(sql.SQL('SELECT "ID" FROM {} ORDER BY 1').format(storage.relation(table)))
+                return channel, [int(row[0]) for row in await cursor.fetchall()]
+        finally:
+            await committer.close()
+            await channels.close()
+            await storage.close()
+
+    folder = scratch_folder("etl-standin-")
+    try:
+        channel, stored = asyncio.run(run(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert stored == [1, 3]
+    assert (channel.rows_inserted, channel.rows_parsed, channel.rows_error_count, channel.committed_token) == (2, 4, 2, "4")
