@@ -31,7 +31,7 @@ SETTINGS = {
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
     "shared_buffers": "128MB",
-    "work_mem": "32MB",
+    "work_mem": "64MB",
     "max_connections": "120",
     "jit": "off",
     "timezone": "UTC",
