@@ -284,9 +284,9 @@ void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *o
     struct err error;
     err_set(
         &error, ERR_CONFIG, outcome->answer.code,
-        "%s; the role needs USAGE on database \"%s\" and schema \"%s\", and OWNERSHIP of (or INSERT and SELECT on) the "
-        "table of pipe \"%s\"",
-        outcome->error.text, channel->database, channel->schema, channel->pipe_name);
+        "%s; the table of pipe \"%s\" must exist, and the role needs OWNERSHIP of it (or INSERT and SELECT on it) and "
+        "USAGE on database \"%s\" and schema \"%s\"",
+        outcome->error.text, channel->pipe_name, channel->database, channel->schema);
     sf_channel_fail(channel, &error);
 }
 

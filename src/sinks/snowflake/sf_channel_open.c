@@ -247,6 +247,8 @@ static void on_uncommitted(struct sf_channel *channel)
         channel->is_stall_probe = false;
         channel->progress_us = now_us;
         channel->state = SF_CHANNEL_READY;
+        if (channel->pipe != NULL)
+            sf_pipe_wake(channel->pipe);  // it may have found nobody to ask for meanwhile
         sf_channel_pump(channel);
         return;
     }
