@@ -235,8 +235,7 @@ static void on_ended(void *context, const struct err *error)
 {
     struct pipeline *pipeline = context;
     struct err reason = err_is_set(&pipeline->stop_reason) ? pipeline->stop_reason : *error;
-    if (!pipeline->is_text && reason.kind == ERR_TRANSIENT && is_perhaps_of_binary(&reason) &&
-        !trap_is_set("binary_falls_back_to_text"))
+    if (!pipeline->is_text && reason.kind == ERR_TRANSIENT && is_perhaps_of_binary(&reason))
         pipeline->was_binary_refused = true;
     pipeline_fail(pipeline, &reason);
 }
@@ -283,13 +282,13 @@ void stream_begin(struct pipeline *pipeline)
     err_clear(&pipeline->stop_reason);
     pipeline->stream = pg_stream_new(pipeline->loop, pipeline->resolver);
     CHECK(pipeline->stream != NULL);
-    struct pg_stream_options options = {
-        .slot = pipeline->options.slot,
-        .publication = pipeline->options.publication,
-        .start_lsn = trap_is_set("slot_starts_at_our_floor") ? LSN_NONE : pipeline->saved_lsn,
-        .is_binary = !pipeline->is_text,
-        .client_encoding = trap_is_set("client_encoding_is_the_databases") ? "UTF8" : pipeline->facts.encoding,
-        .decoding_work_mem_kb = pipeline->options.decoding_work_mem_kb};
+    struct pg_stream_options options = {.slot = pipeline->options.slot,
+                                        .publication = pipeline->options.publication,
+                                        .start_lsn =
+                                            trap_is_set("slot_starts_at_our_floor") ? LSN_NONE : pipeline->saved_lsn,
+                                        .is_binary = !pipeline->is_text,
+                                        .client_encoding = pipeline->facts.encoding,
+                                        .decoding_work_mem_kb = pipeline->options.decoding_work_mem_kb};
     if (!pg_stream_start(pipeline->stream, pipeline->options.source, &options, &events, &error))
         pipeline_fail(pipeline, &error);
 }
