@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -403,7 +404,13 @@ bool catalog_start(struct catalog *catalog, struct err *out_error)
     if (catalog->loop == NULL)
         return false;
     catalog->mailbox = mailbox_new(catalog->loop, CATALOG_QUEUE_MAX, on_message, catalog, out_error);
-    if (catalog->mailbox == NULL || pthread_create(&catalog->thread, NULL, writer, catalog) != 0) {
+    // Signals belong to the main thread's loop: one that this thread took would end the process unsaved.
+    sigset_t all, before;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    bool is_started = catalog->mailbox != NULL && pthread_create(&catalog->thread, NULL, writer, catalog) == 0;
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    if (!is_started) {
         if (catalog->mailbox != NULL)
             mailbox_free(catalog->mailbox, discard);
         loop_free(catalog->loop);
