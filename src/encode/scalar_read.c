@@ -203,31 +203,33 @@ static bool is_uuid_dash(size_t position)
     return position == 8 || position == 13 || position == 18 || position == 23;
 }
 
-bool scalar_format_uuid(const struct value *value, char out_text[SCALAR_UUID_TEXT_SIZE])
+static void format_uuid_bytes(const uint8_t *bytes, char out_text[SCALAR_UUID_TEXT_SIZE])
 {
     static const char hex[] = "0123456789abcdef";
-    bool is_binary = value->state == VALUE_BINARY;
-    if (value->size != (is_binary ? 16U : SCALAR_UUID_TEXT_SIZE))
+    size_t position = 0;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out_text[position++] = '-';
+        out_text[position++] = hex[bytes[i] >> 4];
+        out_text[position++] = hex[bytes[i] & 15];
+    }
+}
+
+bool scalar_format_uuid(const struct value *value, char out_text[SCALAR_UUID_TEXT_SIZE])
+{
+    if (value->state == VALUE_BINARY) {
+        if (value->size != 16)
+            return false;
+        format_uuid_bytes(value->data, out_text);
+        return true;
+    }
+    if (value->size != SCALAR_UUID_TEXT_SIZE)
         return false;
-    size_t nibble = 0;
     for (size_t i = 0; i < SCALAR_UUID_TEXT_SIZE; i++) {
-        int digit;
-        if (is_uuid_dash(i)) {
-            if (!is_binary && value->data[i] != '-')
-                return false;
-            out_text[i] = '-';
-            continue;
-        }
-        if (is_binary) {
-            uint8_t byte = value->data[nibble / 2];
-            digit = nibble % 2 == 0 ? byte >> 4 : byte & 15;
-            nibble++;
-        } else {
-            digit = scalar_hex_digit(value->data[i]);
-            if (digit < 0)
-                return false;
-        }
-        out_text[i] = hex[digit];
+        int digit = scalar_hex_digit(value->data[i]);
+        if (is_uuid_dash(i) ? value->data[i] != '-' : digit < 0)
+            return false;
+        out_text[i] = is_uuid_dash(i) ? '-' : "0123456789abcdef"[digit];
     }
     return true;
 }
