@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import sys
@@ -891,3 +892,82 @@ def test_a_row_that_only_the_server_refuses_is_dropped_alone():
         shutil.rmtree(folder, ignore_errors=True)
     assert stored == [1, 3]
     assert (channel.rows_inserted, channel.rows_parsed, channel.rows_error_count, channel.committed_token) == (2, 4, 2, "4")
+
+
+class Writer:
+    """A client that keeps to the rules: after anything but a 200 it opens the channel and goes on after the committed token."""
+
+    def __init__(self, box, pipe, last, chance):
+        self.box, self.channel, self.last, self.chance = box, pipe.channel("WRITER"), last, chance
+        self.next = 1
+
+    def run(self):
+        self.open()
+        while True:
+            while self.next <= self.last:
+                if not self.send():
+                    self.open()
+            if self.committed() == self.last:
+                return
+            self.open()
+
+    def send(self):
+        until = min(self.last, self.next + self.chance.randrange(30))
+        try:
+            answer = self.channel.try_append(numbered(self.next, until), f"{until:06d}", start=f"{self.next:06d}",
+                                             encoding=self.chance.choice([None, "zstd"]))
+        except OSError:
+            return False
+        if answer.status != 200:
+            return False
+        self.channel.token = answer.json["next_continuation_token"]
+        self.next = until + 1
+        return True
+
+    def open(self):
+        fail = self.chance.random() < 0.5
+        deadline = time.monotonic() + 30
+        while True:
+            assert time.monotonic() < deadline, "the channel cannot be opened"
+            try:
+                answer = self.channel.try_open(fail_on_uncommitted_rows=fail)
+            except OSError:
+                continue
+            if answer.status == 200:
+                break
+            time.sleep(0.02)
+        self.channel.token = answer.json["next_continuation_token"]
+        self.next = int(answer.json["channel_status"]["last_committed_offset_token"] or 0) + 1
+
+    def committed(self):
+        """The last number that is in the table: all of them, or what there is when the channel turns out to be invalid."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                status = self.channel.status()
+            except (OSError, AssertionError):
+                continue
+            done = int(status["last_committed_offset_token"] or 0)
+            if done == self.last or status["channel_status_code"] != "SUCCESS":
+                return done
+            time.sleep(0.02)
+        raise AssertionError("the rows are not committed")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_writer_that_keeps_to_the_rules_loses_and_doubles_nothing(box, pipe, seed):
+    chance = random.Random(seed)
+    box.ask("/set_limits", {"enabled": False})
+    box.ask("/set_commit_delay", {"ms": 15})
+    kinds = (
+        {"step": "append.before", "reset": True}, {"step": "append.after", "reset": True}, {"step": "append.after", "status": 500},
+        {"step": "append.before", "status": 503}, {"step": "open", "status": 500}, {"step": "open", "reset": True},
+        {"step": "status", "status": 503}, {"step": "commit", "status": 500}, {"step": "commit", "lose_rows": True},
+        {"step": "commit", "delay_ms": 60},
+    )
+    added = [box.ask("/faults", {**chance.choice(kinds), "skip": chance.randrange(60), "times": chance.randrange(1, 3)}) for _ in range(25)]
+    writer = Writer(box, pipe, 2500, chance)
+    writer.run()
+    acted = sum(fault["hits"] for fault in box.ask("/faults")["faults"])
+    assert len(added) == 25 and acted >= 10, f"seed {seed}: only {acted} faults acted"
+    assert ids(pipe) == list(range(1, 2501)), f"seed {seed}"
