@@ -22,8 +22,8 @@ def box():
 class Db:
     """A schema of its own for each test, and short ways to ask."""
 
-    def __init__(self, box, schema):
-        self.box, self.schema, self.client = box, schema, Client(box.told)
+    def __init__(self, box, schema, client=None):
+        self.box, self.schema, self.client = box, schema, client or Client(box.told)
 
     def post(self, text, query="", **more):
         body = {"statement": text, "timeout": 60, "warehouse": WAREHOUSE, "database": "DEMO_DB", "schema": self.schema, **more}
@@ -67,15 +67,29 @@ class Db:
         return f"EXECUTE IMMEDIATE $$ {declared}BEGIN {' '.join(steps)}{caught} END; $$"
 
 
+@pytest.fixture(scope="module")
+def client(box):
+    client = Client(box.told)
+    yield client
+    client.close()
+
+
 @pytest.fixture
-def db(box):
+def db(box, client):
     box.remove_faults()
     schema = f"S{uuid.uuid4().hex[:8].upper()}"
-    made = Db(box, schema)
+    made = Db(box, schema, client)
     made.run(f'CREATE SCHEMA "DEMO_DB"."{schema}"')
-    yield made
-    made.run(f'DROP SCHEMA "DEMO_DB"."{schema}"')
-    made.client.close()
+    return made
+
+
+@pytest.fixture(scope="module")
+def shared(box, client):
+    """One schema with a table t (a INTEGER), for statements that change nothing."""
+    made = Db(box, "SHARED", client)
+    made.run('CREATE SCHEMA "DEMO_DB"."SHARED"')
+    made.run("CREATE TABLE t (a INTEGER)")
+    return made
 
 
 # ----- the merge block
@@ -202,8 +216,8 @@ def test_scripting_flow(db):
     ["FOR i IN 1 TO 3 DO NULL; END FOR;", "WHILE (TRUE) DO NULL; END WHILE;", "SELECT 1 INTO x;", "RAISE;", "y := 1;", "RETURN", "IF TRUE THEN NULL; END IF;",
      "PERFORM 1;", "SELECT 1 INTO :x, :x;", "SELECT :nothing;", "COMMIT TRANSACTIONS;", "EXECUTE IMMEDIATE 'SELECT 1';"],
 )
-def test_scripting_grammar_is_strict(db, step):
-    db.error(f"DECLARE x INTEGER; BEGIN {step} END;")
+def test_scripting_grammar_is_strict(shared, step):
+    shared.error(f"DECLARE x INTEGER; BEGIN {step} END;")
 
 
 # ----- MERGE
@@ -385,8 +399,8 @@ def test_cancel(db):
     [{"statement": ""}, {"statement": 1}, {"timeout": "60"}, {"timeout": -1}, {"surprise": 1}, {"bindings": [1]}, {"bindings": {"2": {"type": "TEXT", "value": "x"}}},
      {"parameters": {"DATE_OUTPUT_FORMAT": "YYYY"}}],
 )
-def test_wrong_request_is_400(db, change):
-    assert db.post(**{"text": "SELECT 1", **{("text" if name == "statement" else name): value for name, value in change.items()}}).status == 400
+def test_wrong_request_is_400(shared, change):
+    assert shared.post(**{"text": "SELECT 1", **{("text" if name == "statement" else name): value for name, value in change.items()}}).status == 400
 
 
 def test_bindings(db):
@@ -467,20 +481,20 @@ def test_result_encodings(db):
         ("NUMBER(38,0)", "'NaN'::FLOAT", None), ("NUMBER(5,0)", "TRUE", "1"),
     ],
 )
-def test_values_meet_their_column(db, type_, value, stored):
-    db.run(f"CREATE TABLE t (a {type_})")
-    insert = f"INSERT INTO t SELECT {value}"
+def test_values_meet_their_column(shared, type_, value, stored):
+    shared.run(f"CREATE OR REPLACE TABLE u (a {type_})")
+    insert = f"INSERT INTO u SELECT {value}"
     if stored is None:
-        db.error(insert)
-        assert db.value("SELECT COUNT(*) FROM t") == "0"
+        shared.error(insert)
+        assert shared.value("SELECT COUNT(*) FROM u") == "0"
     else:
-        db.run(insert)
-        assert db.value("SELECT a FROM t") == stored
+        shared.run(insert)
+        assert shared.value("SELECT a FROM u") == stored
 
 
 @pytest.mark.parametrize("type_", ["NUMBER(39,0)", "NUMBER(5,6)", "VARCHAR(134217729)", "VARCHAR(0)", "BINARY(67108865)", "TIME(10)", "JSONB", "UUID", "INT8", "SERIAL", "TEXT[]", "FLOAT(3)", "DATE(1)"])
-def test_types_outside_of_snowflakes_are_refused(db, type_):
-    db.error(f"CREATE TABLE t (a {type_})")
+def test_types_outside_of_snowflakes_are_refused(shared, type_):
+    shared.error(f"CREATE TABLE v (a {type_})")
 
 
 def test_json_null_is_not_sql_null(db):
@@ -668,9 +682,8 @@ def test_dml_into_a_table_with_error_logging_is_refused(db):
         "SELECT 123456789012345678901234567890123456789",
     ],
 )
-def test_what_snowflake_refuses_is_refused(db, text):
-    db.run("CREATE TABLE t (a INTEGER)")
-    answer = db.post(text)
+def test_what_snowflake_refuses_is_refused(shared, text):
+    answer = shared.post(text)
     assert answer.status in (400, 422), answer
     assert "stand-in failed" not in answer.json["message"] and "internal error" not in answer.json["message"], answer
 
