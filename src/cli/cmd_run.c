@@ -74,6 +74,7 @@ struct run {
 static bool run_prepare(struct run *run, struct err *out_error)
 {
     const char *state = run->values[RUN_STATE].text;
+    supervisor_block_signals();
     if (!sf_key_process_init(out_error))
         return false;
     run->key = sf_key_load_configured(&run->endpoints.snowflake, out_error);

@@ -192,15 +192,25 @@ static void on_signal(struct loop_watch *watch, unsigned events)
     }
 }
 
+static void signals_of_interest(sigset_t *out_signals)
+{
+    sigemptyset(out_signals);
+    sigaddset(out_signals, SIGTERM);
+    sigaddset(out_signals, SIGINT);
+}
+
+void supervisor_block_signals(void)
+{
+    sigset_t signals;
+    signals_of_interest(&signals);
+    CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
+    signal(SIGPIPE, SIG_IGN);
+}
+
 static bool signals_open(struct supervisor *supervisor, struct err *out_error)
 {
     sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    // Blocked before the worker's thread exists, which inherits it: signals arrive here and nowhere else.
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    signals_of_interest(&signals);
     supervisor->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
     if (supervisor->signal_fd < 0)
         return err_set(out_error, ERR_INTERNAL, "signalfd", "signals cannot be received: %s", strerror(errno));

@@ -31,6 +31,8 @@ enum supervisor_outcome {
     SUPERVISOR_INTERRUPTED /* a second signal: at once */
 };
 
+// Before any thread is started: a signal that another thread could take would end the process.
+void supervisor_block_signals(void);
 // Until a signal or the pipeline's end. FAILED: out_error says why.
 enum supervisor_outcome supervisor_run(const struct supervisor_options *options, struct err *out_error);
 
