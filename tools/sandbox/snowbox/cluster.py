@@ -20,7 +20,7 @@ SUPERUSER = "snowbox"
 SOCKET_DIRECTORY_BYTES_MAX = 107 - len("/.s.PGSQL.5432")
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
-# Durability against a crash of the machine is not needed; against a kill of the stand-in or of PostgreSQL it is there.
+# Durability against a crash of the machine is not needed (fsync); against a kill of the stand-in or of PostgreSQL it is there.
 SETTINGS = {
     "listen_addresses": "",
     "port": "5432",

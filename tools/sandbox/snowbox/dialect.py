@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import sqlglot
@@ -19,6 +20,8 @@ from .sftypes import Type
 from .storage import Column, Table
 
 SQL_TEXT_BYTES_MAX = 1_048_576
+# A chain of a thousand ANDs or UNIONs nests as deep; Python's own limit is a thousand frames.
+sys.setrecursionlimit(20_000)
 
 TYPE_WORDS = frozenset(
     sftypes.NUMBER_NAMES

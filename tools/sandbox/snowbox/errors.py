@@ -62,6 +62,8 @@ _BY_SQLSTATE = {
     "55P03": ("000603", "57014", "Statement was aborted: the lock on a table that it changes was not released within LOCK_TIMEOUT"),
     "40P01": ("000603", "57014", "Your statement was aborted because of a deadlock between transactions"),
     "42803": ("000979", "42601", "SQL compilation error:\nnot a valid group by expression"),
+    "42P10": ("002035", "42601", "SQL compilation error:\nORDER BY of SELECT DISTINCT takes expressions of the select list only"),
+    "54001": ("000002", "0A000", "Unsupported feature 'an expression this deep'."),
     "22P05": ("100132", "22000", "Invalid character in a value"),
 }
 

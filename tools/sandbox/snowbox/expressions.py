@@ -53,12 +53,19 @@ def quoted(name: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+class _Arguments(dict):
+    """An argument that sqlglot left out is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
 def arguments(node: exp.Expression, *known: str) -> dict:
     """The node's arguments, after making sure that nothing but what the caller knows is among them."""
     for key, value in node.args.items():
         if key not in known and value not in (None, False, []):
             raise errors.unsupported(f"{key.rstrip('_').upper()} in {node.key.upper()}: {node.sql(dialect='snowflake')[:100]}")
-    return node.args
+    return _Arguments(node.args)
 
 
 @dataclass

@@ -170,6 +170,7 @@ class Objects:
     async def truncate(self, connection, statement: Statement) -> Result:
         table = await self._table(connection, statement)
         if table is not None:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (table.id,))
             await connection.execute(sql.SQL("DELETE FROM {}").format(self.storage.relation(table)))
         return Result.status("Statement executed successfully.")
 

@@ -244,7 +244,7 @@ class Queries(Expressions):
 
     def _star(self, node: exp.Expression, scope: Scope):
         star = node if isinstance(node, exp.Star) else node.this
-        excluded = {folded(item.this if isinstance(item, exp.Column) else item) for item in arguments(star, "except_")["except_"] or ()} if star.args.get("except_") else set()
+        excluded = {folded(item.this if isinstance(item, exp.Column) else item) for item in arguments(star, "except_")["except_"] or ()}
         table = folded(node.args["table"]) if isinstance(node, exp.Column) and node.args.get("table") else None
         sources = [source for source in scope.sources if table is None or source.alias == table]
         if not sources:
