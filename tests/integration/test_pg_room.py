@@ -55,6 +55,10 @@ def make_slot(source, slot=None, plugin="pgoutput"):
     return slot
 
 
+def version(source):
+    return source.value("select current_setting('server_version_num')::int")
+
+
 def make_table(source, rows=0):
     source.sql("create table t (id int primary key, v text); create publication etl for table t")
     if rows:
@@ -186,7 +190,8 @@ insert into parted values (1, 'x');
 
 
 def test_tables_and_their_columns(source, room):
-    source.sql(TYPES)
+    has_lists = version(source) >= 150000
+    source.sql(TYPES if has_lists else TYPES.replace('("Größe")\n', '\n'))
     lines = room(source.url(), "tables").events_until_end()
     tables = {line.split()[1]: line for line in lines if line.startswith("table ") and '"' not in line}
     columns = {line.split()[1]: line for line in lines if line.startswith("column ")}
@@ -208,7 +213,19 @@ def test_tables_and_their_columns(source, room):
     assert "at=4" in columns["typed.d"] and "typed.g" not in columns  # not sent before 18
     assert "key=0" in columns["other.k"] and "key=-1" in columns["other.id"]
     assert any(line.startswith('table public.Käse "x" identity=key keys=1') for line in lines)
-    assert any('Käse "x".Größe' in line for line in lines) and not any("hidden" in line for line in lines)
+    assert any('Käse "x".Größe' in line for line in lines)
+    assert any("hidden" in line for line in lines) != has_lists
+
+
+def test_generated_columns_that_are_published(source, room):
+    if version(source) < 180000:
+        pytest.skip("generated columns are published from 18 on")
+    source.sql("create table t (id int primary key, g int generated always as (id + 1) stored,"
+               " w int generated always as (id + 2) virtual); insert into t values (1);"
+               "create publication etl for table t with (publish_generated_columns = stored)")
+    lines = room(source.url(), "tables").events_until_end()
+    assert [line.split()[1] for line in lines if line.startswith("column")] == ["t.id", "t.g"]
+    assert room(source.url(), "copy", "--temporary").event("row") == "row t binary:00000001|binary:00000002"
 
 
 def test_tables_that_may_not_be_read_in_full_are_named(source, room):
@@ -409,7 +426,7 @@ def test_a_publication_that_is_missing_in_the_wal(source, room):
     one = room(source.url(slot=slot), "stream")
     one.event("started")
     line = one.event("ended", "warning")
-    if source.server.connect().info.server_version < 180000:
+    if version(source) < 180000:
         assert line.startswith("ended lost 42704") and "while the publication did not exist" in line
     else:
         assert line.startswith("warning 55000") and "etl" in line
@@ -502,18 +519,20 @@ def test_columns_as_text_come_by_their_output_function(source, room):
 
 
 def test_a_partitioned_table_is_read_as_a_whole_and_filters_hold(source, room):
+    row_filter = """ where ("V" <> 'no')""" if version(source) >= 150000 else ""
     source.sql("create table p (id int primary key, v text) partition by range (id);"
                "create table p1 partition of p for values from (0) to (10);"
                "create table p2 partition of p for values from (10) to (20) partition by range (id);"
                "create table p3 partition of p2 for values from (10) to (20);"
                "create table parent (id int primary key); create table child () inherits (parent);"
                "create table filtered (id int primary key, \"V\" text);"
-               "create publication etl for table p, only parent, filtered where (\"V\" <> 'no')"
+               f"create publication etl for table p, only parent, filtered{row_filter}"
                " with (publish_via_partition_root = true);"
                "insert into p values (1, 'a'), (11, 'b'); insert into parent values (1); insert into child values (2);"
                "insert into filtered values (1, 'yes'), (2, 'no')")
     lines = room(source.url(), "copy", "--temporary").events_until_end()
-    assert {line for line in lines if line.startswith("done")} == {"done p 2", "done parent 1", "done filtered 1"}
+    assert {line for line in lines if line.startswith("done")} == {
+        "done p 2", "done parent 1", "done filtered 1" if row_filter else "done filtered 2"}
 
 
 REWRITES = {"type": "alter table t alter column id type bigint", "truncate": "truncate t",
@@ -655,7 +674,8 @@ def test_a_lost_connection_ends_the_copy_for_another_try(source, room):
     (pid,), = wait_until(lambda: source.sql(query), 10, "the copy")
     source.sql("select pg_terminate_backend(%s)", [pid])
     one.order("continue")
-    assert one.event("ended").startswith("ended transient 57P01")
+    # A server that is stuck sending may not get the reason through.
+    assert one.event("ended").startswith("ended transient ")
 
 
 def test_pausing_holds_a_copy_back(source, room):
