@@ -185,6 +185,27 @@ static void test_append_over_the_wire(void **state)
     assert_int_equal(stats->last_commit_latency_us, 2250000);
 }
 
+// The commit is told before the append's own answer comes.
+static void test_status_overtakes_the_answer_of_an_append(void **state)
+{
+    (void)state;
+    open_channel();
+    send_accepted("t01");
+    advance_ms(250);
+    send("t02");
+    answer_status("t02");
+    assert_int_equal(one.committed, 1);
+    assert_true(sf_channel_has_uncommitted(one.channel));
+    answer_append("n2");
+    assert_int_equal(one.committed, 2);
+    assert_false(sf_channel_has_uncommitted(one.channel));
+    advance_ms(10000);
+    wanted_nothing();
+    send("t03");
+    answer_append("n3");
+    assert_string_equal(sf_channel_oldest_uncommitted(one.channel)->text, "t03");
+}
+
 static void test_rows_of_a_full_batch_go_in_the_middle_of_a_turn(void **state)
 {
     (void)state;
@@ -504,6 +525,7 @@ int main(void)
         CASE(test_known_channel_is_opened_at_once),
         CASE(test_channel_that_is_not_what_it_was_fails),
         CASE(test_append_over_the_wire),
+        CASE(test_status_overtakes_the_answer_of_an_append),
         CASE(test_rows_of_a_full_batch_go_in_the_middle_of_a_turn),
         CASE(test_requests_a_second),
         CASE(test_idle_channel_sends_the_first_row_at_once_again),

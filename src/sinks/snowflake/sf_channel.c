@@ -541,11 +541,13 @@ static void on_accepted(struct sf_channel *channel, const char *continuation)
     const struct sf_append *append = &channel->append;
     uint64_t now_us = loop_now_us(channel->shared.loop);
     const struct sf_accepted item = {.first = append->first, .last = append->last, .accepted_us = now_us};
+    // A status may overtake this answer and tell that its rows are committed: nothing more would be heard of them.
+    bool is_committed = sf_token_compare(&item.last, &channel->committed) <= 0;
     if (channel->accepted.count == 0)
         channel->progress_us = now_us;
     buf_reset(&channel->continuation);
     buf_append_text(&channel->continuation, continuation);
-    if (!sf_ring_push(&channel->accepted, &item) || channel->continuation.failed) {
+    if ((!is_committed && !sf_ring_push(&channel->accepted, &item)) || channel->continuation.failed) {
         struct err error;
         err_set(&error, ERR_INTERNAL, "", "out of memory for the appends of channel %s", channel->name);
         sf_channel_fail(channel, &error);
@@ -563,6 +565,8 @@ static void on_accepted(struct sf_channel *channel, const char *continuation)
     if (channel->pipe != NULL)
         sf_pipe_wake(channel->pipe);
     sf_channel_pump(channel);
+    if (is_committed)
+        channel->events.on_committed(channel->events.context);
 }
 
 // The same bytes would be refused again; but the refusal may be the channel's, so it is opened anew before that is believed.
