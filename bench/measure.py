@@ -145,7 +145,7 @@ def run_copy_ours(bench, workload, state, rows):
 
     program = start_program(bench, workload, state)
     try:
-        started, backend = bench.server.wait_for_log("(?i:statement: copy .* to stdout)", since)
+        started, backend = bench.server.wait_for_log("(?i:statement: .*copy .* to stdout)", since)
         before, sampler = cpu_seconds(program.pid), Sampler(backend)
         wait_until(is_copied, RUN_SECONDS_MAX, "the last copied row", pause=0.05)
         cpu = {"server": sampler.stop(), "etl-stream": cpu_seconds(program.pid) - before,

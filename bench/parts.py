@@ -103,13 +103,11 @@ class Server(PgServer):
         return self.log_path.stat().st_size
 
     def find_in_log(self, pattern, since):
-        """Time in seconds since 1970 and process id of the last line that matches, or None."""
+        """Time in seconds since 1970 and process id of the first line that matches, or None."""
         with open(self.log_path, "rb") as file:
             file.seek(since)
             text = file.read().decode("utf-8", "replace")
-        found = None
-        for found in re.finditer(r"^(\d+\.\d+) \[(\d+)\] LOG:.*(?:" + pattern + ")", text, re.M):
-            pass
+        found = re.search(r"^(\d+\.\d+) \[(\d+)\] LOG:.*(?:" + pattern + ")", text, re.M)
         return (float(found[1]), int(found[2])) if found else None
 
     def wait_for_log(self, pattern, since, seconds=60):
