@@ -260,6 +260,7 @@ void copy_begin(struct pipeline *pipeline, bool makes_slot)
     struct pg_copy_options options = {.slot = makes_slot ? pipeline->options.slot : NULL,
                                       .is_failover = pipeline->facts.server_version >= 170000,
                                       .client_encoding = pipeline->facts.encoding,
+                                      .publication = pipeline->options.publication,
                                       .tables = pipeline->copy_tables,
                                       .table_count = pipeline->copy_count,
                                       .column_as_text = pipeline->copy_as_text};
