@@ -706,3 +706,26 @@ def test_query_tool(box):
     assert done.stdout == "A,D,N\n1,2024-02-03,\n'X'\nx\n"
     failed = subprocess.run([tool, "--to", box.to, "SELECT nothing"], capture_output=True, text=True, timeout=60)
     assert failed.returncode == 1 and "000904" in failed.stderr
+
+
+def test_compare_and_set_fences_the_second_of_two_at_once(merging):
+    """Two writers from the same position: the one that waits for the other's transaction sees its position, and is fenced."""
+    land(merging, (1, "a", None, "I", "01", None))
+    merging.box.add_fault("sql.before_commit", delay_ms=1000, times=1)
+    first = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
+    time.sleep(0.4)
+    assert merging.error(MERGE_BLOCK.format(since="00", to="10", seen="01"))["code"] == "-20001"
+    assert merging.wait(first).status == 200
+    assert merging.rows('SELECT "ID", "NAME" FROM "T"') == [["1", "a"]]
+
+
+def test_readers_see_a_merge_whole_or_not_at_all(merging):
+    """While a block has merged and not yet committed, one statement over its tables sees the state before."""
+    land(merging, (1, "a", None, "I", "01", None))
+    merging.box.add_fault("sql.before_commit", delay_ms=1000, times=1)
+    first = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
+    time.sleep(0.4)
+    together = 'SELECT (SELECT COUNT(*) FROM "T"), (SELECT MAX("POSITION") FROM "STATE")'
+    assert merging.rows(together) == [["0", "00"]]
+    assert merging.wait(first).status == 200
+    assert merging.rows(together) == [["1", "10"]]

@@ -101,7 +101,7 @@ class Scope:
 
 
 class Expressions:
-    """The expression half of the compiler. `query` compiles a subquery: it is the other half (queries.py).
+    """The expression half of the compiler. The other half (queries.py) adds `query` for subqueries, `window`, and `order` for ORDER BY.
 
     variables: what :name stands for inside a scripting block. bindings: the values of the question marks.
     """

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from . import errors
-from .conversions import BOOLEAN, NUMBER, TEXT, TIMESTAMP_LTZ
+from .conversions import NUMBER, TEXT, TIMESTAMP_LTZ
 from .results import Result
 from .sftypes import Type
 from .statements import Statement

@@ -230,8 +230,9 @@ class Grammar(Reader):
 class Runner:
     """Executes a parsed block. Names are looked up from the innermost block outwards."""
 
-    def __init__(self, session):
+    def __init__(self, session, text: str):
         self.session = session
+        self.text = text  # what the steps' tokens are places in
         self.variables: list[dict[str, Variable]] = [{}]
         self.exceptions: list[dict[str, Step]] = [{}]
         self.handling: list[Raised] = []
@@ -370,8 +371,7 @@ async def run_block(session, tokens: list[Token], text: str) -> Result:
     block = grammar.block()
     grammar.accept(";")
     grammar.end()
-    runner = Runner(session)
-    runner.text = text
+    runner = Runner(session, text)
     try:
         await runner.run(block)
     except _Return as returned:
