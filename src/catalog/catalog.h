@@ -44,6 +44,7 @@ struct catalog_pipeline {
     lsn_t merged_lsn;     // everything below it is merged
     uint8_t state_epoch;  // what the destination's state table holds
     lsn_t state_lsn;
+    char writer[17];         // our name there; merges under another one fail
     lsn_t merge_intent_lsn;  // a merge up to it was begun and its end is not known; 0: none
 };
 

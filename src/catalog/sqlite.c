@@ -210,6 +210,7 @@ static bool load_pipeline(struct catalog *catalog, const char *name, struct cata
         out->state_epoch = (uint8_t)sqlite3_column_int(statement, 11);
         out->state_lsn = column_lsn(statement, 12);
         out->merge_intent_lsn = column_lsn(statement, 13);
+        column_text(statement, 14, out->writer, sizeof out->writer);
     }
     bool is_read = outcome == SQLITE_ROW || outcome == SQLITE_DONE || fail(catalog, "cannot be read", out_error);
     sqlite3_finalize(statement);
@@ -316,6 +317,7 @@ static bool write_pipeline(struct catalog *catalog, const struct catalog_pipelin
     sqlite3_bind_int(statement, 13, pipeline->state_epoch);
     bind_lsn(statement, 14, pipeline->state_lsn);
     bind_lsn(statement, 15, pipeline->merge_intent_lsn);
+    bind_text(statement, 16, pipeline->writer);
     return run(catalog, statement, out_error);
 }
 

@@ -295,6 +295,7 @@ static void on_sink_state(void *context, const struct sink_state *state, const s
         }
         pipeline->record.epoch = (uint8_t)(state->epoch + 1);
     }
+    progress_writer_set(pipeline, state);
     pipeline->record.state_epoch = state->epoch;
     pipeline->record.state_lsn = state->merged_lsn;
     pipeline->is_record_dirty = true;

@@ -172,6 +172,7 @@ void progress_update(struct pipeline *pipeline);  // positions moved
 void progress_save_soon(struct pipeline *pipeline);
 bool progress_is_settled(const struct pipeline *pipeline);  // nothing in flight, all saved: a clean end may happen
 void progress_merged(struct pipeline *pipeline, const struct err *error);
+void progress_writer_set(struct pipeline *pipeline, const struct sink_state *state);
 void progress_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
 void progress_on_reply(void *context, void *message);
 void progress_tick(struct loop_timer *timer);

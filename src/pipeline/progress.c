@@ -312,6 +312,7 @@ static void merge_run(struct pipeline *pipeline)
                                                      : pipeline->received_commit_time_us + POSTGRES_EPOCH_US,
                                .tables = pipeline->merge_tables,
                                .table_count = count};
+    (void)snprintf(merge.writer, sizeof merge.writer, "%s", pipeline->record.writer);
     if (!pipeline->sink->operations->merge(pipeline->sink, &merge, &error))
         progress_merged(pipeline, &error);
 }
@@ -383,6 +384,14 @@ static void state_is_foreign(struct pipeline *pipeline, const struct sink_state 
     pipeline_end(pipeline, &error);
 }
 
+// Our name at the destination is saved with the next merge's intent, before that merge is sent. If we die earlier, the next merge fails
+// under the old name and is resolved like any other whose end is not known.
+void progress_writer_set(struct pipeline *pipeline, const struct sink_state *state)
+{
+    (void)snprintf(pipeline->record.writer, sizeof pipeline->record.writer, "%s", state->writer);
+    pipeline->is_record_dirty = true;
+}
+
 void progress_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error)
 {
     pipeline->is_merge_asked = false;
@@ -395,6 +404,7 @@ void progress_state_read(struct pipeline *pipeline, const struct sink_state *sta
         return;
     }
     pipeline->is_merge_resolving = false;
+    progress_writer_set(pipeline, state);
     if (state->epoch == pipeline->record.epoch && state->merged_lsn == pipeline->record.merge_intent_lsn) {
         log_line(LOG_INFO, &pipeline->scope, "merge_resolved", "the merge up to " LSN_FORMAT " had been done",
                  LSN_ARGUMENTS(state->merged_lsn));

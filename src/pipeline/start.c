@@ -12,6 +12,7 @@
 
 #define CONNECT_TIMEOUT_MS 15000
 #define QUERY_TIMEOUT_MS 60000
+#define STATEMENT_BYTES_MAX 65536
 
 static void tables_ask(struct pipeline *pipeline);
 static void history_ask(struct pipeline *pipeline);
@@ -28,14 +29,20 @@ static void on_broken(void *context, const struct err *error)
     check_failed_with(context, error);
 }
 
+// With the parameters written in as literals: a replication connection, which the history needs, takes none.
 static bool query(struct pipeline *pipeline, const char *sql, int count, const char *const *parameters,
                   pg_on_result on_result)
 {
     struct err error = {0};
-    if (pg_conn_query(pipeline->check_conn, sql, count, parameters, QUERY_TIMEOUT_MS, on_result, pipeline, &error))
-        return true;
-    check_failed_with(pipeline, &error);
-    return false;
+    struct buf text;
+    buf_init(&text, STATEMENT_BYTES_MAX);
+    pg_append_statement(&text, sql, count, parameters);
+    bool is_sent =
+        pg_conn_query(pipeline->check_conn, buf_text(&text), 0, NULL, QUERY_TIMEOUT_MS, on_result, pipeline, &error);
+    buf_deinit(&text);
+    if (!is_sent)
+        check_failed_with(pipeline, &error);
+    return is_sent;
 }
 
 // --- the source's facts ------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ struct sink_channel_record {
 // What the destination remembers of this pipeline; read by read_state.
 struct sink_state {
     bool exists;
+    char writer[17];  // our name at the destination from now on: merges under another one fail
     uint8_t epoch;
     lsn_t merged_lsn;  // everything below it is merged
 };
@@ -82,6 +83,7 @@ struct sink_merge {
     uint8_t epoch;
     uint8_t state_epoch;  // what the destination's state holds now: epoch and position
     lsn_t state_lsn;
+    char writer[17];  // as read_state told it last
     lsn_t from_lsn;   // rows from it on (0 where the state is of another epoch)
     lsn_t below_lsn;  // … and below it
     int64_t commit_wall_us;
@@ -97,8 +99,11 @@ struct sink_stats {
 struct sink_operations {
     const char *name;
     bool has_merge;
-    void (*open)(struct sink *sink);        // → on_opened: credentials, database, schema, warehouse; makes nothing
-    void (*read_state)(struct sink *sink);  // → on_state; makes what keeps the state if missing; wakes a warehouse
+    void (*open)(struct sink *sink);  // → on_opened: credentials, database, schema, warehouse; makes nothing
+    void (*read_state)(
+        struct sink
+            *sink);  // → on_state; makes what keeps the state if missing, and fences: a merge that is under way ends
+    // first, one that comes later fails. Wakes a warehouse
     struct sink_table *(*table_add)(struct sink *sink, const struct sink_table_options *options, struct err *out_error);
     bool (*table_wants_text)(const struct sink_table *table,
                              const bool **out_column_as_text);  // types that binary does not serve

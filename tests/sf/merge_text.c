@@ -121,6 +121,7 @@ static void window_fill(const json_t *from, struct sf_merge_window *out)
                                     .commit_wall_us = number_at(from, "commit_wall_us"),
                                     .lock_timeout_s = (uint32_t)number_at(from, "lock_timeout_s")};
     copy_text(out->state_from, sizeof out->state_from, text_at(from, "state_from"));
+    copy_text(out->writer, sizeof out->writer, "0123456789ABCDEF");
 }
 
 static void answer_add(json_t *list, struct buf *text)
@@ -147,6 +148,8 @@ static json_t *answer(const json_t *request)
     sf_ddl_create_state(window.database, window.landing_schema, &text);
     answer_add(ddl, &text);
     sf_ddl_init_state(window.database, window.landing_schema, window.pipeline, window.state_from, &text);
+    answer_add(ddl, &text);
+    sf_ddl_fence_state(window.database, window.landing_schema, window.pipeline, window.writer, &text);
     answer_add(ddl, &text);
     for (uint32_t i = 0; is_good && i < count; i++) {
         const json_t *table = json_array_get(tables, i);

@@ -103,6 +103,7 @@ static struct catalog_save *sample_save(void)
                                                .merged_lsn = 0x16B374D848,
                                                .state_epoch = 254,
                                                .state_lsn = 7,
+                                               .writer = "0123456789ABCDEF",
                                                .merge_intent_lsn = 8};
     save->tables[0] = (struct catalog_table){.oid = UINT32_MAX,
                                              .schema_name = "it's",

@@ -135,6 +135,10 @@ static void test_sf_ddl_state(void **state)
     assert_string_equal(buf_text(&out), "SELECT \"POSITION\", \"COMMIT_AT\", \"MERGED_AT\" FROM "
                                         "\"D\".\"L\".\"_ETL_STATE\" WHERE \"PIPELINE\" = 'p'");
     buf_reset(&out);
+    sf_ddl_fence_state("D", "L", "p", "00000000000000AA", &out);
+    assert_string_equal(buf_text(&out), "UPDATE \"D\".\"L\".\"_ETL_STATE\" SET \"WRITER\" = '00000000000000AA' "
+                                        "WHERE \"PIPELINE\" = 'p'");
+    buf_reset(&out);
     sf_ddl_create_state("D", "L", &out);
     assert_non_null(strstr(buf_text(&out), "CREATE TABLE IF NOT EXISTS \"D\".\"L\".\"_ETL_STATE\" ("));
     buf_deinit(&out);

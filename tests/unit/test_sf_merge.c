@@ -57,6 +57,7 @@ static void fixture_init(struct fixture *fixture, enum table_identity identity)
                                                .pipeline = "p",
                                                .epoch = 1,
                                                .state_from = "010000000000000100",
+                                               .writer = "00000000000000AA",
                                                .from = 0x100,
                                                .below = 0x200,
                                                .lock_timeout_s = 60};
@@ -110,7 +111,7 @@ static const char plain_merge[] =
     "  UPDATE \"D\".\"L\".\"_ETL_STATE\" SET \"POSITION\" = '010000000000000200', \"COMMIT_AT\" = NULL, \"MERGED_AT\" "
     "= "
     "CURRENT_TIMESTAMP()\n"
-    "   WHERE \"PIPELINE\" = 'p' AND \"POSITION\" = '010000000000000100';\n"
+    "   WHERE \"PIPELINE\" = 'p' AND \"POSITION\" = '010000000000000100' AND \"WRITER\" = '00000000000000AA';\n"
     "  IF (SQLROWCOUNT <> 1) THEN\n"
     "    RAISE etl_fenced;\n"
     "  END IF;\n"
@@ -273,7 +274,7 @@ static void test_sf_merge_commit_time(void **state)
     struct fixture fixture;
     fixture_init(&fixture, IDENTITY_KEY);
     fixture.window.commit_wall_us = 1709251199000042;
-    check_has(built(&fixture), "\"COMMIT_AT\" = '2024-02-29 23:59:59.000042 +00:00'::TIMESTAMP_TZ(6), ");
+    check_has(built(&fixture), "\"COMMIT_AT\" = '2024-02-29 23:59:59.000042 +00:00'::VARIANT::TIMESTAMP_TZ(6), ");
     fixture_deinit(&fixture);
 }
 

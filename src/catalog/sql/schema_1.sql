@@ -14,6 +14,7 @@ CREATE TABLE etl_pipelines (
     merged_lsn TEXT NOT NULL,
     state_epoch INTEGER NOT NULL,
     state_lsn TEXT NOT NULL,
+    writer TEXT NOT NULL,
     merge_intent_lsn TEXT NOT NULL
 ) STRICT;
 CREATE TABLE etl_tables (

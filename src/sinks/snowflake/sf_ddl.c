@@ -144,7 +144,8 @@ void sf_ddl_create_state(const char *database, const char *landing_schema, struc
 {
     buf_append_text(out, "CREATE TABLE IF NOT EXISTS ");
     sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
-    buf_append_text(out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"COMMIT_AT\" TIMESTAMP_TZ(6), "
+    buf_append_text(out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"WRITER\" VARCHAR(16), "
+                         "\"COMMIT_AT\" TIMESTAMP_TZ(6), "
                          "\"MERGED_AT\" TIMESTAMP_TZ(6)) COMMENT = 'etl-stream: how far each pipeline is merged'");
 }
 
@@ -162,6 +163,17 @@ void sf_ddl_init_state(const char *database, const char *landing_schema, const c
     buf_append_text(out, " WHERE \"PIPELINE\" = ");
     sf_append_literal(out, pipeline);
     buf_append_byte(out, ')');
+}
+
+void sf_ddl_fence_state(const char *database, const char *landing_schema, const char *pipeline, const char *writer,
+                        struct buf *out)
+{
+    buf_append_text(out, "UPDATE ");
+    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    buf_append_text(out, " SET \"WRITER\" = ");
+    sf_append_literal(out, writer);
+    buf_append_text(out, " WHERE \"PIPELINE\" = ");
+    sf_append_literal(out, pipeline);
 }
 
 void sf_ddl_read_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out)

@@ -39,6 +39,9 @@ void sf_ddl_create_state(const char *database, const char *landing_schema, struc
 // Gives a pipeline that was never here its row; does nothing otherwise.
 void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,
                        const char *position_text, struct buf *out);
+// Names the writer whose merges count from now on. It waits for a merge that is under way, and fails one that comes later.
+void sf_ddl_fence_state(const char *database, const char *landing_schema, const char *pipeline, const char *writer,
+                        struct buf *out);
 void sf_ddl_read_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out);
 // The answer may hold tables of similar names (SHOW … LIKE ignores case and knows wildcards): compare "name".
 void sf_ddl_show_table(const char *database, const char *schema, const char *name, struct buf *out);

@@ -166,6 +166,12 @@ static void write_pipeline(struct merge_text *text, const char *argument)
     append_quoted(text, text->window->pipeline);
 }
 
+static void write_writer(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    append_quoted(text, text->window->writer);
+}
+
 static void write_state_from(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -178,6 +184,7 @@ static void write_below(struct merge_text *text, const char *argument)
     append_quoted(text, text->below);
 }
 
+// By way of VARIANT, which reads it in automatic format whatever the account's TIMESTAMP_INPUT_FORMAT is.
 static void write_commit_at(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -188,8 +195,9 @@ static void write_commit_at(struct merge_text *text, const char *argument)
         buf_append_text(text->out, "NULL");
         return;
     }
-    buf_appendf(text->out, "'%04d-%02d-%02d %02d:%02d:%02d.%06d +00:00'::TIMESTAMP_TZ(6)", parts.tm_year + 1900,
-                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int)(wall_us % 1000000));
+    buf_appendf(text->out, "'%04d-%02d-%02d %02d:%02d:%02d.%06d +00:00'::VARIANT::TIMESTAMP_TZ(6)",
+                parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                (int)(wall_us % 1000000));
 }
 
 // A message may not hold double quotes (sql-reference/snowflake-scripting/declare); line breaks are not worth having.
@@ -734,6 +742,7 @@ static const struct placeholder {
     {"source", write_source},
     {"state", write_state},
     {"state_from", write_state_from},
+    {"writer", write_writer},
     {"tables", write_tables},
     {"target", write_target},
     {"target_values", write_target_values},

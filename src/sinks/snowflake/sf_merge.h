@@ -35,6 +35,7 @@ struct sf_merge_window {
     const char *database, *landing_schema, *pipeline;
     uint8_t epoch;
     char state_from[SEQ_POSITION_TEXT_SIZE + 1];  // compare-and-set: what the state table must hold
+    char writer[17];                              // … and whose merges it takes: ours, or we were fenced off
     lsn_t from;                                   // last merged position; rows from it on …
     lsn_t below;                                  // … and below this one
     int64_t commit_wall_us;  // source's commit time at the bound, 0 unknown; kept in the state table

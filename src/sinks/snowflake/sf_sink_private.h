@@ -77,7 +77,7 @@ struct sf_setup_slot {
 };
 
 enum sf_open_step { SF_OPEN_LOGIN, SF_OPEN_SCHEMA, SF_OPEN_WAREHOUSE, SF_OPEN_INGEST, SF_OPEN_DONE };
-enum sf_state_step { SF_STEP_SCHEMA, SF_STEP_TABLE, SF_STEP_ROW, SF_STEP_READ };
+enum sf_state_step { SF_STEP_SCHEMA, SF_STEP_TABLE, SF_STEP_ROW, SF_STEP_FENCE, SF_STEP_READ };
 
 struct sf_sink {
     struct sink sink;  // first

@@ -1,8 +1,10 @@
 // The statements of the Snowflake destination: opening, preparing tables side by side, and the merge.
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -157,7 +159,6 @@ static void state_take(struct sf_sink *sink, const struct sf_sql_result *result)
 {
     struct err problem = {0};
     int column = sf_sql_column(result, "POSITION");
-    memset(&sink->state, 0, sizeof sink->state);
     if (column < 0 || result->row_count != 1 ||
         !position_parse(sf_sql_value(result, 0, (size_t)column), &sink->state.epoch, &sink->state.merged_lsn))
         err_set(&problem, ERR_DATA, "state_table",
@@ -185,6 +186,9 @@ static void state_statement_text(struct sf_sink *sink, struct buf *text)
     case SF_STEP_ROW:
         seq_format_position(0, LSN_NONE, position);
         sf_ddl_init_state(config->database, config->landing_schema, sink->options.pipeline, position, text);
+        break;
+    case SF_STEP_FENCE:
+        sf_ddl_fence_state(config->database, config->landing_schema, sink->options.pipeline, sink->state.writer, text);
         break;
     case SF_STEP_READ: sf_ddl_read_state(config->database, config->landing_schema, sink->options.pipeline, text); break;
     }
@@ -216,9 +220,18 @@ static void state_next(struct sf_sink *sink)
         state_done(sink, &error);
 }
 
+static void writer_make(char out_writer[17])
+{
+    uint64_t random = 0;
+    CHECK(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
+    (void)snprintf(out_writer, 17, "%016" PRIX64, random);
+}
+
 void sf_sink_read_state(struct sink *base)
 {
     struct sf_sink *sink = sf_sink_of(base);
+    memset(&sink->state, 0, sizeof sink->state);
+    writer_make(sink->state.writer);
     sink->state_step = SF_STEP_SCHEMA;
     state_next(sink);
 }
@@ -449,6 +462,7 @@ bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err
                                      .commit_wall_us = merge->commit_wall_us,
                                      .lock_timeout_s = sink->options.lock_timeout_s};
     seq_format_position(merge->state_epoch, merge->state_lsn, window.state_from);
+    (void)snprintf(window.writer, sizeof window.writer, "%s", merge->writer);
     buf_reset(&sink->text);
     bool is_built = sf_merge_build(&window, tables, merge->table_count, &sink->text, out_error);
     free(tables);
