@@ -173,7 +173,7 @@ class Session:
             return await self.execute_immediate(statement.text)
         if kind in DDL:
             await self.finish(commit=True)
-        return await self._atomic(lambda: self.objects.run(self.connection, statement))
+        return await self._atomic(lambda: self.objects.run(self.connection, statement), changes=kind in DDL or kind == "TRUNCATE")
 
     async def execute_immediate(self, text: str) -> Result:
         from .scripting import is_block, run_block
@@ -205,7 +205,7 @@ class Session:
     async def _execute(self, compiled: dialect.Compiled) -> Result:
         if self.hit:
             await self.hit("sql.execute")
-        return await self._atomic(lambda: self._run_compiled(compiled))
+        return await self._atomic(lambda: self._run_compiled(compiled), changes=compiled.kind != "SELECT")
 
     async def _run_compiled(self, compiled: dialect.Compiled) -> Result:
         if compiled.kind == "SELECT":
@@ -239,14 +239,14 @@ class Session:
         """The value of an expression, outside of any table."""
         return (await self._atomic(lambda: self._fetch(f"SELECT {sql}")))[0][0]
 
-    async def _atomic(self, work):
+    async def _atomic(self, work, *, changes: bool = False):
         """The statement by itself: in a transaction of its own, or with a savepoint in the open one, which a failure leaves open."""
         opening, closing, undoing = ("SAVEPOINT s", "RELEASE s", "ROLLBACK TO s; RELEASE s") if self.in_transaction else ("BEGIN", "COMMIT", "ROLLBACK")
         async with self._interruptible():
             await self.connection.execute(f"{opening}; {self._settings()}")
             try:
                 result = await work()
-                if not self.in_transaction and self.hit:
+                if changes and not self.in_transaction and self.hit:
                     await self.hit("sql.before_commit")
                 self._check_interrupted()
                 await self.connection.execute(closing)
