@@ -39,7 +39,7 @@ struct pg_copy_options {
 struct pg_copy_events {
     // The snapshot exists and (options.slot) the slot with it. Called before anything is read; the copy goes on by pg_copy_continue.
     void (*on_snapshot)(void *context, lsn_t lsn);
-    // False stops the copy (the owner has noted why).
+    // False stops the copy, and on_ended is not called: the owner has noted why.
     bool (*on_row)(void *context, uint32_t table_index, const struct row_view *row);
     void (*on_turn_end)(void *context);
     void (*on_table_done)(void *context, uint32_t table_index, uint64_t row_count);

@@ -30,7 +30,8 @@ struct pg_stream_options {
 
 struct pg_stream_events {
     void (*on_started)(void *context);
-    // One XLogData payload; data is valid for the call. wal_start as the header says. False stops the stream (the owner has noted why).
+    // One XLogData payload; data is valid for the call. wal_start as the header says. False stops the stream, and on_ended is
+    // not called: the owner has noted why.
     bool (*on_message)(void *context, const uint8_t *data, size_t size, lsn_t wal_start);
     // "everything below lsn has been sent".
     void (*on_keepalive)(void *context, lsn_t lsn);

@@ -174,9 +174,11 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
     struct pipeline *pipeline = context;
     struct pgoutput_message message;
     (void)wal_start;
-    if (!pgoutput_decode(data, size, pipeline->scratch, &message, &pipeline->stop_reason))
-        return false;
     bool goes_on = true;
+    if (!pgoutput_decode(data, size, pipeline->scratch, &message, &pipeline->stop_reason)) {
+        pipeline_fail(pipeline, &pipeline->stop_reason);
+        return false;
+    }
     switch (message.kind) {
     case PGOUTPUT_BEGIN: goes_on = on_begin(pipeline, &message); break;
     case PGOUTPUT_COMMIT: goes_on = on_commit(pipeline, &message); break;
@@ -193,6 +195,8 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
         pipeline->is_stream_paused = true;
         pg_stream_pause(pipeline->stream);
     }
+    if (!goes_on)  // the stream stops without on_ended
+        pipeline_fail(pipeline, &pipeline->stop_reason);
     return goes_on;
 }
 
