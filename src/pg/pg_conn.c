@@ -204,9 +204,7 @@ static void append_settings(struct buf *out, const char *session_options)
     buf_append_text(out, "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
                          " -c TimeZone=UTC -c lc_monetary=C -c search_path= -c standard_conforming_strings=on"
                          " -c client_min_messages=warning -c row_security=off -c statement_timeout=0 -c lock_timeout=0"
-                         " -c idle_session_timeout=0"
-                         // A server that works on a query for a client that is gone finds out within this time.
-                         " -c client_connection_check_interval=5s");
+                         " -c idle_session_timeout=0");
     // The connection that exported a snapshot counts as idle in transaction; the time-out would end the snapshot.
     if (!trap_is_set("timeouts_pinned"))
         buf_append_text(out, " -c idle_in_transaction_session_timeout=0");
@@ -286,6 +284,8 @@ static void break_connection(struct pg_conn *conn, const struct err *error)
     release(conn);
     conn->state = PG_CONN_BROKEN;
     if (was_opening) {
+        if (strcmp(told.code, "42704") == 0)  // a setting of ours that the server does not know
+            err_set(&told, ERR_CONFIG, told.code, "%s (PostgreSQL 14 or later is needed)", told.text);
         err_prefix(&told, "cannot connect to %s", conn->description);
         conn->events.on_open(conn->events.context, &told);
     } else if (state == PG_CONN_BUSY) {
