@@ -180,7 +180,7 @@ static void test_refused_jwt_is_signed_again_once(void **state)
     assert_non_null(sf_auth_jwt_bearer(fake.auth, &error));
     assert_true(sf_auth_refused(fake.auth, false, generation));
     assert_false(sf_auth_refused(fake.auth, false, generation + 1));
-    sf_auth_refusal_error(fake.auth, "JWT token is invalid", &error);
+    sf_auth_refusal_error(fake.auth, false, "JWT token is invalid", &error);
     assert_int_equal(error.kind, ERR_CONFIG);
     assert_non_null(strstr(error.text, "ME"));
     assert_non_null(strstr(error.text, "ORG-ACC"));

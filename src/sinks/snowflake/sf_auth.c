@@ -199,9 +199,17 @@ static void retry_later(struct sf_auth *auth, const struct err *error)
     log_line(LOG_WARNING, NULL, "snowflake_login", "%s; trying again in %u ms", error->text, delay_ms);
 }
 
-void sf_auth_refusal_error(const struct sf_auth *auth, const char *message, struct err *out_error)
+void sf_auth_refusal_error(const struct sf_auth *auth, bool is_ingest, const char *message, struct err *out_error)
 {
     char now[32];
+    if (is_ingest) {
+        err_set(out_error, ERR_CONFIG, "refused",
+                "%s refuses a token that Snowflake has just given to user %s in account %s (%s): is the user still "
+                "allowed to "
+                "sign in, also from this network?",
+                auth->ingest_base, auth->user_claim, auth->account_claim, message[0] == '\0' ? "HTTP 401" : message);
+        return;
+    }
     clock_format(loop_wall_us(auth->loop), now, sizeof now);
     err_set(
         out_error, ERR_CONFIG, "refused",
@@ -220,7 +228,7 @@ static void on_refused_login(struct sf_auth *auth, const struct sf_answer *answe
         return;
     }
     struct err error;
-    sf_auth_refusal_error(auth, answer->message, &error);
+    sf_auth_refusal_error(auth, false, answer->message, &error);
     fail(auth, &error);
 }
 
@@ -359,6 +367,7 @@ static uint64_t token_lifetime_us(const struct sf_auth *auth, const char *token)
     if (time_claim(claims, "exp", &expires_s))
         lifetime_s = expires_s - (time_claim(claims, "iat", &issued_s) ? issued_s : loop_wall_us(auth->loop) / 1000000);
     json_decref(claims);
+    lifetime_s--;  // the times are cut to whole seconds
     if (lifetime_s < 1)
         lifetime_s = 1;
     if (lifetime_s > TOKEN_LIFETIME_S_MAX)

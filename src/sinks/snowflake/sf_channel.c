@@ -269,7 +269,7 @@ bool sf_channel_renew_token(struct sf_channel *channel, const struct sf_outcome 
 {
     struct err error;
     if (!sf_auth_refused(channel->shared.auth, true, channel->generation)) {
-        sf_auth_refusal_error(channel->shared.auth, outcome->answer.message, &error);
+        sf_auth_refusal_error(channel->shared.auth, true, outcome->answer.message, &error);
         sf_channel_fail(channel, &error);
         return false;
     }

@@ -14,8 +14,8 @@
 // Names of database, schemas, warehouse and role are as Snowflake stores them: folded to upper case unless they stood
 // in double quotes in the URL ("%22name%22").
 struct sf_config {
-    char *account;         // as given; sf_config_account_claim() gives the upper-case identifier for the JWT
-    char *user;            // as given; likewise sf_config_user_claim()
+    char *account;  // as given; sf_config_account_claim() gives the upper-case identifier for the JWT
+    char *user;     // as given; likewise sf_config_user_claim()
     char *database;
     char *schema;
     char *landing_schema;  // default ETL_SCHEMA

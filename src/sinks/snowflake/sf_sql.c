@@ -240,7 +240,7 @@ static void on_refused(struct sf_sql *sql, const struct sf_answer *answer)
         return;
     }
     struct err error;
-    sf_auth_refusal_error(sql->auth, answer->message, &error);
+    sf_auth_refusal_error(sql->auth, false, answer->message, &error);
     finish(sql, NULL, &error);
 }
 
