@@ -9,6 +9,7 @@
 
 #define REPLIES_MAX 16
 #define FIRST_START_TRIES_MAX 4
+#define FIRST_START_PATIENCE_US 10000000  // for ends that do not answer
 #define NAME_SCRATCH_BYTES_MAX (1U << 20)
 
 const struct backoff_policy pipeline_backoff = {
@@ -65,8 +66,12 @@ static void restart_later(struct pipeline *pipeline, const struct err *error)
 
 static bool is_worth_another_try(const struct pipeline *pipeline, const struct err *error)
 {
+    bool is_early = pipeline->state == PIPELINE_CHECKING || pipeline->state == PIPELINE_OPENING;
+    bool is_late = loop_now_us(pipeline->loop) - pipeline->started_us > FIRST_START_PATIENCE_US;
+    if (error->kind == ERR_TRANSIENT && pipeline->is_first_start)
+        return pipeline->backoff.tries < FIRST_START_TRIES_MAX && !(is_early && is_late);
     if (error->kind == ERR_TRANSIENT)
-        return !pipeline->is_first_start || pipeline->backoff.tries < FIRST_START_TRIES_MAX;
+        return true;
     // What worked before may be mended at the other end while we wait; at a first start the person is there to read the error.
     return error->kind == ERR_CONFIG && !pipeline->is_first_start && pipeline->has_run;
 }

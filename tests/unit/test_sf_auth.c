@@ -271,6 +271,29 @@ static void test_what_passes_is_tried_again(void **state)
     fake_snowflake_deinit(&fake);
 }
 
+static void test_tries_have_a_limit_where_a_waiter_sets_one(void **state)
+{
+    (void)state;
+    struct fake_snowflake fake;
+    struct waiting one;
+    fake_snowflake_init(&fake, "");
+    wait_init(&one);
+    one.waiter.tries_max = 2;
+    for (int round = 1; round <= 2; round++) {
+        sf_auth_wait_ingest(fake.auth, &one.waiter);
+        fake_answer(fake.http, 503, "busy");
+        assert_int_equal(one.failed, round - 1);
+        fake_advance_ms(fake.loop, 61000);
+        fake_fail(fake.http, ERR_TRANSIENT, "connection refused");
+        fake_settle(fake.loop);
+        assert_int_equal(one.failed, round);
+        assert_int_equal(one.error.kind, ERR_TRANSIENT);
+        fake_advance_ms(fake.loop, 61000);
+        expect_nothing(&fake);
+    }
+    fake_snowflake_deinit(&fake);
+}
+
 static void test_host_that_is_not_trusted_is_for_the_operator(void **state)
 {
     (void)state;
@@ -338,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_login_that_is_refused_is_for_the_operator),
         cmocka_unit_test(test_401_at_sign_in_is_tried_once_more_with_a_new_jwt),
         cmocka_unit_test(test_what_passes_is_tried_again),
+        cmocka_unit_test(test_tries_have_a_limit_where_a_waiter_sets_one),
         cmocka_unit_test(test_host_that_is_not_trusted_is_for_the_operator),
         cmocka_unit_test(test_moved_host_is_asked_for_again),
         cmocka_unit_test(test_cancelled_waiter_is_not_called),

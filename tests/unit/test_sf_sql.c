@@ -162,6 +162,23 @@ static void test_ambiguous_failure_is_retried_under_the_same_id(void **state)
     assert_string_equal(parameter_of(fake_oldest(fake.http), "retry"), "");
 }
 
+static void test_tries_have_a_limit_where_one_is_set(void **state)
+{
+    (void)state;
+    const struct sf_sql_options limited = {.timeout_s = 10, .tries_max = 2};
+    run("SELECT 1", &limited);
+    fake_fail(fake.http, ERR_TRANSIENT, "connection refused");
+    assert_int_equal(outcome.done, 0);
+    fake_advance_ms(fake.loop, 31000);
+    expect(&fake, "POST", "/api/v2/statements?");
+    fake_fail(fake.http, ERR_TRANSIENT, "connection refused");
+    assert_int_equal(outcome.done, 1);
+    assert_false(outcome.has_result);
+    assert_false(sf_sql_is_busy(sql));
+    fake_advance_ms(fake.loop, 31000);
+    expect_nothing(&fake);
+}
+
 static void fail_with(uint32_t status, const char *body)
 {
     outcome.done = 0;
@@ -303,6 +320,7 @@ int main(void)
         CASE(test_request_and_result),
         CASE(test_long_statement_is_submitted_and_polled),
         CASE(test_ambiguous_failure_is_retried_under_the_same_id),
+        CASE(test_tries_have_a_limit_where_one_is_set),
         CASE(test_errors_of_statements),
         CASE(test_other_failures),
         CASE(test_401_is_tried_once_more),

@@ -181,6 +181,7 @@ static void fail(struct sf_auth *auth, const struct err *error)
 {
     auth->state = AUTH_IDLE;
     auth->was_login_refused = false;
+    backoff_reset(&auth->backoff);
     auth->failure = *error;
     if (auth->waiters == NULL) {
         log_line(LOG_ERROR, NULL, "snowflake_login", "%s", error->text);
@@ -190,10 +191,22 @@ static void fail(struct sf_auth *auth, const struct err *error)
     loop_defer(auth->loop, &auth->deliver);
 }
 
+static bool has_patient_waiters(const struct sf_auth *auth)
+{
+    for (const struct sf_auth_waiter *waiter = auth->waiters; waiter != NULL; waiter = waiter->next)
+        if (waiter->tries_max > 0 && auth->backoff.tries >= waiter->tries_max)
+            return false;
+    return true;
+}
+
 static void retry_later(struct sf_auth *auth, const struct err *error)
 {
     uint32_t delay_ms = 0;
     backoff_next(&auth->backoff, &delay_ms);
+    if (!has_patient_waiters(auth)) {
+        fail(auth, error);
+        return;
+    }
     auth->state = AUTH_BACKOFF;
     loop_timer_set(auth->loop, &auth->timer, (uint64_t)delay_ms * 1000);
     log_line(LOG_WARNING, NULL, "snowflake_login", "%s; trying again in %u ms", error->text, delay_ms);

@@ -21,6 +21,7 @@ struct sf_auth;
 struct sf_auth_waiter {
     void (*on_ready)(struct sf_auth_waiter *waiter, const struct err *error);  // NULL: tokens are there
     void *context;
+    uint32_t tries_max;  // requests that may fail before it is told so (ERR_TRANSIENT); 0: without end
     struct sf_auth_waiter *next;
     bool is_waiting;
 };
@@ -32,7 +33,7 @@ void sf_auth_free(struct sf_auth *auth);
 // "Bearer …" with the JWT for SQL API requests, signing a new one if need be. Valid until the loop's turn ends.
 const char *sf_auth_jwt_bearer(struct sf_auth *auth, struct err *out_error);
 // Calls waiter->on_ready (later) when ingest host and scoped token are there and not about to end. An error is for
-// good (ERR_CONFIG); what may pass is tried again inside, with back-off, and logged.
+// good (ERR_CONFIG); what may pass is tried again inside, with back-off, and logged, up to the waiters' tries_max.
 void sf_auth_wait_ingest(struct sf_auth *auth, struct sf_auth_waiter *waiter);
 void sf_auth_cancel(struct sf_auth *auth, struct sf_auth_waiter *waiter);
 bool sf_auth_has_ingest(const struct sf_auth *auth);

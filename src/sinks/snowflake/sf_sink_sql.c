@@ -12,9 +12,13 @@
 #include "sinks/snowflake/sf_sink_private.h"
 
 #define SF_SETUP_TIMEOUT_S 120
+#define SF_OPEN_TRIES_MAX 2  // then it is the pipeline's to try again, or, at a first start, the person's who is there
 #define SF_CODE_ABSENT "002043"  // SQL compilation error: object does not exist or operation cannot be performed
 
 static const struct sf_sql_options metadata_options = {.needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S};
+
+static const struct sf_sql_options open_options = {
+    .needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S, .tries_max = SF_OPEN_TRIES_MAX};
 
 static void open_next(struct sf_sink *sink);
 static void prepare_step(struct sf_setup_slot *slot);
@@ -120,7 +124,7 @@ static void open_next(struct sf_sink *sink)
     }
     buf_reset(&sink->text);
     open_statement_text(sink, &sink->text);
-    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &metadata_options, on_open_statement, sink, &error))
+    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &open_options, on_open_statement, sink, &error))
         open_done(sink, &error);
 }
 
@@ -381,6 +385,7 @@ void sf_sink_setup_init(struct sf_sink *sink)
     }
     sink->ingest_waiter.on_ready = on_ingest_ready;
     sink->ingest_waiter.context = sink;
+    sink->ingest_waiter.tries_max = SF_OPEN_TRIES_MAX;
 }
 
 void sf_sink_setup_deinit(struct sf_sink *sink)

@@ -46,7 +46,7 @@ struct sf_sql {
     uint32_t timeout_s;
     uint32_t generation;  // of the token that the request under way carries
     uint32_t poll_delay_ms;
-    uint32_t tries;
+    uint32_t tries, tries_max;
     struct buf url, body;
     struct loop_timer timer;
     struct loop_deferred fail_later;
@@ -177,6 +177,10 @@ static void retry_later(struct sf_sql *sql, const struct err *error)
 {
     uint32_t delay_ms = 0;
     sql->tries++;
+    if (sql->tries_max > 0 && sql->tries >= sql->tries_max) {
+        finish(sql, NULL, error);
+        return;
+    }
     backoff_next(&sql->backoff, &delay_ms);
     sql->state = sql->state == SQL_POLLING ? SQL_RETRY_POLL : SQL_RETRY_SUBMIT;
     loop_timer_set(sql->loop, &sql->timer, (uint64_t)delay_ms * 1000);
@@ -433,6 +437,7 @@ bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_o
     sql->is_asynchronous = options->timeout_s == 0 || options->timeout_s > SYNCHRONOUS_TIMEOUT_S_MAX;
     sql->poll_delay_ms = POLL_FIRST_MS;
     sql->tries = 0;
+    sql->tries_max = options->tries_max;
     submit(sql);
     return true;
 }

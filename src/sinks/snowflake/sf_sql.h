@@ -39,6 +39,7 @@ typedef void (*sf_sql_on_done)(void *context, const struct sf_sql_result *result
 struct sf_sql_options {
     bool needs_warehouse;   // names the configured warehouse in the request; without it no warehouse may wake
     uint32_t timeout_s;     // statement time-out on the server; 0: the account's
+    uint32_t tries_max;     // requests that may fail before the statement does (ERR_TRANSIENT); 0: without end
     const char *query_tag;  // NULL: "etl-stream"
 };
 
@@ -47,8 +48,8 @@ struct sf_sql *sf_sql_new(struct loop *loop, struct http_client *http, struct sf
 // Stops waiting; not inside on_done. What runs in Snowflake runs on to its end or its time-out.
 void sf_sql_free(struct sf_sql *sql);
 bool sf_sql_is_busy(const struct sf_sql *sql);
-// statement is copied. Transient failures of the way there are retried inside with back-off, without end but visible
-// through sf_sql_tries() and the log. May be called inside on_done.
+// statement is copied. Transient failures of the way there are retried inside with back-off, without end unless
+// the options say otherwise, and visible through sf_sql_tries() and the log. May be called inside on_done.
 bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_options *options, sf_sql_on_done on_done,
                 void *context, struct err *out_error);
 uint32_t sf_sql_tries(const struct sf_sql *sql);  // of the running statement: requests that failed so far
