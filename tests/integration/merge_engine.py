@@ -22,7 +22,7 @@ from snowbox import dialect, errors, rows  # noqa: E402
 from snowbox.session import Session  # noqa: E402
 from snowbox.storage import Storage  # noqa: E402
 
-DATABASE, LANDING_SCHEMA, SCHEMA, PIPELINE = "D", "ETL_SCHEMA", "S", "p"
+DATABASE, LANDING_SCHEMA, SCHEMA, PIPELINE, WRITER = "D", "ETL_SCHEMA", "S", "p", "00000000000000A1"
 PRINCIPAL = {"user": "ETL", "role": "SYSADMIN", "roles": ["SYSADMIN"], "account": "SANDBOX"}
 SnowflakeError = errors.SnowflakeError
 
@@ -65,7 +65,7 @@ def describe(name, shape, **merge):
 
 def window(state_from, start, below, **more):
     return {"database": DATABASE, "landing_schema": LANDING_SCHEMA, "pipeline": PIPELINE, "epoch": 1, "state_from": state_from,
-            "from": start, "below": below, "commit_wall_us": 0, "lock_timeout_s": 60, **more}
+            "writer": WRITER, "from": start, "below": below, "commit_wall_us": 0, "lock_timeout_s": 60, **more}
 
 
 class Engine:

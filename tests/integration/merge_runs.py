@@ -35,10 +35,11 @@ class Run:
         self.landed = {name: 0 for name in world.tables}     # stream rows of commits below it are in the landing table
         self.highest = {name: "" for name in world.tables}
         self.copies = {}                                     # table → (LSN, rows)
-        engine.create(self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])["ddl"][:1])
-        engine.create(self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])["ddl"][2:])
+        texts = self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])
+        engine.create([texts["state"], *texts["ddl"]])
         engine.empty()
-        engine.run(self._ask(0, [])["ddl"][1])
+        engine.run(texts["init"])
+        engine.run(texts["fence"])
 
     def _ask(self, below, tables, **more):
         return self.tool.ask(window(self.state, self.merged, below, **more), tables)
@@ -75,6 +76,14 @@ class Run:
             facts.update(is_first=True, copy_lsn=lsn, copied_rows=count)
         return describe(name, shape, **{**facts, **more})
 
+    def hints(self, name, below):
+        """What may be said of the window: the program's hints may promise too little, never too much."""
+        start = self.copies[name][0] if name in self.copies else self.merged
+        lines = self.world.streamed(name, start, below)
+        found = {"may_have_unchanged": any("_ETL_UNCHANGED" in line for line in lines),
+                 "may_have_moved": any("_ETL_OLD_KEY" in line for line in lines)}
+        return {hint: value or self.rng.random() < 0.3 for hint, value in found.items()}
+
     def text(self, below, tables):
         answer = self._ask(below, tables)
         assert "merge" in answer, answer.get("error")
@@ -83,7 +92,8 @@ class Run:
     def merge(self, below, names=None, **more):
         """`more` changes the description of every table."""
         names = list(self.world.tables) if names is None else names
-        self.engine.run(self.text(below, [self.description(name, **more) for name in names]))
+        hints = {name: self.hints(name, below) if self.rng else {} for name in names}
+        self.engine.run(self.text(below, [self.description(name, **{**hints[name], **more}) for name in names]))
         self.state, self.merged = position(below), below
         for name in names:
             self.copies.pop(name, None)

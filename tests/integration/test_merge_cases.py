@@ -173,6 +173,11 @@ def trial_zombie_is_fenced(engine, tool, mutate=None):
     run.merge(places[6])
     run.must_fail("etl_fenced", None, text=late)
     run.check("plain")
+    # A writer that came later takes the state over: a merge under the earlier one's name changes nothing.
+    ours = run.text(places[-1], [run.description("plain")])
+    engine.run(tool.ask(merge_engine.window(run.state, 0, 1, writer="00000000000000A2"), [])["fence"])
+    run.must_fail("etl_fenced", None, text=ours)
+    engine.run(ours.replace("00000000000000A1", "00000000000000A2"))
 
 
 def trial_landing_is_behind(engine, tool, mutate=None):
@@ -422,6 +427,7 @@ MUTANTS = {
     "key in the columns' order": (trial_key_of_two_columns, lambda t: t.replace('"_ETL_OLD_KEY"[0]', '"_ETL_OLD_KEY"[9]').replace(
         '"_ETL_OLD_KEY"[1]', '"_ETL_OLD_KEY"[0]').replace('"_ETL_OLD_KEY"[9]', '"_ETL_OLD_KEY"[1]') if '"_ETL_OLD_KEY"[1]' in t else t),
     "no compare-and-set": (trial_zombie_is_fenced, lambda t: t.replace("IF (SQLROWCOUNT <> 1) THEN", "IF (SQLROWCOUNT > 1) THEN")),
+    "any writer": (trial_zombie_is_fenced, lambda t: re.sub(r' AND "WRITER" = \'\w+\'', "", t)),
     "no guard": (trial_landing_is_behind, lambda t: re.sub(r"IF \(etl_seen IS NULL OR [^)]*\)", "IF (FALSE)", t)),
     "copied rows are not counted": (trial_landing_is_behind, lambda t: re.sub(r"IF \(etl_count <> \d+\)", "IF (FALSE)", t)),
     "unresolved values pass": (trial_unresolved_value, lambda t: t.replace("IF (etl_count > 0) THEN", "IF (FALSE) THEN")),
@@ -467,6 +473,15 @@ def test_merge_mutant_of_the_build(engine, tmp_path, monkeypatch):
     with pytest.raises(AssertionError):
         trial_one_table_fails_all(engine, mutant)
     mutant.close()
+
+
+def test_merge_keeps_the_commit_time(engine, tool):
+    run = Run(engine, tool, World(random.Random(32), [SHAPES["plain"]]))
+    at = datetime.datetime(2024, 2, 29, 23, 59, 59, 42, datetime.timezone.utc)
+    engine.run(tool.ask(merge_engine.window(run.state, 0, 0x2000, commit_wall_us=int(at.timestamp()) * 1_000_000 + 42), [])["merge"])
+    found = engine.run(f"""SELECT COUNT(*) FROM "{merge_engine.DATABASE}"."{merge_engine.LANDING_SCHEMA}"."_ETL_STATE"
+                           WHERE "COMMIT_AT" = '{at:%Y-%m-%d %H:%M:%S.%f} +00:00'::TIMESTAMP_TZ(6) AND "MERGED_AT" IS NOT NULL""")
+    assert found.rows == [["1"]]
 
 
 def test_merge_without_tables_moves_the_position(engine, tool):

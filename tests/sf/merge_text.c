@@ -121,12 +121,18 @@ static void window_fill(const json_t *from, struct sf_merge_window *out)
                                     .commit_wall_us = number_at(from, "commit_wall_us"),
                                     .lock_timeout_s = (uint32_t)number_at(from, "lock_timeout_s")};
     copy_text(out->state_from, sizeof out->state_from, text_at(from, "state_from"));
-    copy_text(out->writer, sizeof out->writer, "0123456789ABCDEF");
+    copy_text(out->writer, sizeof out->writer, text_at(from, "writer"));
 }
 
 static void answer_add(json_t *list, struct buf *text)
 {
     CHECK(json_array_append_new(list, json_string(buf_text(text))) == 0);
+    buf_reset(text);
+}
+
+static void answer_set(json_t *object, const char *key, struct buf *text)
+{
+    CHECK(json_object_set_new(object, key, json_string(buf_text(text))) == 0);
     buf_reset(text);
 }
 
@@ -146,11 +152,11 @@ static json_t *answer(const json_t *request)
     buf_init(&text, TEXT_SIZE_MAX);
     window_fill(request, &window);
     sf_ddl_create_state(window.database, window.landing_schema, &text);
-    answer_add(ddl, &text);
+    answer_set(result, "state", &text);
     sf_ddl_init_state(window.database, window.landing_schema, window.pipeline, window.state_from, &text);
-    answer_add(ddl, &text);
+    answer_set(result, "init", &text);
     sf_ddl_fence_state(window.database, window.landing_schema, window.pipeline, window.writer, &text);
-    answer_add(ddl, &text);
+    answer_set(result, "fence", &text);
     for (uint32_t i = 0; is_good && i < count; i++) {
         const json_t *table = json_array_get(tables, i);
         describe(table, &described[i]);
@@ -166,7 +172,7 @@ static json_t *answer(const json_t *request)
         merge_table_fill(table, &described[i], &merge_tables[i]);
     }
     if (is_good && sf_merge_build(&window, merge_tables, count, &text, &error))
-        json_object_set_new(result, "merge", json_string(buf_text(&text)));
+        answer_set(result, "merge", &text);
     else
         json_object_set_new(result, "error", json_string(error.code));
     json_object_set_new(result, "ddl", ddl);
