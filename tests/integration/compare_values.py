@@ -82,7 +82,8 @@ class Kind:
         value = decimal.Decimal(text)
         if self.precision is not None:
             return value
-        nearest = round(value, UNBOUNDED_SCALE)
+        # Halves away from zero, as PostgreSQL and Snowflake round.
+        nearest = value.quantize(decimal.Decimal(1).scaleb(-UNBOUNDED_SCALE), decimal.ROUND_HALF_UP)
         if abs(nearest) >= decimal.Decimal(10) ** UNBOUNDED_INTEGER_DIGITS:
             return Unfit(text)
         return value if value == nearest else Unfit(text, nearest)

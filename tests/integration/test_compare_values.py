@@ -68,7 +68,9 @@ UNEQUAL = [
 ]
 UNFIT = [
     (Kind("numeric"), "NaN", None),
-    (Kind("numeric"), "1.0000000005", D("1")),
+    (Kind("numeric"), "1.0000000005", D("1.000000001")),
+    (Kind("numeric"), "-1.0000000005", D("-1.000000001")),
+    (Kind("numeric"), "1.00000000049", D("1")),
     (Kind("numeric"), "1.00000000051", D("1.000000001")),
     (Kind("numeric"), "1" + "0" * 29, None),
     (Kind("date"), "infinity", None),
