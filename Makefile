@@ -77,7 +77,7 @@ demo: venv build ## PostgreSQL to the stand-in under live load, compared at the 
 	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) tools/demo $(if $(KEEP),--keep)
 
 bench: venv build ## the benchmarks of docs/benchmarks.md
-	@$(PYTHON) bench/run $(ARGS)
+	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) bench/run $(ARGS)
 
 install: build ## install under PREFIX (default /usr/local), below DESTDIR if set
 	@meson install -C $(BUILD) --no-rebuild --quiet
