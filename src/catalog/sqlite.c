@@ -46,6 +46,11 @@ const char *catalog_table_state_name(enum catalog_table_state state)
 
 static bool fail(const struct catalog *catalog, const char *doing, struct err *out_error)
 {
+    if (sqlite3_errcode(catalog->database) == SQLITE_NOTADB)
+        return err_set(
+            out_error, ERR_CONFIG, "state_file",
+            "state file %s is a file of another kind (not an SQLite database); set ETL_STATE to another path",
+            catalog->path);
     return err_set(out_error, ERR_INTERNAL, "catalog", "state file %s: %s: %s", catalog->path, doing,
                    sqlite3_errmsg(catalog->database));
 }

@@ -96,16 +96,20 @@ static bool open_all(struct checker *checker, struct err *out_error)
     checker->resolver = resolver_new(checker->loop, out_error);
     checker->http = http_client_new(checker->loop, out_error);
     checker->zstd = zstd_worker_new(1);
-    if (checker->resolver == NULL || checker->http == NULL || checker->zstd == NULL)
-        return false;
+    return checker->resolver != NULL && checker->http != NULL && checker->zstd != NULL;
+}
+
+// Without a key only the source is looked at: everything that is missing is told at once.
+static void open_destination(struct checker *checker)
+{
+    struct err error = {0};
     if (!checker->endpoints->has_destination)
-        return true;
-    struct sf_key *key =
-        sf_key_process_init(out_error) ? sf_key_load_configured(&checker->endpoints->snowflake, out_error) : NULL;
+        return;
+    struct sf_key *key = sf_key_load_configured(&checker->endpoints->snowflake, &error);
     if (key == NULL)
-        return false;
-    checker->auth = sf_auth_new(checker->loop, checker->http, &checker->endpoints->snowflake, key);
-    return true;
+        on_finding(checker, JUDGE_ERROR, &error);
+    else
+        checker->auth = sf_auth_new(checker->loop, checker->http, &checker->endpoints->snowflake, key);
 }
 
 static void close_all(struct checker *checker)
@@ -144,14 +148,19 @@ static int check(struct checker *checker, const char *state)
     struct err error = {0};
     struct catalog_pipeline known;
     bool is_known = read_known(state, checker->endpoints->name, &known, &error);
-    if (err_is_set(&error) || !open_all(checker, &error)) {
+    if (err_is_set(&error)) {
+        on_finding(checker, JUDGE_ERROR, &error);
+        err_clear(&error);
+    }
+    if (!open_all(checker, &error)) {
         on_finding(checker, JUDGE_ERROR, &error);
     } else {
+        open_destination(checker);
         struct inspect_options inspect_options = {.slot = checker->endpoints->slot,
                                                   .publication = checker->endpoints->publication,
                                                   .source = &checker->endpoints->source,
                                                   .source_text = checker->endpoints->source_text,
-                                                  .sink_new = checker->endpoints->has_destination ? sink_new : NULL,
+                                                  .sink_new = checker->auth != NULL ? sink_new : NULL,
                                                   .sink_context = checker,
                                                   .known = is_known ? &known : NULL};
         struct inspect_events events = {

@@ -109,10 +109,10 @@ void pg_error_from_result(const PGresult *result, struct err *out_error)
 }
 
 // "FATAL:  28P01: password authentication failed": the last of them, where it begins.
-static const char *find_code(const char *message)
+static const char *find_code(const char *message, size_t message_size)
 {
     const char *found = NULL;
-    for (const char *at = message; (at = strstr(at, ":  ")) != NULL; at += 3) {
+    for (const char *at = message; (at = strstr(at, ":  ")) != NULL && at < message + message_size; at += 3) {
         const char *code = at + 3;
         size_t size = 0;
         while (isdigit((unsigned char)code[size]) || isupper((unsigned char)code[size]))
@@ -121,6 +121,15 @@ static const char *find_code(const char *message)
             found = code;
     }
     return found;
+}
+
+// A try with TLS and one without often fail alike: the second line says nothing new.
+static bool is_said_already(const char *message, const char *line, size_t size)
+{
+    for (const char *earlier = message; earlier < line; earlier += strcspn(earlier, "\n") + 1)
+        if (strcspn(earlier, "\n") == size && strncmp(earlier, line, size) == 0)
+            return true;
+    return false;
 }
 
 // libpq has no codes for what happens before the server speaks; its texts are not translated, as we set no locale.
@@ -137,15 +146,16 @@ void pg_error_from_message(const char *message, struct err *out_error)
     // Without what only says where in the server's source the error was raised.
     char text[ERR_TEXT_SIZE * 2];
     size_t used = 0;
-    const char *code_at = find_code(message);
+    const char *code_at = find_code(message, strlen(message));
     char code[CODE_SIZE + 1] = "";
     if (code_at != NULL)
         memcpy(code, code_at, CODE_SIZE);
     for (const char *line = message; *line != '\0';) {
         size_t size = strcspn(line, "\n");
-        if (strncmp(line, "LOCATION:", 9) != 0 && used + 1 < sizeof text) {
-            int head = code_at != NULL && code_at >= line && code_at < line + size ? (int)(code_at - line) : (int)size;
-            const char *tail = head < (int)size ? code_at + CODE_SIZE + 2 : line + size;
+        if (strncmp(line, "LOCATION:", 9) != 0 && !is_said_already(message, line, size) && used + 1 < sizeof text) {
+            const char *own_code = find_code(line, size);
+            int head = own_code != NULL ? (int)(own_code - line) : (int)size;
+            const char *tail = own_code != NULL ? own_code + CODE_SIZE + 2 : line + size;
             int written = snprintf(text + used, sizeof text - used, "%s%.*s%.*s", used > 0 ? " " : "", head, line,
                                    (int)(line + size - tail), tail);
             used = written < (int)(sizeof text - used) ? used + (size_t)written : sizeof text - 1;

@@ -149,7 +149,7 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
                 inspect->options.publication, inspect->options.publication);
         finding(inspect, JUDGE_ERROR, &problem);
     } else {
-        good(inspect, "publication %s: %u tables", inspect->options.publication, count);
+        good(inspect, "publication %s: %u table%s", inspect->options.publication, count, count == 1 ? "" : "s");
     }
     inspect->tables = calloc((size_t)count + 1, sizeof *inspect->tables);
     CHECK(inspect->tables != NULL);

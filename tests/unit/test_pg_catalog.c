@@ -330,6 +330,10 @@ static void test_pg_error_from_message(void **state)
     assert_null(strstr(error.text, "auth.c"));
     assert_null(strstr(error.text, "28P01"));
 
+    pg_error_from_message(
+        "failed: FATAL:  28P01: no\nLOCATION:  auth.c:1\nfailed: FATAL:  28P01: no\nLOCATION:  auth.c:1\n", &error);
+    assert_non_null(strstr(error.text, "failed: FATAL: no (give"));
+
     pg_error_from_message("server closed the connection unexpectedly\n\tThis probably means\n", &error);
     assert_int_equal(error.kind, ERR_TRANSIENT);
     assert_string_equal(error.code, "");

@@ -50,6 +50,23 @@ static bool result_has_name(const struct sf_sql_result *result, const char *name
     return false;
 }
 
+static const char *role_text(const struct sf_config *config)
+{
+    return config->role != NULL ? config->role : "(the user's default)";
+}
+
+static void open_check_login(struct sf_sink *sink, const struct sf_sql_result *result, struct err *out_error)
+{
+    const struct sf_config *config = sink->options.config;
+    int column = sf_sql_column(result, "DEFAULT_WAREHOUSE");
+    const char *warehouse = column < 0 ? NULL : sf_sql_value(result, 0, (size_t)column);
+    if (config->warehouse == NULL && (warehouse == NULL || *warehouse == '\0'))
+        err_set(out_error, ERR_CONFIG, "warehouse_missing",
+                "the destination names no warehouse, and Snowflake's user %s has no default one; mend it with "
+                "warehouse=NAME in the destination",
+                config->user);
+}
+
 static void open_check_schema(struct sf_sink *sink, const struct sf_sql_result *result, struct err *out_error)
 {
     const struct sf_config *config = sink->options.config;
@@ -58,8 +75,8 @@ static void open_check_schema(struct sf_sink *sink, const struct sf_sql_result *
                 "Snowflake schema \"%s\".\"%s\" does not exist, or role %s may not see it; mend it with: CREATE SCHEMA "
                 "\"%s\".\"%s\"; "
                 "GRANT USAGE, CREATE TABLE ON SCHEMA \"%s\".\"%s\" TO ROLE …",
-                config->database, config->schema, config->role != NULL ? config->role : "(the user's default)",
-                config->database, config->schema, config->database, config->schema);
+                config->database, config->schema, role_text(config), config->database, config->schema, config->database,
+                config->schema);
 }
 
 static void open_check_warehouse(struct sf_sink *sink, const struct sf_sql_result *result, struct err *out_error)
@@ -69,7 +86,31 @@ static void open_check_warehouse(struct sf_sink *sink, const struct sf_sql_resul
         err_set(out_error, ERR_CONFIG, "warehouse_missing",
                 "Snowflake warehouse \"%s\" does not exist, or role %s may not use it; mend it with: GRANT USAGE ON "
                 "WAREHOUSE \"%s\" TO ROLE …",
-                config->warehouse, config->role != NULL ? config->role : "(the user's default)", config->warehouse);
+                config->warehouse, role_text(config), config->warehouse);
+}
+
+// Snowflake's own codes are numbers; the others tell what failed on the way there.
+static bool is_snowflakes(const struct err *error)
+{
+    return (error->code[0] >= '0' && error->code[0] <= '9') || strcmp(error->code, "refused") == 0;
+}
+
+// The statement itself failed: what that means at this step.
+static void open_explain(const struct sf_sink *sink, const struct err *error, struct err *out_problem)
+{
+    const struct sf_config *config = sink->options.config;
+    *out_problem = *error;
+    if (sink->open_step == SF_OPEN_SCHEMA && strcmp(error->code, SF_CODE_ABSENT) == 0) {
+        err_set(out_problem, ERR_CONFIG, "database_missing",
+                "Snowflake database \"%s\" does not exist, or role %s may not see it; mend it with: CREATE DATABASE "
+                "\"%s\"; GRANT USAGE ON DATABASE \"%s\" TO ROLE …",
+                config->database, role_text(config), config->database, config->database);
+    } else if (sink->open_step == SF_OPEN_LOGIN && error->kind != ERR_INTERNAL && !is_snowflakes(error)) {
+        err_prefix(out_problem,
+                   "cannot sign in to Snowflake's account %s (check its name, or host= and ca_file= of the "
+                   "destination)",
+                   config->account);
+    }
 }
 
 static void on_open_statement(void *context, const struct sf_sql_result *result, const struct err *error)
@@ -77,7 +118,9 @@ static void on_open_statement(void *context, const struct sf_sql_result *result,
     struct sf_sink *sink = context;
     struct err problem = {0};
     if (error != NULL)
-        problem = *error;
+        open_explain(sink, error, &problem);
+    else if (sink->open_step == SF_OPEN_LOGIN)
+        open_check_login(sink, result, &problem);
     else if (sink->open_step == SF_OPEN_SCHEMA)
         open_check_schema(sink, result, &problem);
     else if (sink->open_step == SF_OPEN_WAREHOUSE)
@@ -87,6 +130,8 @@ static void on_open_statement(void *context, const struct sf_sql_result *result,
         return;
     }
     sink->open_step++;
+    if (sink->open_step == SF_OPEN_WAREHOUSE && sink->options.config->warehouse == NULL)
+        sink->open_step++;
     open_next(sink);
 }
 
@@ -99,7 +144,7 @@ static void open_statement_text(struct sf_sink *sink, struct buf *text)
 {
     const struct sf_config *config = sink->options.config;
     switch (sink->open_step) {
-    case SF_OPEN_LOGIN: buf_append_text(text, "SELECT CURRENT_ACCOUNT(), CURRENT_USER(), CURRENT_ROLE()"); break;
+    case SF_OPEN_LOGIN: buf_append_text(text, "SELECT CURRENT_WAREHOUSE() AS DEFAULT_WAREHOUSE"); break;
     case SF_OPEN_SCHEMA:
         buf_append_text(text, "SHOW SCHEMAS LIKE ");
         sf_append_literal(text, config->schema);

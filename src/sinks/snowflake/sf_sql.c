@@ -156,6 +156,8 @@ static void statement_error(const struct sf_sql *sql, const json_t *json, const 
     if (strcmp(code, "000606") == 0)
         mend = sql->config->warehouse == NULL ? "; name a warehouse in the destination: warehouse=NAME"
                                               : "; GRANT USAGE ON WAREHOUSE … to the role";
+    if (strcmp(code, "390189") == 0)
+        mend = "; name another with role=, or GRANT ROLE … TO USER …";
     err_set(out_error, kind_of(code, sql_state), code, "Snowflake: %s (code %s, SQLSTATE %s)%s", message, code,
             sql_state, mend);
 }
