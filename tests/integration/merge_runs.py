@@ -35,6 +35,7 @@ class Run:
         self.landed = {name: 0 for name in world.tables}     # stream rows of commits below it are in the landing table
         self.highest = {name: "" for name in world.tables}
         self.copies = {}                                     # table → (LSN, rows)
+        self.copied_at = {}                                  # table → LSN of its newest copy
         texts = self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])
         engine.create([texts["state"], *texts["ddl"]])
         engine.empty()
@@ -57,6 +58,7 @@ class Run:
         lines = self.world.copied(name, lsn)
         self.land(name, lines)
         self.copies[name] = (lsn, len(lines) if count is None else count)
+        self.copied_at[name] = lsn
 
     def stream(self, name, end, duplicates=0.0):
         lines = self.world.streamed(name, self.landed[name], end)

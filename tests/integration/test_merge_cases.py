@@ -372,8 +372,10 @@ def test_merge_random_histories(engine, tool, seed):
         for name in world.tables:
             run.stream(name, spots[min(len(spots) - 1, bound + rng.choice((0, 3)))], duplicates=rng.choice((0, 0.3)))
         for name in sorted(set(world.tables) - live):
-            run.copy(name, spots[rng.randrange(max(0, bound - 3), bound + 1)])
-            live.add(name)
+            places = [lsn for lsn in spots[max(0, bound - 3):bound + 1] if lsn > run.copied_at[name]]
+            if places:  # a copy's position is always above that of the table's earlier copies
+                run.copy(name, rng.choice(places))
+                live.add(name)
         run.merge(spots[bound], sorted(live))
         for name in live:
             run.check(name)
