@@ -347,7 +347,7 @@ static void test_uncommitted_rows_are_waited_for_two_minutes_then_forced(void **
         if (is_forced)
             break;
         tries++;
-        answer(409, "{\"code\":\"ERR_CHANNEL_HAS_UNCOMMITTED_DATA\"}");
+        answer(409, tries % 2 == 0 ? "{\"code\":\"ERR_CHANNEL_HAS_UNCOMMITTED_DATA\"}" : "<html>");
     }
     assert_true(tries > 4);
     assert_in_range(fake_now_us - begin_us, 120000000, 180000000);

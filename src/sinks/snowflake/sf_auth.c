@@ -135,11 +135,16 @@ void sf_auth_wait_ingest(struct sf_auth *auth, struct sf_auth_waiter *waiter)
 
 // ---- the key-pair JWT
 
+static void buf_clear(struct buf *buf)
+{
+    if (buf->data != NULL)
+        OPENSSL_cleanse(buf->data, buf->capacity);
+    buf_reset(buf);
+}
+
 static void token_clear(struct token *token)
 {
-    if (token->bearer.data != NULL)
-        OPENSSL_cleanse(token->bearer.data, token->bearer.capacity);
-    buf_reset(&token->bearer);
+    buf_clear(&token->bearer);
 }
 
 static void token_take(struct token *token, bool is_after_refusal)
@@ -419,6 +424,8 @@ static void on_token(struct sf_auth *auth, const struct sf_answer *answer)
 static void on_answer(struct http_request *request, const struct err *error)
 {
     struct sf_auth *auth = request->context;
+    buf_clear(&auth->body);
+    buf_clear(&auth->assertion);
     if (error != NULL) {
         struct err problem = *error;
         err_prefix(&problem, "signing in to Snowflake");

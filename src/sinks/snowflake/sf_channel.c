@@ -306,7 +306,7 @@ void sf_channel_row_added(struct sf_channel *channel, const struct sf_token *tok
     CHECK(sf_token_compare(token, &channel->high) > 0);
     budget_take(channel->shared.budget, line_bytes);
     batch->budget_bytes += line_bytes;
-    if (!sf_batch_add(batch, token, line_bytes, loop_wall_us(channel->shared.loop) / 1000)) {
+    if (!sf_batch_add(batch, token, line_bytes, channel->shared.loop)) {
         struct err error;
         err_set(&error, ERR_INTERNAL, "", "out of memory for a batch of channel %s", channel->name);
         sf_channel_fail(channel, &error);

@@ -43,7 +43,7 @@ static bool cuts_reserve(struct sf_batch *batch)
 }
 
 // A line has been appended to data. A large line has a cut of its own, so that it alone is refused if it is too large.
-bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t line_bytes, int64_t wall_ms)
+bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t line_bytes, const struct loop *loop)
 {
     size_t count = batch->cut_count;
     size_t cut_start = count > 1 ? batch->cut_offsets[count - 2] : 0;
@@ -51,7 +51,7 @@ bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t l
     if (is_new_cut) {
         if (!cuts_reserve(batch))
             return false;
-        batch->cuts[batch->cut_count++] = (struct sf_cut){.first = *token, .oldest_wall_ms = wall_ms};
+        batch->cuts[batch->cut_count++] = (struct sf_cut){.first = *token, .oldest_wall_ms = loop_wall_us(loop) / 1000};
     }
     struct sf_cut *cut = &batch->cuts[batch->cut_count - 1];
     cut->last = *token;

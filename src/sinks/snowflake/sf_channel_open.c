@@ -300,6 +300,12 @@ void sf_channel_on_open_answer(struct sf_channel *channel, const struct sf_outco
             on_opened(channel, outcome);
         return;
     case SF_SIGNAL_UNCOMMITTED: on_uncommitted(channel); return;
+    case SF_SIGNAL_CONFLICT:
+        // Only that two openings met is known to be something else.
+        if (strstr(outcome->answer.code, "IN_PROGRESS") != NULL)
+            break;
+        on_uncommitted(channel);
+        return;
     case SF_SIGNAL_UNAUTHORIZED: sf_channel_renew_token(channel, outcome); return;
     case SF_SIGNAL_FORBIDDEN:
     case SF_SIGNAL_MISSING:
@@ -315,8 +321,7 @@ void sf_channel_on_open_answer(struct sf_channel *channel, const struct sf_outco
         }
         break;
     case SF_SIGNAL_THROTTLED:
-    case SF_SIGNAL_STALE:
-    case SF_SIGNAL_CONFLICT: break;
+    case SF_SIGNAL_STALE: break;
     }
     const struct log_scope scope = {.table = channel->pipe_name};
     log_line(LOG_WARNING, &scope, "channel_open", "%s; trying again", outcome->error.text);

@@ -145,7 +145,7 @@ void sf_channel_reopen(struct sf_channel *channel, const char *why, bool is_at_o
 void sf_channel_on_stale(struct sf_channel *channel, const char *why);
 
 // ---- sf_channel_batch.c
-bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t line_bytes, int64_t wall_ms);
+bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t line_bytes, const struct loop *loop);
 void sf_batch_drop(struct sf_channel *channel);   // and gives its budget back
 void sf_append_drop(struct sf_channel *channel);  // likewise
 // Compresses the front of the batch, at most raw_bytes_max of it but one cut at least, into the append.

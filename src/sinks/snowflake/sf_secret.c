@@ -19,7 +19,7 @@
 // What OpenSSL keeps for good of its first decoding and signing (fetched algorithms, about 350 kB) and the work on one
 // key of 8192 bits fit twice.
 static const size_t heap_sizes[] = {(size_t)2 << 20, (size_t)1 << 20};
-enum { HEAP_BLOCK_MIN = 32 };
+enum { HEAP_BLOCK_MIN = 32, STACK_BYTES = 64 * 1024 };
 
 // Set once by sf_secret_process_init, before there are threads.
 static uintptr_t heap_start, heap_end;
@@ -112,10 +112,18 @@ void sf_secret_enter(void)
     depth++;
 }
 
+// OpenSSL leaves copies in dead stack frames as well (the passphrase, in the wrapper of our callback: crypto/ui).
+static __attribute__((noinline)) void wipe_stack_below(void)
+{
+    char area[STACK_BYTES];
+    OPENSSL_cleanse(area, sizeof area);
+}
+
 void sf_secret_leave(void)
 {
     CHECK(depth > 0);
-    depth--;
+    if (--depth == 0)
+        wipe_stack_below();
 }
 
 // ---- secrets
