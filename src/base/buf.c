@@ -106,6 +106,17 @@ void buf_consume(struct buf *buf, size_t size)
     memmove(buf->data, buf->data + size, buf->size);
 }
 
+void buf_trim(struct buf *buf, size_t spare)
+{
+    if (spare >= buf->capacity - buf->size || buf->size + spare == 0)
+        return;
+    uint8_t *data = realloc(buf->data, buf->size + spare);
+    if (data == NULL)
+        return;  // it stays as large as it is
+    buf->data = data;
+    buf->capacity = buf->size + spare;
+}
+
 const char *buf_text(struct buf *buf)
 {
     if (!buf_reserve(buf, 1))

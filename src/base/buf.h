@@ -32,6 +32,7 @@ void buf_append_slow(struct buf *buf, const void *bytes, size_t size);  // behin
 void buf_append_text(struct buf *buf, const char *text);                // without its NUL
 void buf_appendf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *buf, size_t size);  // drops bytes from the front (memmove)
+void buf_trim(struct buf *buf, size_t spare);    // gives back what is beyond size + spare
 // NUL-terminates without counting the NUL; returns the text, or "" after a failure.
 const char *buf_text(struct buf *buf);
 

@@ -69,6 +69,12 @@ static void buf_grows_and_keeps_its_content(void **state)
     assert_string_equal(buf_text(&buf) + 1000, "text42-x");
     buf_consume(&buf, 1000);
     assert_string_equal(buf_text(&buf), "text42-x");
+    buf_trim(&buf, 100);
+    assert_int_equal(buf.capacity, 108);
+    buf_trim(&buf, 1000);  // never grows
+    assert_int_equal(buf.capacity, 108);
+    assert_string_equal(buf_text(&buf), "text42-x");
+    buf_check(&buf);
     buf_consume(&buf, 8);
     assert_string_equal(buf_text(&buf), "");
     buf_wipe(&buf);

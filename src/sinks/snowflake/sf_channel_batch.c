@@ -97,6 +97,9 @@ static void batch_consume(struct sf_channel *channel, size_t cut_count)
         batch->cut_offsets[i] = batch->cut_offsets[i + cut_count] - bytes;
     batch->rows -= channel->append.rows;
     buf_consume(&batch->data, bytes);
+    // The budget that is given back here may fill another channel's buffer: what this one has touched must not stay with it.
+    if (batch->data.capacity - batch->data.size > 4 * KEPT_BYTES_MAX)
+        buf_trim(&batch->data, KEPT_BYTES_MAX);
     batch_give(channel, bytes);
 }
 
