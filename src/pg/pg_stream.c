@@ -20,6 +20,8 @@
 #define LAZY_BYTES_MIN UINT64_C(8192)
 #define LAZY_MESSAGES_MIN UINT64_C(16)
 #define LAZY_WAIT_US UINT64_C(1000)
+// The server pauses while it reads WAL or a spilled transaction: that alone does not end a backlog.
+#define BACKLOG_LASTS_US 10000
 #define STATUS_INTERVAL_US_MAX 10000000
 #define STATUS_INTERVAL_US_MIN 50000
 #define CONFIRM_INTERVAL_US 100000
@@ -63,7 +65,7 @@ struct pg_stream {
     bool is_paused;   // the owner's
     bool is_waiting;  // lazily, until lazy_timer
     struct loop_timer lazy_timer;
-    bool is_backlog;
+    uint64_t backlog_until_us;
     uint64_t window_start_us;  // the rate is measured since
     uint64_t window_messages;
     uint64_t window_bytes;
@@ -290,13 +292,14 @@ static void wait_for_more(struct pg_stream *stream)
     uint64_t now_us = loop_fresh_us(stream->loop);
     uint64_t elapsed_us = now_us - stream->window_start_us;
     if (elapsed_us >= LAZY_WAIT_US) {
-        stream->is_backlog = stream->window_messages * LAZY_WAIT_US >= LAZY_MESSAGES_MIN * elapsed_us ||
-                             stream->window_bytes * LAZY_WAIT_US >= LAZY_BYTES_MIN * elapsed_us;
+        if (stream->window_messages * LAZY_WAIT_US >= LAZY_MESSAGES_MIN * elapsed_us ||
+            stream->window_bytes * LAZY_WAIT_US >= LAZY_BYTES_MIN * elapsed_us)
+            stream->backlog_until_us = now_us + BACKLOG_LASTS_US;
         stream->window_start_us = now_us;
         stream->window_messages = 0;
         stream->window_bytes = 0;
     }
-    if (!stream->is_backlog)
+    if (now_us >= stream->backlog_until_us)
         return;
     stream->is_waiting = true;
     stream->stats.lazy_waits++;
@@ -598,7 +601,7 @@ bool pg_stream_start(struct pg_stream *stream, const struct pg_target *target, c
     stream->sent_lsn = LSN_NONE;
     stream->is_paused = false;
     stream->is_waiting = false;
-    stream->is_backlog = false;
+    stream->backlog_until_us = 0;
     stream->window_start_us = 0;
     stream->window_messages = 0;
     stream->window_bytes = 0;
