@@ -9,137 +9,12 @@
 #include "base/check.h"
 #include "base/trap.h"
 #include "embedded_sql.h"
+#include "sinks/snowflake/sf_merge_private.h"
 #include "sinks/snowflake/sf_names.h"
 
 #define EXCEPTION_FENCED 20001
 #define EXCEPTION_FIRST 20010  // of the tables' exceptions: no two of a block should share a number
 #define EXCEPTION_LAST 20999
-#define PLACEHOLDER_SIZE_MAX 32
-
-// What the templates are filled with. One table at a time; the block itself has none.
-struct merge_text {
-    struct buf *out;
-    const struct sf_merge_window *window;
-    const struct sf_merge_table *tables;
-    const struct sf_merge_table *table;
-    uint32_t table_count;
-    uint32_t index;  // of the table
-    int exception_last;
-    bool is_check;  // {source} yields the rows that cannot be resolved, with nothing but what finding them takes
-    char below[SEQ_POSITION_TEXT_SIZE + 1];
-    char from[SEQ_POSITION_TEXT_SIZE + 1];  // of the table's window
-    char copied[SEQ_TEXT_SIZE + 1];         // the sequence of its copied rows
-};
-
-// --- what a table's merge needs ----------------------------------------------------------------------------------
-
-static bool is_append_only(const struct sf_merge_table *table)
-{
-    return table->layout->table->identity == IDENTITY_NOTHING;
-}
-
-static bool is_moving(const struct sf_merge_table *table)
-{
-    return table->may_have_moved && !is_append_only(table);
-}
-
-static bool is_lacking(const struct sf_merge_table *table)
-{
-    return table->may_have_unchanged && !is_append_only(table);
-}
-
-// PostgreSQL leaves a value out when it is stored out of line, which only types of variable size are. The column's
-// storage does not tell: SET STORAGE PLAIN leaves the values that are there where they are. A type that is not in the
-// list counts as variable; that costs some text and nothing else.
-static bool has_fixed_size(const struct column *column)
-{
-    static const uint32_t oids[] = {
-        16,    // bool
-        18,    // "char"
-        19,    // name
-        20,    // int8
-        21,    // int2
-        23,    // int4
-        26,    // oid
-        700,   // float4
-        701,   // float8
-        790,   // money
-        1082,  // date
-        1083,  // time
-        1114,  // timestamp
-        1184,  // timestamptz
-        1186,  // interval
-        1266,  // timetz
-        2950,  // uuid
-        5069,  // xid8
-    };
-    for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++)
-        if (column->base_oid == oids[i])
-            return true;
-    return column->is_enum;
-}
-
-// The encoder sends key columns always.
-static bool can_be_unchanged(const struct merge_text *text, uint16_t column)
-{
-    const struct column *source = &text->table->layout->table->columns[column];
-    return source->key_position < 0 && !has_fixed_size(source);
-}
-
-static bool is_key(const struct merge_text *text, uint16_t column)
-{
-    return text->table->layout->table->columns[column].key_position >= 0;
-}
-
-static uint16_t column_count(const struct merge_text *text)
-{
-    return text->table->layout->table->column_count;
-}
-
-static const struct target_type *type_of(const struct merge_text *text, uint16_t column)
-{
-    return &text->table->layout->encoders[column].target;
-}
-
-// --- small pieces ------------------------------------------------------------------------------------------------
-
-static void append_column(const struct merge_text *text, const char *alias, uint16_t column)
-{
-    if (*alias != '\0')
-        buf_appendf(text->out, "%s.", alias);
-    sf_append_identifier(text->out, text->table->layout->column_names[column]);
-}
-
-// VARIANT and ARRAY are compared as their text.
-static void append_comparable(const struct merge_text *text, const char *alias, uint16_t column)
-{
-    enum target_kind kind = type_of(text, column)->kind;
-    bool is_json = kind == TARGET_VARIANT || kind == TARGET_ARRAY;
-    buf_append_text(text->out, is_json ? "TO_JSON(" : "");
-    append_column(text, alias, column);
-    buf_append_text(text->out, is_json ? ")" : "");
-}
-
-static void append_separator(const struct merge_text *text, bool *is_first, const char *separator)
-{
-    if (!*is_first)
-        buf_append_text(text->out, separator);
-    *is_first = false;
-}
-
-// The columns that {source} carries. A check needs keys and nothing else.
-static bool is_carried(const struct merge_text *text, uint16_t column)
-{
-    return !text->is_check || is_key(text, column);
-}
-
-static void append_sent(const struct merge_text *text, uint16_t column, const char *alias)
-{
-    int number = text->table->layout->table->columns[column].attribute_number;
-    buf_appendf(text->out, "%s%s\"_ETL_Q%d\"", alias, *alias == '\0' ? "" : ".", number);
-}
-
-static void append_expanded(struct merge_text *text, const char *template);
 
 // --- placeholders of the block -----------------------------------------------------------------------------------
 
@@ -243,12 +118,12 @@ static bool can_be_behind(const struct merge_text *text)
 
 static bool can_be_unresolved(const struct merge_text *text)
 {
-    return is_lacking(text->table) || is_append_only(text->table);
+    return merge_is_lacking(text->table) || merge_is_append_only(text->table);
 }
 
 static bool has_hint(const struct merge_text *text)
 {
-    return !is_append_only(text->table) && !(text->table->may_have_moved && text->table->may_have_unchanged);
+    return !merge_is_append_only(text->table) && !(text->table->may_have_moved && text->table->may_have_unchanged);
 }
 
 static void select_table(struct merge_text *text, uint32_t index)
@@ -276,7 +151,7 @@ static void write_exceptions(struct merge_text *text, const char *argument)
             append_exception(text, "behind", true, "rows that are committed are not in the landing table");
         if (can_be_unresolved(text))
             append_exception(text, "unresolved", true,
-                             is_append_only(text->table)
+                             merge_is_append_only(text->table)
                                  ? "it has no key, and the landing table holds updates or deletes"
                                  : "a value that the source did not send is neither in the landing table nor in the "
                                    "target; it must be copied again");
@@ -291,22 +166,22 @@ static void write_tables(struct merge_text *text, const char *argument)
     for (uint32_t i = 0; i < text->table_count; i++) {
         select_table(text, i);
         const struct sf_merge_table *table = text->table;
-        append_expanded(text, sql_sinks_snowflake_merge_guard);
+        sf_merge_append_expanded(text, sql_sinks_snowflake_merge_guard);
         if (table->is_first)
-            append_expanded(text, "  DELETE FROM {target};\n");
+            sf_merge_append_expanded(text, "  DELETE FROM {target};\n");
         else
-            append_expanded(text, "  IF (etl_from <> '') THEN\n    DELETE FROM {target};\n  END IF;\n");
-        if (is_lacking(table)) {
+            sf_merge_append_expanded(text, "  IF (etl_from <> '') THEN\n    DELETE FROM {target};\n  END IF;\n");
+        if (merge_is_lacking(table)) {
             text->is_check = true;
-            append_expanded(text, sql_sinks_snowflake_merge_check);
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_check);
             text->is_check = false;
         }
-        if (is_append_only(table))
-            append_expanded(text, sql_sinks_snowflake_merge_append);
+        if (merge_is_append_only(table))
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_append);
         else if (table->is_first)
-            append_expanded(text, sql_sinks_snowflake_merge_keyed_first);
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_keyed_first);
         else
-            append_expanded(text, sql_sinks_snowflake_merge_keyed);
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_keyed);
         // Only for the test that shows that readers of such a build see mixtures of two positions.
         if (trap_is_set("merge_is_one_transaction"))
             buf_append_text(text->out, "  COMMIT;\n  BEGIN TRANSACTION;\n");
@@ -352,13 +227,13 @@ static void write_odd(struct merge_text *text, const char *argument)
 {
     (void)argument;
     const struct sf_merge_table *table = text->table;
-    if (!has_hint(text) && !is_append_only(table)) {
+    if (!has_hint(text) && !merge_is_append_only(table)) {
         buf_append_text(text->out, "FALSE");
         return;
     }
     buf_append_text(text->out, "\"_ETL_SEQ\" < ");
     append_quoted(text, text->below);
-    if (is_append_only(table))
+    if (merge_is_append_only(table))
         buf_append_text(text->out, " AND \"_ETL_OP\" IN ('U', 'D')");
     else if (table->may_have_moved)
         buf_append_text(text->out, " AND \"_ETL_UNCHANGED\" IS NOT NULL");
@@ -386,7 +261,7 @@ static void write_checks(struct merge_text *text, const char *argument)
         (void)snprintf(condition, sizeof condition, "etl_count <> %llu", (unsigned long long)text->table->copied_rows);
         append_check(text, condition, "behind");
     }
-    if (is_append_only(text->table))
+    if (merge_is_append_only(text->table))
         append_check(text, "etl_odd > 0", "unresolved");
     else if (has_hint(text))
         append_check(text, "etl_odd > 0", "hint");
@@ -397,7 +272,7 @@ static void write_checks(struct merge_text *text, const char *argument)
 static void write_window(struct merge_text *text, const char *argument)
 {
     (void)argument;
-    const char *operations = is_append_only(text->table) ? "\"_ETL_OP\" = 'I'" : "\"_ETL_OP\" IN ('I', 'U', 'D')";
+    const char *operations = merge_is_append_only(text->table) ? "\"_ETL_OP\" = 'I'" : "\"_ETL_OP\" IN ('I', 'U', 'D')";
     buf_appendf(text->out, "\"_ETL_SEQ\" >= '%s' AND ", text->from);
     if (text->table->is_first)
         buf_appendf(text->out, "(\"_ETL_SEQ\" < '%s' AND %s OR \"_ETL_SEQ\" = '%s' AND \"_ETL_OP\" = 'C')", text->below,
@@ -407,365 +282,51 @@ static void write_window(struct merge_text *text, const char *argument)
     buf_append_text(text->out, " AND \"_ETL_SEQ\" > :etl_from");
 }
 
-// {columns}, {columns:alias}, {columns:key}: the last is the key alone.
-static void write_columns(struct merge_text *text, const char *argument)
-{
-    bool is_first = true;
-    bool is_key_only = strcmp(argument, "key") == 0;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (is_key_only ? !is_key(text, i) : !is_carried(text, i))
-            continue;
-        append_separator(text, &is_first, ", ");
-        append_column(text, is_key_only ? "" : argument, i);
-    }
-}
-
-static void write_key(struct merge_text *text, const char *argument)
-{
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!is_key(text, i))
-            continue;
-        append_separator(text, &is_first, ", ");
-        append_column(text, argument, i);
-    }
-}
-
-// The landing's columns as the target's types.
-static void write_landing_columns(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!is_carried(text, i))
-            continue;
-        append_separator(text, &is_first, ", ");
-        if (type_of(text, i)->kind == TARGET_BINARY) {
-            buf_append_text(text->out, "BASE64_DECODE_BINARY(");
-            append_column(text, "", i);
-            buf_append_text(text->out, ") AS ");
-        }
-        append_column(text, "", i);
-    }
-}
-
-static void append_old_key(const struct merge_text *text, uint16_t column)
-{
-    const struct target_type *type = type_of(text, column);
-    int position = text->table->layout->table->columns[column].key_position;
-    if (type->kind == TARGET_BINARY) {
-        buf_appendf(text->out, "BASE64_DECODE_BINARY(\"_ETL_OLD_KEY\"[%d]::VARCHAR)", position);
-        return;
-    }
-    buf_appendf(text->out, "\"_ETL_OLD_KEY\"[%d]", position);
-    if (type->kind != TARGET_VARIANT) {
-        buf_append_text(text->out, "::");
-        typemap_format_sql(type, false, text->out);
-    }
-}
-
-// The event that takes a moved row from its old key: that key, and NULL in all other columns.
-static void write_old_row(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!is_carried(text, i))
-            continue;
-        append_separator(text, &is_first, ", ");
-        if (is_key(text, i))
-            append_old_key(text, i);
-        else
-            buf_append_text(text->out, "NULL");
-    }
-}
-
-static void write_partition(struct merge_text *text, const char *argument)
-{
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!is_key(text, i))
-            continue;
-        append_separator(text, &is_first, ", ");
-        append_comparable(text, argument, i);
-    }
-}
-
-// {match:a,b}: the keys are equal. No key column is ever NULL.
-static void write_match(struct merge_text *text, const char *argument)
-{
-    char left[PLACEHOLDER_SIZE_MAX];
-    const char *comma = strchr(argument, ',');
-    bool is_first = true;
-    CHECK(comma != NULL);
-    (void)snprintf(left, sizeof left, "%.*s", (int)(comma - argument), argument);
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!is_key(text, i))
-            continue;
-        append_separator(text, &is_first, " AND ");
-        append_comparable(text, left, i);
-        buf_append_text(text->out, " = ");
-        append_comparable(text, comma + 1, i);
-    }
-}
-
-static void write_update(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (is_key(text, i))
-            continue;
-        buf_append_text(text->out, is_first ? "  WHEN MATCHED THEN UPDATE SET " : ", ");
-        is_first = false;
-        append_column(text, "", i);
-        buf_append_text(text->out, " = ");
-        append_column(text, "s", i);
-    }
-    buf_append_text(text->out, is_first ? "" : "\n");  // a table may consist of its key
-}
-
-static void write_source(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    append_expanded(text,
-                    is_lacking(text->table) ? sql_sinks_snowflake_merge_lineage : sql_sinks_snowflake_merge_newest);
-}
-
-static void write_moved_out(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    if (is_moving(text->table))
-        append_expanded(text, is_lacking(text->table) ? sql_sinks_snowflake_merge_lineage_moved
-                                                      : sql_sinks_snowflake_merge_newest_moved);
-}
-
-// --- placeholders where values may be unchanged ------------------------------------------------------------------
-
-static void write_with(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    buf_append_text(text->out, is_moving(text->table) ? "WITH RECURSIVE" : "WITH");
-}
-
-static void write_path(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    append_expanded(text,
-                    is_moving(text->table) ? sql_sinks_snowflake_merge_path_moved : sql_sinks_snowflake_merge_path);
-}
-
-// At a first merge the target is empty: nothing was before.
-static void write_before(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    if (!text->table->is_first)
-        append_expanded(text, sql_sinks_snowflake_merge_before);
-}
-
-static void write_join_before(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    if (!text->table->is_first)
-        buf_append_text(text->out, " LEFT JOIN z ON z.\"_ETL_HEAD\" = h.\"_ETL_SEQ\"");
-}
-
-static void write_not_found(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    if (!text->table->is_first)
-        buf_append_text(text->out, " AND z.\"_ETL_FOUND\" IS NULL");
-}
-
-static void write_result(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    append_expanded(text, text->is_check ? sql_sinks_snowflake_merge_unresolved : sql_sinks_snowflake_merge_resolved);
-}
-
-static void write_sent(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!can_be_unchanged(text, i))
-            continue;
-        buf_appendf(text->out,
-                    ",\n             IFF(\"_ETL_OP\" <> 'D' AND NOT COALESCE(ARRAY_CONTAINS(%d::VARIANT, "
-                    "\"_ETL_UNCHANGED\"), FALSE), \"_ETL_SEQ\", NULL) AS ",
-                    text->table->layout->table->columns[i].attribute_number);
-        append_sent(text, i, "");
-    }
-}
-
-static void write_nothing_sent(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    for (uint16_t i = 0; i < column_count(text); i++)
-        if (can_be_unchanged(text, i))
-            buf_append_text(text->out, ", NULL");
-}
-
-static void write_newest_sent(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!can_be_unchanged(text, i))
-            continue;
-        buf_append_text(text->out, ", MAX(");
-        append_sent(text, i, "g");
-        buf_append_text(text->out, ") AS ");
-        append_sent(text, i, "");
-        if (text->is_check)
-            continue;
-        buf_append_text(text->out, ", MAX_BY(");
-        append_column(text, "g", i);
-        buf_append_text(text->out, ", ");
-        append_sent(text, i, "g");
-        buf_append_text(text->out, ") AS ");
-        append_column(text, "", i);
-    }
-}
-
-static void write_target_values(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (text->is_check || !can_be_unchanged(text, i))
-            continue;
-        buf_append_text(text->out, ", ");
-        append_column(text, "x", i);
-    }
-}
-
-// {left_key}: columns of l that name the key which the row left; {left_key_names}: their use.
-static void write_left_key(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!is_key(text, i))
-            continue;
-        buf_append_text(text->out, ", ");
-        append_column(text, "b", i);
-        buf_appendf(text->out, " AS \"_ETL_LEFT_%u\"", (unsigned)i);
-    }
-}
-
-static void write_left_key_names(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    for (uint16_t i = 0; i < column_count(text); i++)
-        if (is_key(text, i))
-            buf_appendf(text->out, ", l.\"_ETL_LEFT_%u\"", (unsigned)i);
-}
-
-static void write_resolved(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        append_separator(text, &is_first, ", ");
-        if (!can_be_unchanged(text, i)) {
-            append_column(text, "h", i);
-            continue;
-        }
-        buf_append_text(text->out, "CASE WHEN ");
-        append_sent(text, i, "h");
-        buf_append_text(text->out, " IS NOT NULL THEN ");
-        append_column(text, "h", i);
-        if (!text->table->is_first) {
-            buf_append_text(text->out, " WHEN ");
-            append_sent(text, i, "r");
-            buf_append_text(text->out, " IS NULL THEN ");
-            append_column(text, "z", i);
-        }
-        buf_append_text(text->out, " ELSE ");
-        append_column(text, "r", i);
-        buf_append_text(text->out, " END AS ");
-        append_column(text, "", i);
-    }
-}
-
-// Some column that neither the newest event nor anything before it sent; or one of which we did not know that it can be
-// left out (the list of fixed sizes would be wrong).
-static void write_lacking(struct merge_text *text, const char *argument)
-{
-    (void)argument;
-    bool is_first = true;
-    for (uint16_t i = 0; i < column_count(text); i++) {
-        if (!can_be_unchanged(text, i))
-            continue;
-        append_separator(text, &is_first, " OR ");
-        append_sent(text, i, "h");
-        buf_append_text(text->out, " IS NULL AND ");
-        append_sent(text, i, "r");
-        buf_append_text(text->out, " IS NULL");
-    }
-    buf_append_text(text->out, is_first ? "h.\"_ETL_UNCHANGED\" IS NOT NULL" : "");
-}
-
 // --- templates ---------------------------------------------------------------------------------------------------
 
-static const struct placeholder {
-    const char *name;
-    void (*write)(struct merge_text *text, const char *argument);
-} placeholders[] = {
-    {"before", write_before},
+static const struct merge_placeholder placeholders[] = {
     {"below", write_below},
     {"checks", write_checks},
-    {"columns", write_columns},
     {"commit_at", write_commit_at},
     {"copied", write_copied},
     {"exceptions", write_exceptions},
     {"from", write_from},
     {"index", write_index},
-    {"join_before", write_join_before},
-    {"key", write_key},
-    {"lacking", write_lacking},
     {"landing", write_landing},
-    {"landing_columns", write_landing_columns},
-    {"left_key", write_left_key},
-    {"left_key_names", write_left_key_names},
     {"lock_timeout", write_lock_timeout},
-    {"match", write_match},
-    {"moved_out", write_moved_out},
-    {"newest_sent", write_newest_sent},
-    {"not_found", write_not_found},
-    {"nothing_sent", write_nothing_sent},
     {"odd", write_odd},
-    {"old_row", write_old_row},
-    {"partition", write_partition},
-    {"path", write_path},
     {"pipeline", write_pipeline},
-    {"resolved", write_resolved},
-    {"result", write_result},
-    {"sent", write_sent},
-    {"source", write_source},
     {"state", write_state},
     {"state_from", write_state_from},
-    {"writer", write_writer},
     {"tables", write_tables},
     {"target", write_target},
-    {"target_values", write_target_values},
-    {"update", write_update},
     {"window", write_window},
-    {"with", write_with},
+    {"writer", write_writer},
 };
+
+static const struct merge_placeholder *find_placeholder(const struct merge_placeholder *from, size_t count,
+                                                        const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(from[i].name, name) == 0)
+            return &from[i];
+    return NULL;
+}
 
 static void write_placeholder(struct merge_text *text, const char *inside, size_t size)
 {
-    char word[PLACEHOLDER_SIZE_MAX];
+    char word[MERGE_PLACEHOLDER_SIZE_MAX];
     CHECK(size < sizeof word);
     (void)snprintf(word, sizeof word, "%.*s", (int)size, inside);
     char *argument = strchr(word, ':');
     if (argument != NULL)
         *argument++ = '\0';
-    for (size_t i = 0; i < sizeof placeholders / sizeof placeholders[0]; i++) {
-        if (strcmp(placeholders[i].name, word) == 0) {
-            placeholders[i].write(text, argument != NULL ? argument : "");
-            return;
-        }
-    }
-    CHECK(false);
+    const struct merge_placeholder *found =
+        find_placeholder(placeholders, sizeof placeholders / sizeof placeholders[0], word);
+    if (found == NULL)
+        found = find_placeholder(sf_merge_source_placeholders, sf_merge_source_placeholder_count, word);
+    CHECK(found != NULL);
+    found->write(text, argument != NULL ? argument : "");
 }
 
 // A line that consists of one placeholder ends with what that wrote: an empty one leaves no line.
@@ -788,7 +349,7 @@ static void append_line(struct merge_text *text, const char *line, size_t size)
         buf_append_byte(text->out, '\n');
 }
 
-static void append_expanded(struct merge_text *text, const char *template)
+void sf_merge_append_expanded(struct merge_text *text, const char *template)
 {
     while (*template != '\0') {
         size_t size = strcspn(template, "\n");
@@ -842,7 +403,7 @@ bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_
         return false;
     seq_format_position(window->epoch, window->below, text.below);
     buf_init(&body, 2 * SF_MERGE_TEXT_SIZE_MAX);  // buf_text needs room for its NUL
-    append_expanded(&text, sql_sinks_snowflake_merge_block);
+    sf_merge_append_expanded(&text, sql_sinks_snowflake_merge_block);
     bool is_small = !body.failed && body.size <= SF_MERGE_TEXT_SIZE_MAX;
     if (is_small) {
         append_block(&body, out);

@@ -1,0 +1,427 @@
+// Where the rows of a table's merge come from: the newest event of each key, and values that were not sent.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "embedded_sql.h"
+#include "sinks/snowflake/sf_merge_private.h"
+#include "sinks/snowflake/sf_names.h"
+
+// PostgreSQL leaves a value out when it is stored out of line, which only types of variable size are. The column's
+// storage does not tell: SET STORAGE PLAIN leaves the values that are there where they are. A type that is not in the
+// list counts as variable; that costs some text and nothing else.
+static bool has_fixed_size(const struct column *column)
+{
+    static const uint32_t oids[] = {
+        16,    // bool
+        18,    // "char"
+        19,    // name
+        20,    // int8
+        21,    // int2
+        23,    // int4
+        26,    // oid
+        700,   // float4
+        701,   // float8
+        790,   // money
+        1082,  // date
+        1083,  // time
+        1114,  // timestamp
+        1184,  // timestamptz
+        1186,  // interval
+        1266,  // timetz
+        2950,  // uuid
+        5069,  // xid8
+    };
+    for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++)
+        if (column->base_oid == oids[i])
+            return true;
+    return column->is_enum;
+}
+
+// The encoder sends key columns always.
+static bool can_be_unchanged(const struct merge_text *text, uint16_t column)
+{
+    const struct column *source = &text->table->layout->table->columns[column];
+    return source->key_position < 0 && !has_fixed_size(source);
+}
+
+static bool is_key(const struct merge_text *text, uint16_t column)
+{
+    return text->table->layout->table->columns[column].key_position >= 0;
+}
+
+static uint16_t column_count(const struct merge_text *text)
+{
+    return text->table->layout->table->column_count;
+}
+
+static const struct target_type *type_of(const struct merge_text *text, uint16_t column)
+{
+    return &text->table->layout->encoders[column].target;
+}
+
+// --- small pieces ------------------------------------------------------------------------------------------------
+
+static void append_column(const struct merge_text *text, const char *alias, uint16_t column)
+{
+    if (*alias != '\0')
+        buf_appendf(text->out, "%s.", alias);
+    sf_append_identifier(text->out, text->table->layout->column_names[column]);
+}
+
+// VARIANT and ARRAY are compared as their text.
+static void append_comparable(const struct merge_text *text, const char *alias, uint16_t column)
+{
+    enum target_kind kind = type_of(text, column)->kind;
+    bool is_json = kind == TARGET_VARIANT || kind == TARGET_ARRAY;
+    buf_append_text(text->out, is_json ? "TO_JSON(" : "");
+    append_column(text, alias, column);
+    buf_append_text(text->out, is_json ? ")" : "");
+}
+
+static void append_separator(const struct merge_text *text, bool *is_first, const char *separator)
+{
+    if (!*is_first)
+        buf_append_text(text->out, separator);
+    *is_first = false;
+}
+
+// The columns that {source} carries. A check needs keys and nothing else.
+static bool is_carried(const struct merge_text *text, uint16_t column)
+{
+    return !text->is_check || is_key(text, column);
+}
+
+static void append_sent(const struct merge_text *text, uint16_t column, const char *alias)
+{
+    int number = text->table->layout->table->columns[column].attribute_number;
+    buf_appendf(text->out, "%s%s\"_ETL_Q%d\"", alias, *alias == '\0' ? "" : ".", number);
+}
+
+// --- columns and keys ---------------------------------------------------------------------------------------------
+
+// {columns}, {columns:alias}, {columns:key}: the last is the key alone.
+static void write_columns(struct merge_text *text, const char *argument)
+{
+    bool is_first = true;
+    bool is_key_only = strcmp(argument, "key") == 0;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (is_key_only ? !is_key(text, i) : !is_carried(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        append_column(text, is_key_only ? "" : argument, i);
+    }
+}
+
+static void write_key(struct merge_text *text, const char *argument)
+{
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        append_column(text, argument, i);
+    }
+}
+
+// The landing's columns as the target's types.
+static void write_landing_columns(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_carried(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        if (type_of(text, i)->kind == TARGET_BINARY) {
+            buf_append_text(text->out, "BASE64_DECODE_BINARY(");
+            append_column(text, "", i);
+            buf_append_text(text->out, ") AS ");
+        }
+        append_column(text, "", i);
+    }
+}
+
+static void append_old_key(const struct merge_text *text, uint16_t column)
+{
+    const struct target_type *type = type_of(text, column);
+    int position = text->table->layout->table->columns[column].key_position;
+    if (type->kind == TARGET_BINARY) {
+        buf_appendf(text->out, "BASE64_DECODE_BINARY(\"_ETL_OLD_KEY\"[%d]::VARCHAR)", position);
+        return;
+    }
+    buf_appendf(text->out, "\"_ETL_OLD_KEY\"[%d]", position);
+    if (type->kind != TARGET_VARIANT) {
+        buf_append_text(text->out, "::");
+        typemap_format_sql(type, false, text->out);
+    }
+}
+
+// The event that takes a moved row from its old key: that key, and NULL in all other columns.
+static void write_old_row(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_carried(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        if (is_key(text, i))
+            append_old_key(text, i);
+        else
+            buf_append_text(text->out, "NULL");
+    }
+}
+
+static void write_partition(struct merge_text *text, const char *argument)
+{
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        append_separator(text, &is_first, ", ");
+        append_comparable(text, argument, i);
+    }
+}
+
+// {match:a,b}: the keys are equal. No key column is ever NULL.
+static void write_match(struct merge_text *text, const char *argument)
+{
+    char left[MERGE_PLACEHOLDER_SIZE_MAX];
+    const char *comma = strchr(argument, ',');
+    bool is_first = true;
+    CHECK(comma != NULL);
+    (void)snprintf(left, sizeof left, "%.*s", (int)(comma - argument), argument);
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        append_separator(text, &is_first, " AND ");
+        append_comparable(text, left, i);
+        buf_append_text(text->out, " = ");
+        append_comparable(text, comma + 1, i);
+    }
+}
+
+static void write_update(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (is_key(text, i))
+            continue;
+        buf_append_text(text->out, is_first ? "  WHEN MATCHED THEN UPDATE SET " : ", ");
+        is_first = false;
+        append_column(text, "", i);
+        buf_append_text(text->out, " = ");
+        append_column(text, "s", i);
+    }
+    buf_append_text(text->out, is_first ? "" : "\n");  // a table may consist of its key
+}
+
+static void write_source(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    sf_merge_append_expanded(text, merge_is_lacking(text->table) ? sql_sinks_snowflake_merge_lineage
+                                                                 : sql_sinks_snowflake_merge_newest);
+}
+
+static void write_moved_out(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (merge_is_moving(text->table))
+        sf_merge_append_expanded(text, merge_is_lacking(text->table) ? sql_sinks_snowflake_merge_lineage_moved
+                                                                     : sql_sinks_snowflake_merge_newest_moved);
+}
+
+// --- placeholders where values may be unchanged ------------------------------------------------------------------
+
+static void write_with(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_append_text(text->out, merge_is_moving(text->table) ? "WITH RECURSIVE" : "WITH");
+}
+
+static void write_path(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    sf_merge_append_expanded(text, merge_is_moving(text->table) ? sql_sinks_snowflake_merge_path_moved
+                                                                : sql_sinks_snowflake_merge_path);
+}
+
+// At a first merge the target is empty: nothing was before.
+static void write_before(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!text->table->is_first)
+        sf_merge_append_expanded(text, sql_sinks_snowflake_merge_before);
+}
+
+static void write_join_before(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!text->table->is_first)
+        buf_append_text(text->out, " LEFT JOIN z ON z.\"_ETL_HEAD\" = h.\"_ETL_SEQ\"");
+}
+
+static void write_not_found(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!text->table->is_first)
+        buf_append_text(text->out, " AND z.\"_ETL_FOUND\" IS NULL");
+}
+
+static void write_result(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    sf_merge_append_expanded(text, text->is_check ? sql_sinks_snowflake_merge_unresolved
+                                                  : sql_sinks_snowflake_merge_resolved);
+}
+
+static void write_sent(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!can_be_unchanged(text, i))
+            continue;
+        buf_appendf(text->out,
+                    ",\n             IFF(\"_ETL_OP\" <> 'D' AND NOT COALESCE(ARRAY_CONTAINS(%d::VARIANT, "
+                    "\"_ETL_UNCHANGED\"), FALSE), \"_ETL_SEQ\", NULL) AS ",
+                    text->table->layout->table->columns[i].attribute_number);
+        append_sent(text, i, "");
+    }
+}
+
+static void write_nothing_sent(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++)
+        if (can_be_unchanged(text, i))
+            buf_append_text(text->out, ", NULL");
+}
+
+static void write_newest_sent(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!can_be_unchanged(text, i))
+            continue;
+        buf_append_text(text->out, ", MAX(");
+        append_sent(text, i, "g");
+        buf_append_text(text->out, ") AS ");
+        append_sent(text, i, "");
+        if (text->is_check)
+            continue;
+        buf_append_text(text->out, ", MAX_BY(");
+        append_column(text, "g", i);
+        buf_append_text(text->out, ", ");
+        append_sent(text, i, "g");
+        buf_append_text(text->out, ") AS ");
+        append_column(text, "", i);
+    }
+}
+
+static void write_target_values(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (text->is_check || !can_be_unchanged(text, i))
+            continue;
+        buf_append_text(text->out, ", ");
+        append_column(text, "x", i);
+    }
+}
+
+// {left_key}: columns of l that name the key which the row left; {left_key_names}: their use.
+static void write_left_key(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!is_key(text, i))
+            continue;
+        buf_append_text(text->out, ", ");
+        append_column(text, "b", i);
+        buf_appendf(text->out, " AS \"_ETL_LEFT_%u\"", (unsigned)i);
+    }
+}
+
+static void write_left_key_names(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint16_t i = 0; i < column_count(text); i++)
+        if (is_key(text, i))
+            buf_appendf(text->out, ", l.\"_ETL_LEFT_%u\"", (unsigned)i);
+}
+
+static void write_resolved(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        append_separator(text, &is_first, ", ");
+        if (!can_be_unchanged(text, i)) {
+            append_column(text, "h", i);
+            continue;
+        }
+        buf_append_text(text->out, "CASE WHEN ");
+        append_sent(text, i, "h");
+        buf_append_text(text->out, " IS NOT NULL THEN ");
+        append_column(text, "h", i);
+        if (!text->table->is_first) {
+            buf_append_text(text->out, " WHEN ");
+            append_sent(text, i, "r");
+            buf_append_text(text->out, " IS NULL THEN ");
+            append_column(text, "z", i);
+        }
+        buf_append_text(text->out, " ELSE ");
+        append_column(text, "r", i);
+        buf_append_text(text->out, " END AS ");
+        append_column(text, "", i);
+    }
+}
+
+// Some column that neither the newest event nor anything before it sent; or one of which we did not know that it can be
+// left out (the list of fixed sizes would be wrong).
+static void write_lacking(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    bool is_first = true;
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        if (!can_be_unchanged(text, i))
+            continue;
+        append_separator(text, &is_first, " OR ");
+        append_sent(text, i, "h");
+        buf_append_text(text->out, " IS NULL AND ");
+        append_sent(text, i, "r");
+        buf_append_text(text->out, " IS NULL");
+    }
+    buf_append_text(text->out, is_first ? "h.\"_ETL_UNCHANGED\" IS NOT NULL" : "");
+}
+
+const struct merge_placeholder sf_merge_source_placeholders[] = {
+    {"before", write_before},
+    {"columns", write_columns},
+    {"join_before", write_join_before},
+    {"key", write_key},
+    {"lacking", write_lacking},
+    {"landing_columns", write_landing_columns},
+    {"left_key", write_left_key},
+    {"left_key_names", write_left_key_names},
+    {"match", write_match},
+    {"moved_out", write_moved_out},
+    {"newest_sent", write_newest_sent},
+    {"not_found", write_not_found},
+    {"nothing_sent", write_nothing_sent},
+    {"old_row", write_old_row},
+    {"partition", write_partition},
+    {"path", write_path},
+    {"resolved", write_resolved},
+    {"result", write_result},
+    {"sent", write_sent},
+    {"source", write_source},
+    {"target_values", write_target_values},
+    {"update", write_update},
+    {"with", write_with},
+};
+
+const size_t sf_merge_source_placeholder_count =
+    sizeof sf_merge_source_placeholders / sizeof sf_merge_source_placeholders[0];
