@@ -16,7 +16,7 @@
 #include "base/check.h"
 #include "sinks/snowflake/sf_secret.h"
 
-enum { LIFETIME_S_MAX = 3600, DIGEST_SIZE = 32 };
+enum { LIFETIME_S_MAX = 3600, DIGEST_SIZE = 32, SIGNATURE_SIZE_MAX = 2048 };
 
 struct sf_key {
     struct sf_secret der;  // PKCS#1 or PKCS#8 without encryption
@@ -175,6 +175,20 @@ static bool check_key(EVP_PKEY *pkey, const char *origin, struct err *out_error)
     return true;
 }
 
+static bool sign(EVP_PKEY *pkey, const uint8_t *text, size_t text_size, uint8_t *out, size_t *out_size);
+
+// A key file with a byte that was changed is decoded like any other; only its signatures are wrong.
+static bool check_signs(EVP_PKEY *pkey, const char *origin, struct err *out_error)
+{
+    static const uint8_t text[] = "a text to sign";
+    uint8_t signature[SIGNATURE_SIZE_MAX];
+    size_t signature_size = sizeof signature;
+    if (sign(pkey, text, sizeof text, signature, &signature_size))
+        return true;
+    ERR_clear_error();
+    return err_set(out_error, ERR_CONFIG, "", "the private key in %s is damaged: its signatures are wrong", origin);
+}
+
 static bool keep_der(struct sf_key *key, EVP_PKEY *pkey, struct err *out_error)
 {
     unsigned char *der = NULL;
@@ -227,8 +241,8 @@ static struct sf_key *load(struct sf_secret *pem, const char *passphrase, const 
     struct sf_key *key = calloc(1, sizeof *key);
     if (key == NULL)
         err_set(out_error, ERR_INTERNAL, "", "out of memory for a private key");
-    else if (!check_key(pkey, origin, out_error) || !keep_der(key, pkey, out_error) ||
-             !take_fingerprint(key, pkey, out_error)) {
+    else if (!check_key(pkey, origin, out_error) || !check_signs(pkey, origin, out_error) ||
+             !keep_der(key, pkey, out_error) || !take_fingerprint(key, pkey, out_error)) {
         sf_key_free(key);
         key = NULL;
     }
@@ -412,7 +426,7 @@ bool sf_key_sign_jwt(const struct sf_key *key, const char *account_claim, const 
     if (out_jwt->failed)
         return err_set(out_error, ERR_INTERNAL, "", "out of memory signing a token");
 
-    uint8_t signature[2048];
+    uint8_t signature[SIGNATURE_SIZE_MAX];
     size_t signature_size = sizeof signature;
     sf_secret_enter();
     const unsigned char *der = (const unsigned char *)key->der.text;
