@@ -57,7 +57,7 @@ void pipeline_end(struct pipeline *pipeline, const struct err *error)
     loop_defer(pipeline->loop, &pipeline->reap);
 }
 
-static void restart_later(struct pipeline *pipeline, const struct err *error)
+void pipeline_restart(struct pipeline *pipeline, const struct err *error)
 {
     pipeline->last_error = *error;
     pipeline->is_restart_wanted = true;
@@ -85,8 +85,9 @@ void pipeline_fail(struct pipeline *pipeline, const struct err *error)
         return;
     }
     if (is_worth_another_try(pipeline, error)) {
+        pipeline->is_history_lost |= error->kind == ERR_LOST;
         log_line(LOG_WARNING, &pipeline->scope, "retrying", "%s", error->text);
-        restart_later(pipeline, error);
+        pipeline_restart(pipeline, error);
         return;
     }
     pipeline_end(pipeline, error);
@@ -98,7 +99,7 @@ void pipeline_rewind(struct pipeline *pipeline, const struct err *why)
              LSN_ARGUMENTS(pipeline->saved_lsn), why->text);
     pipeline->received_lsn = pipeline->saved_lsn;
     if (pipeline->state == PIPELINE_RUNNING || pipeline->state == PIPELINE_CHANNELS)
-        restart_later(pipeline, why);
+        pipeline_restart(pipeline, why);
 }
 
 static void on_restart_due(struct loop_timer *timer)
@@ -220,7 +221,7 @@ void pipeline_resync_table(struct pipeline_table *table, const struct err *why)
     copy_table_gone(table);
     progress_save_soon(pipeline);
     if (pipeline->state != PIPELINE_WAITING && !pipeline->is_restart_wanted)
-        restart_later(pipeline, why);  // tables are attached where a start looks at them
+        pipeline_restart(pipeline, why);  // tables are attached where a start looks at them
 }
 
 // --- the sink's events -------------------------------------------------------------------------------------------

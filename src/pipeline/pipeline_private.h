@@ -103,7 +103,9 @@ struct pipeline {
 
     lsn_t received_lsn, committed_lsn, saved_lsn, merged_lsn;
     int64_t received_commit_time_us;
-    lsn_t row_lsn;  // commit LSN of the newest row that was handed to the sink
+    lsn_t giant_lsn;       // commit LSN of a giant message whose buffer libpq still holds; LSN_NONE: none
+    bool is_history_lost;  // what the slot still has to bring is gone: the next start copies everything anew
+    lsn_t row_lsn;         // commit LSN of the newest row that was handed to the sink
     struct mailbox *replies;
     struct catalog_save *save_inflight;
     bool is_save_wanted;
@@ -126,7 +128,7 @@ struct pipeline {
     struct backoff backoff;
     struct err last_error;
     struct loop_deferred reap;  // frees what ended, outside its own callbacks
-    bool is_reap_stream, is_reap_copy, is_reap_check, is_restart_wanted;
+    bool is_reap_copy, is_reap_check, is_restart_wanted;
     struct err restart_error;
     bool is_end_wanted;
     struct err end_error;
@@ -139,6 +141,7 @@ const char *pipeline_state_name(enum pipeline_state state);
 void pipeline_fail(struct pipeline *pipeline,
                    const struct err *error);  // decides by its kind: restart with back-off, or end
 void pipeline_end(struct pipeline *pipeline, const struct err *error);
+void pipeline_restart(struct pipeline *pipeline, const struct err *error);  // after a back-off
 void pipeline_rewind(struct pipeline *pipeline, const struct err *why);
 void pipeline_channels_begin(struct pipeline *pipeline);
 void pipeline_channels_saved(struct pipeline *pipeline);
@@ -154,6 +157,7 @@ void pipeline_checked(struct pipeline *pipeline);
 // stream.c
 void stream_begin(struct pipeline *pipeline);
 void stream_end(struct pipeline *pipeline);
+void stream_renew_after_giant(struct pipeline *pipeline);  // the giant row's commit is durable: give its memory back
 
 // copy.c
 void copy_begin(struct pipeline *pipeline, bool makes_slot);

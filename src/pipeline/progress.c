@@ -163,6 +163,7 @@ void progress_on_reply(void *context, void *message)
         return;
     if (pipeline->stream != NULL && pipeline->is_stream_started)
         pg_stream_confirm(pipeline->stream, pipeline->saved_lsn);
+    stream_renew_after_giant(pipeline);
     if (pipeline->state == PIPELINE_SNAPSHOT)
         saved_in_snapshot_state(pipeline);
     else if (pipeline->is_snapshot_saving)

@@ -72,6 +72,7 @@ static void facts_judge(const struct pipeline *pipeline, struct err *out_problem
 static void epoch_begin(struct pipeline *pipeline, const char *why)
 {
     struct catalog_pipeline *record = &pipeline->record;
+    pipeline->is_history_lost = false;
     log_line(LOG_WARNING, &pipeline->scope, "new_epoch", "all tables are copied anew: %s", why);
     record->is_slot_made = false;
     record->merge_intent_lsn = LSN_NONE;
@@ -149,6 +150,8 @@ static void on_facts(void *context, const PGresult *result, const struct err *er
     facts_judge(pipeline, &problem);
     if (problem.kind == ERR_LOST && pipeline->options.resync_on_slot_lost) {
         epoch_begin(pipeline, problem.text);
+    } else if (!err_is_set(&problem) && pipeline->is_history_lost && pipeline->record.is_slot_made) {
+        epoch_begin(pipeline, pipeline->last_error.text);
     } else if (err_is_set(&problem)) {
         check_failed_with(pipeline, &problem);
         return;

@@ -6,6 +6,7 @@
 #include "base/trap.h"
 #include "pipeline/pipeline_private.h"
 
+#define GIANT_MESSAGE_BYTES (8U << 20)
 #define MESSAGES_PER_TRANSACTION_MAX (SEQ_ORDINAL_MAX / 2)
 
 // What is received is bounded by an open transaction's own commit LSN: a keepalive's LSN may lie above it.
@@ -297,11 +298,27 @@ void stream_begin(struct pipeline *pipeline)
         pipeline_fail(pipeline, &error);
 }
 
+// libpq's buffer grows to the largest message and never shrinks. When the giant's commit is durable it is not sent again, so a new
+// connection does without that memory.
+void stream_renew_after_giant(struct pipeline *pipeline)
+{
+    struct err why = {0};
+    if (pipeline->giant_lsn == LSN_NONE || pipeline->saved_lsn <= pipeline->giant_lsn ||
+        pipeline->state != PIPELINE_RUNNING)
+        return;
+    pipeline->giant_lsn = LSN_NONE;
+    err_set(&why, ERR_TRANSIENT, "giant_row", "a row of more than %u MB was read; reconnecting gives its memory back",
+            GIANT_MESSAGE_BYTES >> 20);
+    log_line(LOG_INFO, &pipeline->scope, "giant_row", "%s", why.text);
+    pipeline_restart(pipeline, &why);
+}
+
 void stream_end(struct pipeline *pipeline)
 {
     if (pipeline->stream == NULL)
         return;
     pg_stream_free(pipeline->stream);
     pipeline->stream = NULL;
+    pipeline->giant_lsn = LSN_NONE;
     pipeline->transaction.is_open = false;
 }
