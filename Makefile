@@ -7,7 +7,12 @@ PYTHON := .venv/bin/python
 PROGRAM ?= $(BUILD)/etl-stream
 # K=name runs only the integration tests whose name matches.
 K ?=
-PYTEST := $(PYTHON) -m pytest -q --durations=10 $(if $(K),-k '$(K)')
+# How many of pytest's processes run at a time. Each has servers and ports of its own; the tests of a file stay together.
+WORKERS ?= 2
+PYTEST := $(PYTHON) -m pytest -q --durations=10
+PYTEST_ALL := $(PYTEST) $(if $(K),-k '$(K)',-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
+# The way of a row from end to end, a few kills, the commands: what is worth its time under AddressSanitizer.
+SANITIZED = $(wildcard $(addprefix tests/integration/test_, pipeline.py kill.py cli_commands.py))
 MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
 # The unit tests in which there is more than one thread. test_sf_key searches all memory of its process, and under
 # ThreadSanitizer that is terabytes.
@@ -36,7 +41,8 @@ packages: ## install the Debian packages that tests and demo need
 venv: packages
 	@tools/bootstrap venv
 
-test: test-tidy test-unit test-clang test-fuzz test-sanitize test-tsan test-integration ## everything that CI runs
+test: ## everything that CI runs
+	@tools/test_parts tidy unit clang fuzz sanitize tsan integration
 
 test-unit: build ## unit and seeded simulation tests
 	@$(MESON_TEST) -C $(BUILD) --suite unit --suite sim
@@ -47,24 +53,25 @@ traps: packages
 	@ninja -C $(BUILD)-traps -j 2 --quiet
 
 test-integration: venv build traps ## tests against a real PostgreSQL and the stand-in for Snowflake (K=name for some)
-	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream) $(PYTEST) tests/integration
+	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream) $(PYTEST_ALL) tests/integration
 
 test-fuzz: venv ## a minute of fuzzing, with libFuzzer
 	$(call configure,$(BUILD)-fuzz,CC=clang,-Dlibfuzzer=true -Db_sanitize=address$(comma)undefined -Db_lundef=false)
 	@ninja -C $(BUILD)-fuzz -j 2 --quiet
 	@tools/fuzz $(BUILD)-fuzz
 
-test-sanitize: venv ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-sanitize: venv ## unit and some integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call configure,$(BUILD)-asan,,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
 	@ninja -C $(BUILD)-asan -j 2 --quiet
 	@$(MESON_TEST) -C $(BUILD)-asan --suite unit --suite sim --suite fuzz
-	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-asan/etl-stream) $(PYTEST) -m 'program and not unsanitized' tests/integration
+	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-asan/etl-stream) KILLS_PER_PHASE=1 \
+	    $(PYTEST_ALL) -m 'not unsanitized' $(SANITIZED)
 
 test-tsan: venv ## what has threads, under ThreadSanitizer
 	$(call configure,$(BUILD)-tsan,,-Db_sanitize=thread -Db_lundef=false)
 	@ninja -C $(BUILD)-tsan -j 2 --quiet
 	@$(MESON_TEST) -C $(BUILD)-tsan $(THREADED_TESTS)
-	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-tsan/etl-stream) $(PYTEST) -m 'threads' tests/integration
+	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-tsan/etl-stream) $(PYTEST) -m threads tests/integration
 
 test-tidy: venv ## rules of the tree: includes, lengths, banned calls, formatting
 	@$(PYTHON) tests/tidy.py

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from pgserver import PgServer
-from program import Timeout, pipeline_status, wait_until
+from program import pipeline_status, wait_until
 from snowflake_client import Snowflake
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
@@ -46,6 +46,25 @@ def wait_for_values(program, snowflake, table, column, expected, seconds=30):
     wait_until(is_there, seconds, f"{table} to hold {expected}", pause=0.2)
 
 
+def merged_position(snowflake):
+    """Everything that committed below it is merged, and anything of it that is not in the target is lost."""
+    state = snowflake.qualified("_ETL_STATE", snowflake.landing_schema)
+    return int(snowflake.value(f'SELECT "POSITION" FROM {state}')[2:], 16)
+
+
+def assert_values_after_witness(source, program, snowflake, table, column, expected, witness="witness"):
+    """Commits one more row, waits until the position is beyond all before it, and looks."""
+    place = lsn(source.value("SELECT pg_current_wal_insert_lsn()"))
+    source.sql(f"INSERT INTO {table} VALUES (%s)", (witness,))
+
+    def is_merged():
+        assert program.is_running(), program.tail()
+        return merged_position(snowflake) >= place
+    wait_until(is_merged, 120, "the merge of what was committed", pause=0.2)
+    found = [value for value in target_values(snowflake, table.upper(), column) if "witness" not in value]
+    assert found == expected, "rows are lost"
+
+
 # --- every position is exclusive -----------------------------------------------------------------------------------
 
 def commit_right_at_the_confirmed_position(source, stream, snowflake, without):
@@ -53,31 +72,32 @@ def commit_right_at_the_confirmed_position(source, stream, snowflake, without):
     first will commit. We confirm it, are killed, and the commit comes."""
     program = stream(*MERGE_OFTEN, without=without)
     wait_live(program)
-    equal = []
+    equal, expected = [], []
     for number in range(1, 4):
         with source.connect(autocommit=False) as writer:
-            writer.execute("INSERT INTO numbers VALUES (%s)", (number,))
+            writer.execute("INSERT INTO numbers VALUES (%s)", (str(number),))
             source.sql("INSERT INTO unpublished VALUES (1)")
             place = lsn(source.value("SELECT pg_current_wal_insert_lsn()"))
             wait_until(lambda: confirmed(source) >= place, 30, "the position to be confirmed", pause=0.1)
             program.kill()
             writer.commit()
         program = stream(*MERGE_OFTEN, without=without)
-        wait_for_values(program, snowflake, "NUMBERS", "ID", [str(n) for n in range(1, number + 1)], 15)
-        equal.append(sequences(snowflake, "NUMBERS", "I")[-1] == place)
+        expected.append(str(number))
+        assert_values_after_witness(source, program, snowflake, "numbers", "ID", expected, f"witness {number}")
+        equal.append(place in sequences(snowflake, "NUMBERS", "I"))
     assert any(equal), "no commit fell right on a confirmed position: nothing was shown"
 
 
 def test_positions_are_exclusive(source, standin, stream):
-    source.sql("CREATE TABLE numbers (id int PRIMARY KEY); CREATE TABLE unpublished (i int);"
+    source.sql("CREATE TABLE numbers (id text PRIMARY KEY); CREATE TABLE unpublished (i int);"
                "CREATE PUBLICATION etl FOR TABLE numbers")
     commit_right_at_the_confirmed_position(source, stream, Snowflake(standin.to), None)
 
 
 def test_without_exclusive_positions_a_commit_is_lost(source, standin, stream):
-    source.sql("CREATE TABLE numbers (id int PRIMARY KEY); CREATE TABLE unpublished (i int);"
+    source.sql("CREATE TABLE numbers (id text PRIMARY KEY); CREATE TABLE unpublished (i int);"
                "CREATE PUBLICATION etl FOR TABLE numbers")
-    with pytest.raises(Timeout):
+    with pytest.raises(AssertionError, match="rows are lost"):
         commit_right_at_the_confirmed_position(source, stream, Snowflake(standin.to), "positions_are_exclusive")
 
 
@@ -103,9 +123,9 @@ def start_with_a_commit_right_at_the_copys_lsn(source, stream, snowflake, withou
         second.commit()
         program.wait_for_event("snapshot", 30)
         third.commit()
-    wait_for_values(program, snowflake, "WORDS", "WORD", ["first", "second", "third"], 20)
+    assert_values_after_witness(source, program, snowflake, "words", "WORD", ["first", "second", "third"])
     copied, streamed = sequences(snowflake, "WORDS", "C"), sequences(snowflake, "WORDS", "I")
-    assert len(copied) == 2 and len(streamed) == 1
+    assert len(copied) == 2 and streamed
     assert streamed[0] == copied[0], "the commit did not fall right on the copy's LSN: nothing was shown"
 
 
@@ -116,7 +136,7 @@ def test_copy_lsn_is_exclusive(source, standin, stream):
 
 def test_without_the_exclusive_copy_lsn_a_commit_is_lost(source, standin, stream):
     source.sql("CREATE TABLE words (word text PRIMARY KEY); CREATE PUBLICATION etl FOR TABLE words")
-    with pytest.raises(Timeout):
+    with pytest.raises(AssertionError, match="rows are lost"):
         start_with_a_commit_right_at_the_copys_lsn(source, stream, Snowflake(standin.to), "copy_lsn_is_exclusive")
 
 
@@ -141,7 +161,7 @@ def lose_what_was_accepted(source, standin, stream, snowflake, without):
     standin.ask("/invalidate_channel", {"channel": channel["channel_name"], "lose_rows": True})
     standin.ask("/release", {})
     program = stream(*MERGE_OFTEN, without=without)
-    wait_for_values(program, snowflake, "WORDS", "WORD", ["accepted"], 20)
+    assert_values_after_witness(source, program, snowflake, "words", "WORD", ["accepted"])
 
 
 def test_only_committed_rows_are_confirmed(source, standin, stream):
@@ -151,7 +171,7 @@ def test_only_committed_rows_are_confirmed(source, standin, stream):
 
 def test_without_that_rule_accepted_rows_are_lost(source, standin, stream):
     source.sql("CREATE TABLE words (word text PRIMARY KEY); CREATE PUBLICATION etl FOR TABLE words")
-    with pytest.raises(Timeout):
+    with pytest.raises(AssertionError, match="rows are lost"):
         lose_what_was_accepted(source, standin, stream, Snowflake(standin.to), "only_committed_rows_are_confirmed")
 
 
@@ -218,9 +238,12 @@ def read_a_transaction_twice_with_other_tables(source, standin, stream, without)
     assert int(held) < rows, "the whole transaction was committed: nothing was shown"
     source.sql("ALTER PUBLICATION etl DROP TABLE gone")
     program = stream(*MERGE_OFTEN, without=without)
-    wait_until(lambda: int(snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("KEPT")}')) == rows, 30, "every row of the table")
-    doubled = snowflake.stream_rows_twice("kept")
-    assert doubled == []
+    source.sql("INSERT INTO kept VALUES (%s, 'witness')", (rows,))
+    wait_until(lambda: snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("KEPT")} WHERE ID = {rows}') == "1",
+               120, "the last row of the table")
+    merged = int(snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("KEPT")}'))
+    assert merged == rows + 1, "rows are lost"
+    assert snowflake.stream_rows_twice("kept") == []
 
 
 def test_the_ordinal_counts_every_change(source, standin, stream):
@@ -232,7 +255,7 @@ def test_the_ordinal_counts_every_change(source, standin, stream):
 def test_without_counting_every_change_rows_are_lost(source, standin, stream):
     source.sql("CREATE TABLE gone (id int PRIMARY KEY); CREATE TABLE kept (id int PRIMARY KEY, filler text);"
                "CREATE PUBLICATION etl FOR TABLE gone, kept")
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="rows are lost"):
         read_a_transaction_twice_with_other_tables(source, standin, stream, "ordinal_counts_every_change")
 
 
