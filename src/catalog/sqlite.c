@@ -85,6 +85,11 @@ static bool migrate(struct catalog *catalog, struct err *out_error)
         return err_set(out_error, ERR_CONFIG, "catalog_version",
                        "state file %s has version %d, made by a newer etl-stream; this one reads up to %d",
                        catalog->path, version, CATALOG_VERSION);
+    // FULL: a commit is on disk when it returns; the floor is confirmed to the source only after that. Not before the
+    // version is known: it writes to the file.
+    if (catalog->is_service &&
+        !execute(catalog, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", out_error))
+        return false;
     if (version == CATALOG_VERSION)
         return true;
     if (!catalog->is_service)
@@ -117,10 +122,7 @@ static bool open_file(struct catalog *catalog, struct err *out_error)
     if (sqlite3_open_v2(catalog->path, &catalog->database, open_flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         return fail(catalog, "cannot be opened", out_error);
     sqlite3_busy_timeout(catalog->database, CATALOG_BUSY_TIMEOUT_MS);
-    // FULL: a commit is on disk when it returns; the floor is confirmed to the source only after that.
-    return !catalog->is_service ||
-           execute(catalog, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
-                   out_error);
+    return true;
 }
 
 struct catalog *catalog_open(const char *path, bool is_service, struct err *out_error)

@@ -41,8 +41,8 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
                    "the state file: positions and tables; keep it"},
     [RUN_MERGE_INTERVAL] = {"merge-interval-seconds", "ETL_MERGE_INTERVAL_SECONDS", OPTION_NUMBER, "N", "3600", 0,
                             86400, NULL,
-                            "how often landing rows are merged into the targets; each merge wakes the warehouse; 0 "
-                            "merges one after the other"},
+                            "how often landing rows are merged into the targets; each merge wakes the warehouse;\n"
+                            "0 merges one after the other"},
     [RUN_MERGE_TIMEOUT] = {"merge-timeout-seconds", "ETL_MERGE_TIMEOUT_SECONDS", OPTION_NUMBER, "N", "3600", 10, 172800,
                            NULL, "after how long Snowflake ends a merge, which is then tried again"},
     [RUN_BATCH_ROWS] = {"batch-max-size", NULL, OPTION_NUMBER, "ROWS", "1000", 1, 1000000, NULL,

@@ -26,7 +26,8 @@ extern const struct command *const commands[];
 extern const size_t command_count;
 
 void command_print_help(const struct command *command);
-// "etl-stream: text" on standard error; EXIT_USAGE for ERR_CONFIG with is_usage, else EXIT_FAILED.
+// "etl-stream: text" on standard error; returns the exit code.
 int command_fail(const struct err *error, int exit_code);
+int command_fail_unknown(const char *word);  // no such command; perhaps a similar one is meant
 
 #endif

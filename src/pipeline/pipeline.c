@@ -129,6 +129,7 @@ static void do_end(struct pipeline *pipeline)
         return;
     }
     pipeline_set_state(pipeline, PIPELINE_ENDED);
+    progress_ended(pipeline);
     pipeline->events.on_ended(pipeline->events.context, err_is_set(&error) ? &error : NULL);
 }
 

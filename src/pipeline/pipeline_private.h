@@ -180,6 +180,7 @@ void progress_writer_set(struct pipeline *pipeline, const struct sink_state *sta
 void progress_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
 void progress_on_reply(void *context, void *message);
 void progress_tick(struct loop_timer *timer);
+void progress_ended(struct pipeline *pipeline);  // status tells why it ended
 
 // status.c
 char *status_json(const struct pipeline *pipeline);  // heap

@@ -422,6 +422,21 @@ void progress_state_read(struct pipeline *pipeline, const struct sink_state *sta
 
 // --- the tick ----------------------------------------------------------------------------------------------------
 
+static void status_save(struct pipeline *pipeline)
+{
+    struct catalog_save *save = catalog_save_new(0);
+    (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
+    save->status_json = status_json(pipeline);
+    if (!catalog_send(pipeline->options.catalog, save))
+        catalog_save_free(save);
+}
+
+void progress_ended(struct pipeline *pipeline)
+{
+    if (pipeline->record.is_slot_made || !pipeline->is_first_start)
+        status_save(pipeline);
+}
+
 static void status_send(struct pipeline *pipeline)
 {
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->status_us;
@@ -431,11 +446,7 @@ static void status_send(struct pipeline *pipeline)
     if (!pipeline->record.is_slot_made && pipeline->is_first_start)
         return;  // nothing is in the catalog yet
     pipeline->status_us = loop_now_us(pipeline->loop);
-    struct catalog_save *save = catalog_save_new(0);
-    (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
-    save->status_json = status_json(pipeline);
-    if (!catalog_send(pipeline->options.catalog, save))
-        catalog_save_free(save);
+    status_save(pipeline);
 }
 
 void progress_tick(struct loop_timer *timer)

@@ -59,15 +59,19 @@ struct copy_progress {
 static void copy_progress_get(const struct pipeline *pipeline, struct copy_progress *out)
 {
     memset(out, 0, sizeof *out);
-    for (uint32_t i = 0; i < pipeline->copy_count; i++) {
-        const struct pipeline_table *table = pipeline->copy_items[i];
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct pipeline_table *table = pipeline->tables[i];
+        bool is_copied = table->record.state == CATALOG_TABLE_COPIED;
         double estimate = table->table->rows_estimate;
+        uint64_t rows = is_copied ? table->record.copied_rows : table->rows_copied;
+        if (!is_copied && !pipeline_table_needs_copy(table))
+            continue;
         out->tables++;
-        out->tables_done += table->is_copy_read || !table->is_in_copy;
-        out->rows += table->rows_copied;
+        out->tables_done += is_copied || table->is_copy_read;
+        out->rows += rows;
         // A table that was read is known exactly; one that is larger than estimated is at least what was read.
-        if (table->is_copy_read || estimate < (double)table->rows_copied)
-            out->rows_expected += table->rows_copied;
+        if (is_copied || table->is_copy_read || estimate < (double)rows)
+            out->rows_expected += rows;
         else
             out->rows_expected += (uint64_t)estimate;
     }
@@ -76,6 +80,15 @@ static void copy_progress_get(const struct pipeline *pipeline, struct copy_progr
         out->rows_per_second = (double)out->rows / seconds;
     if (out->rows_per_second > 0)
         out->seconds_left = (uint64_t)((double)(out->rows_expected - out->rows) / out->rows_per_second + 0.5);
+}
+
+// A table that was read whole is in copy until its last row is committed.
+static bool is_copying(const struct pipeline *pipeline)
+{
+    bool is_in_copy = false;
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        is_in_copy |= pipeline->tables[i]->is_in_copy;
+    return is_in_copy && pipeline->copy_began_us != 0;
 }
 
 static json_t *copy_json(const struct pipeline *pipeline)
@@ -140,7 +153,7 @@ char *status_json(const struct pipeline *pipeline)
     set_count(object, "commit_latency_us", stats.commit_latency_us);
     set_count(object, "merges", pipeline->merge_count);
     set_count(object, "merge_took_us", pipeline->merge_took_us);
-    if (pipeline->copy != NULL)
+    if (is_copying(pipeline))
         json_object_set_new(object, "copy", copy_json(pipeline));
     if (error_text(pipeline) != NULL)
         set_text(object, "error", error_text(pipeline));
@@ -156,7 +169,7 @@ char *status_json(const struct pipeline *pipeline)
 void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size)
 {
     char merged[20], received[20];
-    if (pipeline->copy != NULL && pipeline->copy_began_us != 0) {
+    if (is_copying(pipeline)) {
         struct copy_progress progress;
         copy_progress_get(pipeline, &progress);
         (void)snprintf(out, out_size,
