@@ -157,7 +157,6 @@ static void on_reap(struct loop_deferred *deferred)
         uint32_t delay_ms = 0;
         pipeline->is_restart_wanted = false;
         close_source(pipeline);
-        pipeline->sink->operations->rewound(pipeline->sink);
         backoff_next(&pipeline->backoff, &delay_ms);
         pipeline_set_state(pipeline, PIPELINE_WAITING);
         loop_timer_set(pipeline->loop, &pipeline->restart_timer, (uint64_t)delay_ms * 1000);

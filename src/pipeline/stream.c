@@ -284,6 +284,8 @@ void stream_begin(struct pipeline *pipeline)
     pipeline->transaction.is_open = false;
     pipeline->is_stream_paused = pipeline->is_stream_started = false;
     pipeline->received_lsn = pipeline->saved_lsn;
+    // Nothing of an old reading is left, whenever channels asked for a rewind: during it, or while we waited.
+    pipeline->sink->operations->rewound(pipeline->sink);
     err_clear(&pipeline->stop_reason);
     pipeline->stream = pg_stream_new(pipeline->loop, pipeline->resolver);
     CHECK(pipeline->stream != NULL);

@@ -74,7 +74,7 @@ def test_snowflake_fails_for_a_while(source, standin, stream, fault):
         program.wait_for_event("live", 60)
         number = standin.add_fault(fault["step"], **{"times": 3, **{name: value for name, value in fault.items() if name != "step"}})
         if fault["step"] == "open":  # something has to make it open again
-            standin.add_fault("append.after", reset=True)
+            standin.add_fault("append.after", status=500)
         wait_until(lambda: standin.fault_hits(number) >= 1, 60, "the fault to be met", pause=0.1)
         wait_for_more_commits([work], 40)
         work.stop()

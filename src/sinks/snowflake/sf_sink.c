@@ -408,7 +408,8 @@ static lsn_t committed_row_lsn(const struct sink_table *sink_table)
     if (table->stream_channel == NULL)
         return LSN_NONE;
     const char *token = sf_channel_committed_token(table->stream_channel)->text;
-    return seq_parse(token, strlen(token), &seq) ? seq.commit_lsn : LSN_NONE;
+    // Ordinal 0 is the token that the channel was opened with: no row.
+    return seq_parse(token, strlen(token), &seq) && seq.ordinal > 0 ? seq.commit_lsn : LSN_NONE;
 }
 
 static void table_record(const struct sink_table *sink_table, struct sink_channel_record *out_record)
