@@ -193,6 +193,7 @@ static int run(const struct command *command, int count, char *const *arguments)
     }
     if (!endpoints_read(values[CHECK_FROM].text, values[CHECK_TO].text, values[CHECK_NAME].text, &endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
+    endpoints_hide_passwords(count, arguments);
     struct checker checker = {.endpoints = &endpoints,
                               .is_coloured = isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL};
     int exit_code = check(&checker, values[CHECK_STATE].text);

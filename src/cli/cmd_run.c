@@ -170,6 +170,7 @@ static int run(const struct command *command, int count, char *const *arguments)
     if (!endpoints_read(state.values[RUN_FROM].text, state.values[RUN_TO].text, state.values[RUN_NAME].text,
                         &state.endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
+    endpoints_hide_passwords(count, arguments);
     if (!run_prepare(&state, &error)) {
         run_close(&state, true);
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);

@@ -365,6 +365,7 @@ static int run(const struct command *command, int count, char *const *arguments)
     }
     if (!endpoints_read(source, NULL, NULL, &endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
+    endpoints_hide_passwords(count, arguments);
     struct tail tail = {
         .endpoints = &endpoints, .changes_max = (uint64_t)values[TAIL_COUNT].number, .signals = {.fd = -1}};
     int exit_code = tail_run(&tail);

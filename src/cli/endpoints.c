@@ -92,6 +92,17 @@ bool endpoints_read(const char *from, const char *to, const char *name, struct e
     return false;
 }
 
+void endpoints_hide_passwords(int count, char *const *arguments)
+{
+    for (int i = 0; i < count; i++) {
+        char *user = strstr(arguments[i], "://");
+        char *end = user != NULL ? strrchr(user, '@') : NULL;
+        char *password = end != NULL ? strchr(user + strlen("://"), ':') : NULL;
+        if (password != NULL && password < end)
+            memset(password + 1, '*', (size_t)(end - password - 1));
+    }
+}
+
 void endpoints_deinit(struct endpoints *endpoints)
 {
     pg_target_deinit(&endpoints->source);

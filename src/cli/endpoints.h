@@ -23,6 +23,9 @@ struct endpoints {
 // to NULL: the source only. name NULL: made of database and publication. False: ERR_CONFIG; nothing is left to free.
 bool endpoints_read(const char *from, const char *to, const char *name, struct endpoints *out_endpoints,
                     struct err *out_error);
+// Overwrites the passwords of URLs among the arguments, which every user of the machine can read (ps). After
+// endpoints_read, which copies what it needs.
+void endpoints_hide_passwords(int count, char *const *arguments);
 void endpoints_deinit(struct endpoints *endpoints);
 
 #endif

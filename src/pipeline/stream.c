@@ -180,6 +180,8 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
         pipeline_fail(pipeline, &pipeline->stop_reason);
         return false;
     }
+    if (size > GIANT_MESSAGE_BYTES)
+        pipeline->giant_lsn = pipeline->transaction.commit_lsn;
     switch (message.kind) {
     case PGOUTPUT_BEGIN: goes_on = on_begin(pipeline, &message); break;
     case PGOUTPUT_COMMIT: goes_on = on_commit(pipeline, &message); break;

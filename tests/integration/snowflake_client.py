@@ -44,7 +44,7 @@ class Snowflake:
         self.database, self.schema = database.upper(), schema.upper()
         self.landing_schema = query.get("landing_schema", "ETL_SCHEMA").upper()
         self.warehouse, self.role = warehouse or query.get("warehouse"), query.get("role")
-        self.host = query.get("host") or self.account.lower().replace("_", "-") + ".snowflakecomputing.com"
+        self.host = query.get("host") or parts.hostname.replace("_", "-") + ".snowflakecomputing.com"  # with a locator's region
         self._tls = ssl.create_default_context(cafile=query.get("ca_file"))
         with open(query["key_file"], "rb") as file:
             self._key = serialization.load_pem_private_key(file.read(), os.environ.get(

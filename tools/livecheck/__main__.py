@@ -1,0 +1,5 @@
+import sys
+
+from .application import main
+
+sys.exit(main())
