@@ -96,9 +96,13 @@ void endpoints_hide_passwords(int count, char *const *arguments)
 {
     for (int i = 0; i < count; i++) {
         char *user = strstr(arguments[i], "://");
-        char *end = user != NULL ? strrchr(user, '@') : NULL;
-        char *password = end != NULL ? strchr(user + strlen("://"), ':') : NULL;
-        if (password != NULL && password < end)
+        if (user == NULL)
+            continue;
+        user += strlen("://");
+        size_t size = strcspn(user, "/?");  // what was accepted has these percent-encoded in user and password
+        char *end = memrchr(user, '@', size);
+        char *password = end != NULL ? memchr(user, ':', (size_t)(end - user)) : NULL;
+        if (password != NULL)
             memset(password + 1, '*', (size_t)(end - password - 1));
     }
 }

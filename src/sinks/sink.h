@@ -126,8 +126,7 @@ struct sink_operations {
         const struct sink_table
             *table);  // commit LSN of the oldest stream row not yet committed; SINK_POSITION_NONE: none
     lsn_t (*committed_row_lsn)(
-        const struct sink_table
-            *table);  // commit LSN of the newest committed stream row; 0 none
+        const struct sink_table *table);  // commit LSN of the newest committed stream row; 0 none
     void (*table_record)(const struct sink_table *table, struct sink_channel_record *out_record);
     const struct row_encoder *(*table_encoder)(const struct sink_table *table);
     const char *(*table_target)(const struct sink_table *table);  // name at the destination, for messages
