@@ -31,7 +31,6 @@ enum copy_state {
     COPY_OPENING_DATA,     // ended by the connection
     COPY_AWAITING_XIDS,    // ended by the answer that none is left
     COPY_LOCKING,          // ended by the last table's lock and check
-    COPY_JOINING,          // ended by the data transaction's snapshot
     COPY_READING           // ended by the last table
 };
 
@@ -231,7 +230,7 @@ static void on_read_rolled_back(void *context, const PGresult *result, const str
 
 static void read_failed(struct pg_copy *copy, const struct err *error)
 {
-    if (!is_of_table(copy->data_conn, error)) {
+    if (!is_of_table(copy->guard_conn, error)) {
         end_copy(copy, error);
         return;
     }
@@ -241,7 +240,7 @@ static void read_failed(struct pg_copy *copy, const struct err *error)
     struct buf sql;
     buf_init(&sql, 256);
     buf_append_text(&sql, "ROLLBACK TO SAVEPOINT etl_table");
-    send(copy, copy->data_conn, &sql, QUERY_TIMEOUT_MS, on_read_rolled_back);
+    send(copy, copy->guard_conn, &sql, QUERY_TIMEOUT_MS, on_read_rolled_back);
 }
 
 static void table_done(struct pg_copy *copy)
@@ -301,7 +300,7 @@ static void on_readable(void *context)
     while (!copy->is_paused && turn_bytes < TURN_BYTES_MAX && copy->stats.rows - rows_before < TURN_ROWS_MAX) {
         const uint8_t *data;
         size_t size;
-        outcome = pg_conn_copy_next(copy->data_conn, &data, &size, &error);
+        outcome = pg_conn_copy_next(copy->guard_conn, &data, &size, &error);
         if (outcome != PG_COPY_MESSAGE)
             break;
         turn_bytes += size;
@@ -318,7 +317,7 @@ static void on_readable(void *context)
     else if (outcome == PG_COPY_ERROR)
         read_failed(copy, &error);
     else if (outcome == PG_COPY_MESSAGE && !copy->is_paused)
-        pg_conn_copy_continue(copy->data_conn);
+        pg_conn_copy_continue(copy->guard_conn);
 }
 
 static void on_copy_started(void *context, const PGresult *result, const struct err *error)
@@ -335,9 +334,9 @@ static void on_copy_started(void *context, const PGresult *result, const struct 
         return;
     }
     copy_binary_init(&copy->decoder, copy->tables[copy->table_index]->column_count);
-    pg_conn_copy_start(copy->data_conn, on_readable, copy);
+    pg_conn_copy_start(copy->guard_conn, on_readable, copy);
     if (copy->is_paused)
-        pg_conn_copy_pause(copy->data_conn);
+        pg_conn_copy_pause(copy->guard_conn);
 }
 
 // concat() calls the type's output function, as the stream does; a cast to text may give something else (inet, bpchar,
@@ -402,20 +401,7 @@ static void read_next(struct pg_copy *copy)
     if (copy->client_encoding[0] != '\0')
         buf_append_text(&sql, "; SET LOCAL client_encoding TO 'UTF8'");
     buf_append_text(&sql, "; RELEASE SAVEPOINT etl_table");
-    send(copy, copy->data_conn, &sql, 0, on_copy_started);
-}
-
-static void on_joined(void *context, const PGresult *result, const struct err *error)
-{
-    struct pg_copy *copy = context;
-    (void)result;
-    if (error != NULL) {
-        end_copy(copy, error);
-        return;
-    }
-    copy->state = COPY_READING;
-    copy->table_index = 0;
-    read_next(copy);
+    send(copy, copy->guard_conn, &sql, 0, on_copy_started);
 }
 
 static void append_join(struct buf *sql, const struct pg_copy *copy)
@@ -424,13 +410,13 @@ static void append_join(struct buf *sql, const struct pg_copy *copy)
     pg_append_literal(sql, copy->snapshot_name);
 }
 
-static void join_data(struct pg_copy *copy)
+// The rows are read on the guard's own connection: another one would queue for its lock behind a TRUNCATE that waits for the
+// guard, and neither would ever end.
+static void read_tables(struct pg_copy *copy)
 {
-    struct buf sql;
-    buf_init(&sql, 1024);
-    copy->state = COPY_JOINING;
-    append_join(&sql, copy);
-    send(copy, copy->data_conn, &sql, QUERY_TIMEOUT_MS, on_joined);
+    copy->state = COPY_READING;
+    copy->table_index = 0;
+    read_next(copy);
 }
 
 // ---- 2. the guard
@@ -565,7 +551,7 @@ static void append_lock(struct buf *sql, const struct table *table)
 static void lock_next(struct pg_copy *copy)
 {
     if (copy->table_index == copy->table_count) {
-        join_data(copy);
+        read_tables(copy);
         return;
     }
     const struct table *table = copy->tables[copy->table_index];
@@ -792,7 +778,7 @@ void pg_copy_pause(struct pg_copy *copy)
 {
     copy->is_paused = true;
     if (copy->state == COPY_READING)
-        pg_conn_copy_pause(copy->data_conn);  // harmless between two tables
+        pg_conn_copy_pause(copy->guard_conn);  // harmless between two tables
 }
 
 void pg_copy_continue(struct pg_copy *copy)
@@ -802,6 +788,6 @@ void pg_copy_continue(struct pg_copy *copy)
         copy->state = COPY_OPENING_GUARD;
         open_conn(copy, copy->guard_conn, false, on_guard_open, on_conn_broken);
     } else if (copy->state == COPY_READING) {
-        pg_conn_copy_continue(copy->data_conn);
+        pg_conn_copy_continue(copy->guard_conn);
     }
 }
