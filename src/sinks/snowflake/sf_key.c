@@ -114,7 +114,7 @@ static void mend_line_breaks(struct sf_secret *pem)
     pem->size = used;
 }
 
-// ---- loading; everything here runs between sf_secret_enter and sf_secret_leave
+// ---- loading; everything here runs within sf_secret_call
 
 static int give_passphrase(char *out, int out_size, int is_writing, void *context)
 {
@@ -250,6 +250,19 @@ static struct sf_key *load(struct sf_secret *pem, const char *passphrase, const 
     return key;
 }
 
+struct load_call {
+    struct sf_secret *pem;
+    const char *passphrase, *origin;
+    struct err *error;
+    struct sf_key *key;  // the result
+};
+
+static void load_in_call(void *context)
+{
+    struct load_call *call = context;
+    call->key = load(call->pem, call->passphrase, call->origin, call->error);
+}
+
 struct sf_key *sf_key_load(const char *pem, size_t pem_size, const char *passphrase, const char *origin,
                            struct err *out_error)
 {
@@ -260,11 +273,10 @@ struct sf_key *sf_key_load(const char *pem, size_t pem_size, const char *passphr
     struct sf_secret copy;
     if (!sf_secret_copy(pem, pem_size, &copy, out_error))
         return NULL;
-    sf_secret_enter();
-    struct sf_key *key = load(&copy, passphrase, origin, out_error);
-    sf_secret_leave();
+    struct load_call call = {.pem = &copy, .passphrase = passphrase, .origin = origin, .error = out_error};
+    sf_secret_call(load_in_call, &call, out_error);
     sf_secret_deinit(&copy);
-    return key;
+    return call.key;
 }
 
 void sf_key_free(struct sf_key *key)
@@ -414,6 +426,26 @@ static bool sign(EVP_PKEY *pkey, const uint8_t *text, size_t text_size, uint8_t 
     return is_signed;
 }
 
+struct sign_call {
+    const struct sf_secret *der;
+    const uint8_t *text;
+    size_t text_size;
+    uint8_t signature[SIGNATURE_SIZE_MAX];
+    size_t signature_size;
+    bool is_signed;
+};
+
+static void sign_in_call(void *context)
+{
+    struct sign_call *call = context;
+    const unsigned char *der = (const unsigned char *)call->der->text;
+    EVP_PKEY *pkey = d2i_AutoPrivateKey(NULL, &der, (long)call->der->size);
+    call->signature_size = sizeof call->signature;
+    call->is_signed = pkey != NULL && sign(pkey, call->text, call->text_size, call->signature, &call->signature_size);
+    EVP_PKEY_free(pkey);
+    ERR_clear_error();
+}
+
 bool sf_key_sign_jwt(const struct sf_key *key, const char *account_claim, const char *user_claim, const char *role,
                      int64_t now_s, int64_t lifetime_s, struct buf *out_jwt, struct err *out_error)
 {
@@ -426,21 +458,16 @@ bool sf_key_sign_jwt(const struct sf_key *key, const char *account_claim, const 
     if (out_jwt->failed)
         return err_set(out_error, ERR_INTERNAL, "", "out of memory signing a token");
 
-    uint8_t signature[SIGNATURE_SIZE_MAX];
-    size_t signature_size = sizeof signature;
-    sf_secret_enter();
-    const unsigned char *der = (const unsigned char *)key->der.text;
-    EVP_PKEY *pkey = d2i_AutoPrivateKey(NULL, &der, (long)key->der.size);
-    bool is_signed =
-        pkey != NULL && sign(pkey, out_jwt->data + start, out_jwt->size - start, signature, &signature_size);
-    EVP_PKEY_free(pkey);
-    sf_secret_leave();
-    if (!is_signed) {
-        ERR_clear_error();
+    struct sign_call call = {.der = &key->der, .text = out_jwt->data + start, .text_size = out_jwt->size - start};
+    if (!sf_secret_call(sign_in_call, &call, out_error)) {
+        out_jwt->size = start;
+        return false;
+    }
+    if (!call.is_signed) {
         out_jwt->size = start;
         return err_set(out_error, ERR_INTERNAL, "", "the private key could not sign a token");
     }
     buf_append_byte(out_jwt, '.');
-    append_base64url(out_jwt, signature, signature_size);
+    append_base64url(out_jwt, call.signature, call.signature_size);
     return !out_jwt->failed || err_set(out_error, ERR_INTERNAL, "", "out of memory signing a token");
 }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,14 +18,16 @@
 #include "base/log.h"
 #include "io/lock.h"
 
-// What OpenSSL keeps for good of its first decoding and signing (fetched algorithms, about 350 kB) and the work on one
-// key of 8192 bits fit twice.
+// What OpenSSL keeps for good of its first decoding and signing (fetched algorithms, about 350 kB), the work on one key of
+// 8192 bits and the stack fit into the smaller.
 static const size_t heap_sizes[] = {(size_t)2 << 20, (size_t)1 << 20};
-enum { HEAP_BLOCK_MIN = 32, STACK_BYTES = 64 * 1024 };
+enum { HEAP_BLOCK_MIN = 32, STACK_SIZE = 256 * 1024 };
 
 // Set once by sf_secret_process_init, before there are threads.
 static uintptr_t heap_start, heap_end;
-static _Thread_local unsigned depth;
+static void *stack;  // STACK_SIZE bytes in the heap; whoever holds stack_lock uses it
+static struct lock stack_lock;
+static _Thread_local bool is_routed;
 
 // ---- the allocator behind OpenSSL
 
@@ -34,7 +38,7 @@ static bool is_in_heap(const void *block)
 
 static void *route_malloc(size_t size, const char *file, int line)
 {
-    void *block = depth > 0 ? CRYPTO_secure_malloc(size, file, line) : NULL;
+    void *block = is_routed ? CRYPTO_secure_malloc(size, file, line) : NULL;
     return block != NULL ? block : malloc(size);
 }
 
@@ -47,7 +51,7 @@ static void route_free(void *block, const char *file, int line)
         return;
     }
     // Only when the secure heap was full: then it is ordinary memory that has to be wiped.
-    if (depth > 0)
+    if (is_routed)
         OPENSSL_cleanse(block, malloc_usable_size(block));
     free(block);
 }
@@ -57,7 +61,7 @@ static void *route_realloc(void *block, size_t size, const char *file, int line)
     if (block == NULL)
         return route_malloc(size, file, line);
     bool is_secure = is_in_heap(block);
-    if (!is_secure && depth == 0)
+    if (!is_secure && !is_routed)
         return realloc(block, size);
     size_t old_size = is_secure ? CRYPTO_secure_actual_size(block) : malloc_usable_size(block);
     void *moved = route_malloc(size, file, line);
@@ -102,28 +106,48 @@ bool sf_secret_process_init(struct err *out_error)
     heap_start = (uintptr_t)all;
     heap_end = heap_start + size;
     CRYPTO_secure_free(all, __FILE__, __LINE__);
+    stack = OPENSSL_secure_malloc(STACK_SIZE);  // of a power of two, so it begins at a page
+    CHECK(stack != NULL);
+    lock_init(&stack_lock);
     lock_init(&variables_lock);
     return true;
 }
 
-void sf_secret_enter(void)
+struct call {
+    void (*work)(void *context);
+    void *context;
+};
+
+static void *run_call(void *context)
 {
-    CHECK(heap_end != 0);
-    depth++;
+    const struct call *call = context;
+    is_routed = true;
+    call->work(call->context);
+    return NULL;
 }
 
-// OpenSSL leaves copies in dead stack frames as well (the passphrase, in the wrapper of our callback: crypto/ui).
-static __attribute__((noinline)) void wipe_stack_below(void)
+// The stack holds the thread's own data as well, and OpenSSL's copies in dead frames (exponents; the passphrase, in the
+// wrapper of our callback: crypto/ui).
+bool sf_secret_call(void (*work)(void *context), void *context, struct err *out_error)
 {
-    char area[STACK_BYTES];
-    OPENSSL_cleanse(area, sizeof area);
-}
-
-void sf_secret_leave(void)
-{
-    CHECK(depth > 0);
-    if (--depth == 0)
-        wipe_stack_below();
+    struct call call = {.work = work, .context = context};
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    CHECK(stack != NULL && !is_routed);
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstack(&attributes, stack, STACK_SIZE) == 0);
+    lock_acquire(&stack_lock);
+    // No signal's frame, with all registers in it, on any thread of ours but the main one.
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    bool is_run = pthread_create(&thread, &attributes, run_call, &call) == 0;
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    if (is_run)
+        pthread_join(thread, NULL);
+    OPENSSL_cleanse(stack, STACK_SIZE);
+    lock_release(&stack_lock);
+    pthread_attr_destroy(&attributes);
+    return is_run || err_set(out_error, ERR_INTERNAL, "thread", "no thread can be started to work on the private key");
 }
 
 // ---- secrets

@@ -1,8 +1,9 @@
 // Where secrets live: OpenSSL's secure heap (locked in memory, left out of dumps, between guard pages, wiped when freed).
 //
 // OpenSSL itself copies parts of a private key into ordinary memory while it decodes and signs (buffers of the decoders,
-// Montgomery contexts of the primes). So this module stands behind OpenSSL's allocator: between sf_secret_enter and
-// sf_secret_leave everything that the calling thread makes OpenSSL allocate comes from the secure heap.
+// Montgomery contexts of the primes) and onto the stack (exponents, on processors with AVX-512 IFMA:
+// crypto/bn/rsaz_exp_x2.c). So this module stands behind OpenSSL's allocator and lends a stack: all that sf_secret_call
+// runs has its allocations and its stack in the secure heap.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_SECRET_H
 #define ETL_SINKS_SNOWFLAKE_SF_SECRET_H
 
@@ -20,8 +21,10 @@ struct sf_secret {
 
 // Before anything in the process has used OpenSSL. Harmless when called again.
 bool sf_secret_process_init(struct err *out_error);
-void sf_secret_enter(void);  // calls nest
-void sf_secret_leave(void);
+// Runs work on a thread of its own whose stack lies in the secure heap and whose OpenSSL allocations come from it, waits
+// for its end and wipes the stack. One at a time in the process: others wait. Not to be called by work. False: work was
+// not run.
+bool sf_secret_call(void (*work)(void *context), void *context, struct err *out_error);
 
 bool sf_secret_copy(const char *text, size_t size, struct sf_secret *out_secret, struct err *out_error);
 // what: how messages call it, "the private key". No buffer but the secret's own sees the content.
