@@ -308,15 +308,20 @@ def test_a_writer_that_keeps_to_the_rules_loses_and_doubles_nothing(box, pipe, s
     chance = random.Random(seed)
     box.ask("/set_limits", {"enabled": False})
     box.ask("/set_commit_delay", {"ms": 15})
-    kinds = (
-        {"step": "append.before", "reset": True}, {"step": "append.after", "reset": True}, {"step": "append.after", "status": 500},
-        {"step": "append.before", "status": 503}, {"step": "open", "status": 500}, {"step": "open", "reset": True},
-        {"step": "status", "status": 503}, {"step": "commit", "status": 500}, {"step": "commit", "lose_rows": True},
-        {"step": "commit", "delay_ms": 60},
+    # With how many calls of that step may pass first: 2,500 rows take 85 appends at least, so those act for certain; how often
+    # a channel is opened, asked for and committed depends on the others and on the machine.
+    appends = (
+        ({"step": "append.before", "reset": True}, 60), ({"step": "append.after", "reset": True}, 60),
+        ({"step": "append.after", "status": 500}, 60), ({"step": "append.before", "status": 503}, 60),
     )
-    added = [box.ask("/faults", {**chance.choice(kinds), "skip": chance.randrange(60), "times": chance.randrange(1, 3)}) for _ in range(25)]
+    others = (
+        ({"step": "open", "status": 500}, 5), ({"step": "open", "reset": True}, 5), ({"step": "status", "status": 503}, 2),
+        ({"step": "commit", "status": 500}, 20), ({"step": "commit", "lose_rows": True}, 20), ({"step": "commit", "delay_ms": 60}, 20),
+    )
+    for fault, skip_max in [chance.choice(appends) for _ in range(10)] + [chance.choice(others) for _ in range(15)]:
+        box.ask("/faults", {**fault, "skip": chance.randrange(skip_max), "times": chance.randrange(1, 3)})
     writer = Writer(box, pipe, 2500, chance)
     writer.run()
     acted = sum(fault["hits"] for fault in box.ask("/faults")["faults"])
-    assert len(added) == 25 and acted >= 10, f"seed {seed}: only {acted} faults acted"
+    assert acted >= 10, f"seed {seed}: only {acted} faults acted"
     assert ids(pipe) == list(range(1, 2501)), f"seed {seed}"
