@@ -281,7 +281,7 @@ static void on_sink_state(void *context, const struct sink_state *state, const s
     if (has_stopped(pipeline))
         return;
     if (pipeline->is_merge_resolving) {
-        progress_state_read(pipeline, state, error);
+        merge_state_read(pipeline, state, error);
         if (pipeline->state == PIPELINE_OPENING && !pipeline->is_end_wanted && !pipeline->is_restart_wanted)
             prepare_begin(pipeline);
         return;
@@ -301,7 +301,7 @@ static void on_sink_state(void *context, const struct sink_state *state, const s
         }
         pipeline->record.epoch = (uint8_t)(state->epoch + 1);
     }
-    progress_writer_set(pipeline, state);
+    merge_writer_set(pipeline, state);
     pipeline->record.state_epoch = state->epoch;
     pipeline->record.state_lsn = state->merged_lsn;
     pipeline->is_record_dirty = true;
@@ -477,7 +477,7 @@ static void on_table_failed(void *context, void *table_context, const struct err
 static void on_merged(void *context, const struct err *error)
 {
     if (!has_stopped(context))
-        progress_merged(context, error);
+        merge_ended(context, error);
 }
 
 // --- life --------------------------------------------------------------------------------------------------------

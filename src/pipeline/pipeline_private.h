@@ -1,5 +1,5 @@
 // What the pipeline's files share: lifecycle (pipeline.c), start-up checks (start.c), stream (stream.c), copies (copy.c),
-// positions, saves and merges (progress.c), status (status.c).
+// positions and saves (progress.c), merges (merge.c), status (status.c).
 //
 //   received_lsn    every commit below it was read from the slot; an open transaction bounds it by its own commit LSN
 //   committed_lsn   every row of every table that is not parked, of commits below it, is committed at the destination
@@ -175,12 +175,20 @@ void progress_deinit(struct pipeline *pipeline);
 void progress_update(struct pipeline *pipeline);  // positions moved
 void progress_save_soon(struct pipeline *pipeline);
 bool progress_is_settled(const struct pipeline *pipeline);  // nothing in flight, all saved: a clean end may happen
-void progress_merged(struct pipeline *pipeline, const struct err *error);
-void progress_writer_set(struct pipeline *pipeline, const struct sink_state *state);
-void progress_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
+void progress_save_now(struct pipeline *pipeline);          // no save may be in flight
 void progress_on_reply(void *context, void *message);
 void progress_tick(struct loop_timer *timer);
 void progress_ended(struct pipeline *pipeline);  // status tells why it ended
+
+// merge.c
+void merge_tick(struct pipeline *pipeline);
+void merge_intent_saved(
+    struct pipeline *pipeline);  // a save was answered: if it held a merge's intent, the merge is sent
+void merge_intent_failed(struct pipeline *pipeline);
+void merge_ended(struct pipeline *pipeline, const struct err *error);
+void merge_writer_set(struct pipeline *pipeline, const struct sink_state *state);
+void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
+void merge_deinit(struct pipeline *pipeline);
 
 // status.c
 char *status_json(const struct pipeline *pipeline);  // heap

@@ -9,13 +9,6 @@
 #include "base/trap.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
-// Copy tokens: 'C', the snapshot's LSN (16 hex digits), the range (4), the row's number in it (12): they sort in the
-// order of the rows, and a later copy's sort after an earlier one's, because its LSN is higher.
-static void copy_token_format(lsn_t copy_lsn, uint64_t row_number, struct sf_token *out_token)
-{
-    (void)snprintf(out_token->text, sizeof out_token->text, "C%016" PRIX64 "%04X%012" PRIX64, copy_lsn, 0U, row_number);
-}
-
 static void seq_token_format(const struct seq *seq, struct sf_token *out_token)
 {
     seq_format(seq, out_token->text);
@@ -71,14 +64,6 @@ static void table_free_all(struct sf_sink_table *table)
     free(table);
 }
 
-// The copy channel has served when its last row is committed; it is dropped in Snowflake and freed here.
-static void table_close_copy(struct sf_sink_table *table)
-{
-    sf_pipe_remove(table->pipe, table->copy_channel);
-    sf_channel_free(table->copy_channel);
-    table->copy_channel = NULL;
-}
-
 static void table_tell(struct sf_sink_table *table)
 {
     const struct sink_events *events = &table->sink->sink.events;
@@ -100,7 +85,7 @@ static void table_tell(struct sf_sink_table *table)
     if ((told & SF_EVENT_COPY_COMMITTED) && !table->is_stopped)
         events->on_copy_committed(events->context, table->context, table->copied_rows);
     if ((told & SF_EVENT_COPY_DROPPED) && !table->is_stopped && table->copy_channel != NULL)
-        table_close_copy(table);
+        sf_sink_copy_close(table);
 }
 
 static void reap_stopped(struct sf_sink *sink)
@@ -141,7 +126,7 @@ static void on_notify(struct loop_deferred *deferred)
 
 // --- channels ----------------------------------------------------------------------------------------------------
 
-static void on_channel_room(void *context)
+void sf_sink_on_channel_room(void *context)
 {
     struct sf_sink_table *table = context;
     if (table->sink->is_waiting_for_room && budget_has_room(&table->sink->budget)) {
@@ -151,7 +136,7 @@ static void on_channel_room(void *context)
     }
 }
 
-static void on_channel_failed(void *context, const struct err *error)
+void sf_sink_on_channel_failed(void *context, const struct err *error)
 {
     sf_sink_table_fail(context, error);
 }
@@ -186,51 +171,9 @@ static void on_stream_dropped(void *context, const struct err *error)
     (void)error;  // stream channels are dropped with their pipeline only
 }
 
-static void on_copy_opened(void *context)
-{
-    struct sf_sink_table *table = context;
-    table->events |= SF_EVENT_COPY_OPENED;
-    sf_sink_notify(table->sink);
-}
-
-static void copy_check_done(struct sf_sink_table *table)
-{
-    if (!table->is_copy_finished || table->is_copy_told || sf_channel_has_uncommitted(table->copy_channel))
-        return;
-    table->is_copy_told = true;
-    table->events |= SF_EVENT_COPY_COMMITTED;
-    sf_sink_notify(table->sink);
-    sf_channel_drop(table->copy_channel);
-}
-
-static void on_copy_channel_committed(void *context)
-{
-    copy_check_done(context);
-}
-
-// A copy's accepted rows are gone: the table is read again in a new snapshot; that is the pipeline's to decide.
-static void on_copy_rewind(void *context, const struct err *why)
-{
-    struct err error = *why;
-    error.kind = ERR_TRANSIENT;
-    err_prefix(&error, "copied rows were lost at the destination, the copy starts again");
-    sf_sink_table_fail(context, &error);
-}
-
-static void on_copy_dropped(void *context, const struct err *error)
-{
-    struct sf_sink_table *table = context;
-    if (error != NULL) {
-        struct log_scope scope = {table->sink->options.pipeline, table->layout.target_name};
-        log_line(LOG_WARNING, &scope, "copy_channel_left", "the copy's channel %s could not be dropped: %s",
-                 sf_channel_name(table->copy_channel), error->text);
-    }
-    table->events |= SF_EVENT_COPY_DROPPED;
-    sf_sink_notify(table->sink);
-}
-
-static struct sf_channel *channel_new(struct sf_sink_table *table, char kind, uint8_t epoch,
-                                      const struct sf_token *initial_token, const struct sink_channel_record *kept)
+struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, uint8_t epoch,
+                                       const struct sf_token *initial_token, const struct sink_channel_record *kept,
+                                       const struct sf_channel_events *events)
 {
     struct sf_sink *sink = table->sink;
     char name[SINK_CHANNEL_NAME_SIZE];
@@ -251,23 +194,9 @@ static struct sf_channel *channel_new(struct sf_sink_table *table, char kind, ui
         options.kept.created_on_ms = kept->created_on_ms;
         options.kept.error_count = kept->error_count;
     }
-    struct sf_channel_events stream_events = {.on_opened = on_stream_opened,
-                                              .on_committed = on_stream_committed,
-                                              .on_room = on_channel_room,
-                                              .on_rewind = on_stream_rewind,
-                                              .on_failed = on_channel_failed,
-                                              .on_dropped = on_stream_dropped,
-                                              .context = table};
-    struct sf_channel_events copy_events = {.on_opened = on_copy_opened,
-                                            .on_committed = on_copy_channel_committed,
-                                            .on_room = on_channel_room,
-                                            .on_rewind = on_copy_rewind,
-                                            .on_failed = on_channel_failed,
-                                            .on_dropped = on_copy_dropped,
-                                            .context = table};
-    struct sf_channel *channel =
-        sf_channel_new(&sink->channel_shared, &options, kind == 'C' ? &copy_events : &stream_events);
+    struct sf_channel *channel = sf_channel_new(&sink->channel_shared, &options, events);
     CHECK(channel != NULL);
+    sf_pipe_add(table->pipe, channel);
     return channel;
 }
 
@@ -292,8 +221,14 @@ static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floo
     if (trap_is_set("copy_lsn_is_exclusive"))
         floor.ordinal = SEQ_ORDINAL_MAX;
     seq_token_format(&floor, &token);
-    table->stream_channel = channel_new(table, 'S', epoch, &token, kept);
-    sf_pipe_add(table->pipe, table->stream_channel);
+    const struct sf_channel_events events = {.on_opened = on_stream_opened,
+                                             .on_committed = on_stream_committed,
+                                             .on_room = sf_sink_on_channel_room,
+                                             .on_rewind = on_stream_rewind,
+                                             .on_failed = sf_sink_on_channel_failed,
+                                             .on_dropped = on_stream_dropped,
+                                             .context = table};
+    table->stream_channel = sf_sink_channel_new(table, 'S', epoch, &token, kept, &events);
     sf_channel_open(table->stream_channel);
 }
 
@@ -306,9 +241,9 @@ static void mark_dirty(struct sf_sink_table *table)
     table->sink->dirty = table;
 }
 
-static enum sink_append_outcome append_line(struct sf_sink_table *table, struct sf_channel *channel,
-                                            const struct sf_token *token, const struct row_change *change,
-                                            struct err *out_error)
+enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct sf_channel *channel,
+                                             const struct sf_token *token, const struct row_change *change,
+                                             struct err *out_error)
 {
     struct buf *batch = sf_channel_batch(channel);
     size_t size_before = batch->size;
@@ -328,41 +263,7 @@ static enum sink_append_outcome append(struct sink_table *sink_table, const stru
     seq_token_format(&change->seq, &token);
     if (strcmp(token.text, sf_channel_high_token(table->stream_channel)->text) <= 0)
         return SINK_ALREADY;
-    return append_line(table, table->stream_channel, &token, change, out_error);
-}
-
-static void copy_open(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_lsn)
-{
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
-    if (table->copy_channel != NULL)
-        table_close_copy(table);
-    table->copy_seq = (struct seq){.commit_lsn = copy_lsn, .ordinal = 0, .epoch = epoch};
-    table->copied_rows = 0;
-    table->is_copy_finished = table->is_copy_told = false;
-    table->copy_channel = channel_new(table, 'C', epoch, NULL, NULL);
-    sf_pipe_add(table->pipe, table->copy_channel);
-    sf_channel_open(table->copy_channel);
-}
-
-static enum sink_append_outcome copy_append(struct sink_table *sink_table, const struct row_view *row,
-                                            struct err *out_error)
-{
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
-    struct row_change change = {.op = 'C', .seq = table->copy_seq, .new_row = *row};
-    struct sf_token token;
-    copy_token_format(table->copy_seq.commit_lsn, table->copied_rows + 1, &token);
-    enum sink_append_outcome outcome = append_line(table, table->copy_channel, &token, &change, out_error);
-    if (outcome == SINK_APPENDED)
-        table->copied_rows++;
-    return outcome;
-}
-
-static void copy_finish(struct sink_table *sink_table)
-{
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
-    table->is_copy_finished = true;
-    sf_channel_pump(table->copy_channel);
-    copy_check_done(table);
+    return sf_sink_append_line(table, table->stream_channel, &token, change, out_error);
 }
 
 static void flush(struct sink *base)
@@ -565,9 +466,9 @@ static const struct sink_operations operations = {
     .stream_open = stream_open,
     .append = append,
     .rewound = rewound,
-    .copy_open = copy_open,
-    .copy_append = copy_append,
-    .copy_finish = copy_finish,
+    .copy_open = sf_sink_copy_open,
+    .copy_append = sf_sink_copy_append,
+    .copy_finish = sf_sink_copy_finish,
     .flush = flush,
     .is_full = is_full,
     .uncommitted_lsn = uncommitted_lsn,

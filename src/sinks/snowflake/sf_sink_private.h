@@ -1,4 +1,4 @@
-// What sf_sink.c (rows) and sf_sink_sql.c (statements: set-up and merge) share.
+// What sf_sink.c (tables, stream, events), sf_sink_copy.c (copied rows), sf_sink_sql.c (set-up) and sf_sink_merge.c share.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_SINK_PRIVATE_H
 #define ETL_SINKS_SNOWFLAKE_SF_SINK_PRIVATE_H
 
@@ -108,12 +108,30 @@ struct sf_sink_table *sf_sink_table_of(struct sink_table *table);
 void sf_sink_notify(struct sf_sink *sink);
 void sf_sink_table_fail(struct sf_sink_table *table, const struct err *error);
 
+struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, uint8_t epoch,
+                                       const struct sf_token *initial_token, const struct sink_channel_record *kept,
+                                       const struct sf_channel_events *events);
+void sf_sink_on_channel_room(void *context);
+void sf_sink_on_channel_failed(void *context, const struct err *error);
+enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct sf_channel *channel,
+                                             const struct sf_token *token, const struct row_change *change,
+                                             struct err *out_error);
+
+// sf_sink_copy.c
+void sf_sink_copy_open(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn);
+enum sink_append_outcome sf_sink_copy_append(struct sink_table *table, const struct row_view *row,
+                                             struct err *out_error);
+void sf_sink_copy_finish(struct sink_table *table);
+void sf_sink_copy_close(struct sf_sink_table *table);  // frees the copy's channel
+
 // sf_sink_sql.c
 void sf_sink_setup_init(struct sf_sink *sink);
 void sf_sink_setup_deinit(struct sf_sink *sink);
 void sf_sink_open(struct sink *sink);
 void sf_sink_read_state(struct sink *sink);
 void sf_sink_table_prepare(struct sink_table *table, bool only_check);
+
+// sf_sink_merge.c
 bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err *out_error);
 
 #endif
