@@ -11,7 +11,7 @@
 #include "io/resolver.h"
 #include "pipeline/inspect.h"
 #include "sinks/snowflake/sf_auth.h"
-#include "sinks/snowflake/sf_sink.h"
+#include "sinks/snowflake/sf_key.h"
 
 #define CHECK_BUDGET_BYTES (1U << 20)
 
@@ -35,6 +35,7 @@ struct checker {
     struct zstd_worker *zstd;
     struct endpoints *endpoints;
     bool is_coloured;
+    bool is_destination_usable;
     unsigned error_count, warning_count;
 };
 
@@ -72,17 +73,14 @@ static void on_done(void *context)
 static struct sink *sink_new(void *context, const char *identity, const struct sink_events *events)
 {
     struct checker *checker = context;
-    struct sf_sink_options sink_options = {.loop = checker->loop,
-                                           .http = checker->http,
-                                           .zstd = checker->zstd,
-                                           .auth = checker->auth,
-                                           .config = &checker->endpoints->snowflake,
-                                           .pipeline = checker->endpoints->name,
-                                           .identity = identity,
-                                           .budget_bytes = CHECK_BUDGET_BYTES,
-                                           .batch_rows_max = 1,
-                                           .batch_fill_ms_max = 1};
-    return sf_sink_new(&sink_options, events);
+    const struct destination_tools tools = {
+        .loop = checker->loop, .http = checker->http, .zstd = checker->zstd, .auth = checker->auth};
+    const struct destination_sink_options sink_options = {.pipeline = checker->endpoints->name,
+                                                          .identity = identity,
+                                                          .budget_bytes = CHECK_BUDGET_BYTES,
+                                                          .batch_rows_max = 1,
+                                                          .batch_fill_ms_max = 1};
+    return destination_sink_new(&checker->endpoints->destination, &tools, &sink_options, events);
 }
 
 static bool open_all(struct checker *checker, struct err *out_error)
@@ -103,13 +101,16 @@ static bool open_all(struct checker *checker, struct err *out_error)
 static void open_destination(struct checker *checker)
 {
     struct err error = {0};
-    if (!checker->endpoints->has_destination)
+    const struct destination *destination = &checker->endpoints->destination;
+    checker->is_destination_usable = checker->endpoints->has_destination;
+    if (!checker->endpoints->has_destination || !destination_wants_key(destination))
         return;
-    struct sf_key *key = sf_key_load_configured(&checker->endpoints->snowflake, &error);
+    struct sf_key *key = sf_key_load_configured(&destination->snowflake, &error);
+    checker->is_destination_usable = key != NULL;
     if (key == NULL)
         on_finding(checker, JUDGE_ERROR, &error);
     else
-        checker->auth = sf_auth_new(checker->loop, checker->http, &checker->endpoints->snowflake, key);
+        checker->auth = sf_auth_new(checker->loop, checker->http, &destination->snowflake, key);
 }
 
 static void close_all(struct checker *checker)
@@ -160,7 +161,7 @@ static int check(struct checker *checker, const char *state)
                                                   .publication = checker->endpoints->publication,
                                                   .source = &checker->endpoints->source,
                                                   .source_text = checker->endpoints->source_text,
-                                                  .sink_new = checker->auth != NULL ? sink_new : NULL,
+                                                  .sink_new = checker->is_destination_usable ? sink_new : NULL,
                                                   .sink_context = checker,
                                                   .known = is_known ? &known : NULL};
         struct inspect_events events = {

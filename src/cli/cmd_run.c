@@ -77,9 +77,11 @@ static bool run_prepare(struct run *run, struct err *out_error)
     supervisor_block_signals();
     if (!sf_key_process_init(out_error))
         return false;
-    run->key = sf_key_load_configured(&run->endpoints.snowflake, out_error);
-    if (run->key == NULL)
-        return false;
+    if (destination_wants_key(&run->endpoints.destination)) {
+        run->key = sf_key_load_configured(&run->endpoints.destination.snowflake, out_error);
+        if (run->key == NULL)
+            return false;
+    }
     run->is_state_new = access(state, F_OK) != 0;
     run->catalog = catalog_open(state, true, out_error);
     return run->catalog != NULL &&
@@ -126,7 +128,7 @@ static int run_service(struct run *run)
                      .publication = run->endpoints.publication,
                      .source = &run->endpoints.source,
                      .source_text = run->endpoints.source_text,
-                     .destination_text = run->endpoints.destination_text,
+                     .destination_text = run->endpoints.destination.text,
                      .merge_interval_ms = (uint32_t)values[RUN_MERGE_INTERVAL].number * 1000,
                      .stop_deadline_ms = STOP_DEADLINE_MS,
                      .resync_on_slot_lost = strcmp(values[RUN_SLOT_LOST].text, "resync") == 0,
@@ -135,7 +137,7 @@ static int run_service(struct run *run)
                      .known = run->is_known ? &run->known : NULL,
                      .known_tables = run->known_tables,
                      .known_table_count = run->known_table_count},
-        .snowflake = &run->endpoints.snowflake,
+        .destination = &run->endpoints.destination,
         .take_key = run->key,
         .memory_bytes = (size_t)values[RUN_MEMORY].number << 20,
         .batch_rows_max = (uint32_t)values[RUN_BATCH_ROWS].number,
@@ -176,7 +178,7 @@ static int run(const struct command *command, int count, char *const *arguments)
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
     }
     log_line(LOG_INFO, NULL, "starting", "etl-stream " ETL_VERSION ": %s to %s", state.endpoints.source_text,
-             state.endpoints.destination_text);
+             state.endpoints.destination.text);
     return run_service(&state);
 }
 

@@ -28,16 +28,11 @@ static bool source_read(const char *from, struct endpoints *endpoints, struct er
 
 static bool destination_read(const char *to, struct endpoints *endpoints, struct err *out_error)
 {
-    if (strncmp(to, "snowflake://", strlen("snowflake://")) != 0)
-        return err_set(out_error, ERR_CONFIG, "to",
-                       "--to is no snowflake:// URL; allowed is "
-                       "snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=NAME&key_file=PATH");
-    if (!sf_config_parse(to, &endpoints->snowflake, out_error)) {
+    if (!destination_parse(to, &endpoints->destination, out_error)) {
         err_prefix(out_error, "--to");
         return false;
     }
     endpoints->has_destination = true;
-    sf_config_describe(&endpoints->snowflake, endpoints->destination_text, sizeof endpoints->destination_text);
     return true;
 }
 
@@ -114,6 +109,6 @@ void endpoints_deinit(struct endpoints *endpoints)
     free(endpoints->slot);
     free(endpoints->name);
     if (endpoints->has_destination)
-        sf_config_deinit(&endpoints->snowflake);
+        destination_deinit(&endpoints->destination);
     memset(endpoints, 0, sizeof *endpoints);
 }

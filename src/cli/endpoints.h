@@ -6,8 +6,7 @@
 
 #include "base/err.h"
 #include "pg/pg_conn.h"
-#include "sinks/snowflake/sf_config.h"
-#include "sinks/snowflake/sf_key.h"
+#include "supervisor/destination.h"
 
 struct endpoints {
     struct pg_target source;
@@ -16,8 +15,7 @@ struct endpoints {
     char *name;  // the pipeline's
     char source_text[256];
     bool has_destination;
-    struct sf_config snowflake;
-    char destination_text[256];
+    struct destination destination;
 };
 
 // to NULL: the source only. name NULL: made of database and publication. False: ERR_CONFIG; nothing is left to free.

@@ -15,7 +15,6 @@
 #include "io/mailbox.h"
 #include "io/resolver.h"
 #include "sinks/snowflake/sf_auth.h"
-#include "sinks/snowflake/sf_sink.h"
 
 #define ZSTD_LEVEL 1
 #define COMMANDS_MAX 16
@@ -65,19 +64,16 @@ static struct sink *sink_new(void *context, const char *identity, const struct s
 {
     struct worker *worker = context;
     const struct supervisor_options *options = worker->supervisor->options;
-    struct sf_sink_options sink_options = {.loop = worker->loop,
-                                           .http = worker->http,
-                                           .zstd = worker->zstd,
-                                           .auth = worker->auth,
-                                           .config = options->snowflake,
-                                           .pipeline = options->pipeline.name,
-                                           .identity = identity,
-                                           .budget_bytes = options->memory_bytes,
-                                           .batch_rows_max = options->batch_rows_max,
-                                           .batch_fill_ms_max = options->batch_fill_ms_max,
-                                           .merge_timeout_s = options->merge_timeout_s,
-                                           .lock_timeout_s = MERGE_LOCK_TIMEOUT_S};
-    return sf_sink_new(&sink_options, events);
+    const struct destination_tools tools = {
+        .loop = worker->loop, .http = worker->http, .zstd = worker->zstd, .auth = worker->auth};
+    const struct destination_sink_options sink_options = {.pipeline = options->pipeline.name,
+                                                          .identity = identity,
+                                                          .budget_bytes = options->memory_bytes,
+                                                          .batch_rows_max = options->batch_rows_max,
+                                                          .batch_fill_ms_max = options->batch_fill_ms_max,
+                                                          .merge_timeout_s = options->merge_timeout_s,
+                                                          .merge_lock_timeout_s = MERGE_LOCK_TIMEOUT_S};
+    return destination_sink_new(options->destination, &tools, &sink_options, events);
 }
 
 static void on_pipeline_live(void *context)
@@ -127,7 +123,8 @@ static bool worker_open(struct worker *worker, struct err *out_error)
         return false;
     if (worker->zstd == NULL)
         return err_set(out_error, ERR_INTERNAL, "memory", "no memory for compression");
-    worker->auth = sf_auth_new(worker->loop, worker->http, options->snowflake, options->take_key);
+    if (destination_wants_key(options->destination))
+        worker->auth = sf_auth_new(worker->loop, worker->http, &options->destination->snowflake, options->take_key);
     struct pipeline_options pipeline_options = options->pipeline;
     struct pipeline_events events = {.on_live = on_pipeline_live, .on_ended = on_pipeline_ended, .context = worker};
     pipeline_options.sink_new = sink_new;

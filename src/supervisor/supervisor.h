@@ -12,14 +12,14 @@
 
 #include "base/err.h"
 #include "pipeline/pipeline.h"
-#include "sinks/snowflake/sf_config.h"
 #include "sinks/snowflake/sf_key.h"
+#include "supervisor/destination.h"
 
 struct supervisor_options {
     struct pipeline_options pipeline;  // without sink_new, which the supervisor adds
-    const struct sf_config *snowflake;
-    struct sf_key *take_key;
-    size_t memory_bytes;  // what batches and appends in flight may hold
+    const struct destination *destination;
+    struct sf_key *take_key;  // destination_wants_key, else NULL
+    size_t memory_bytes;      // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t merge_timeout_s;
     bool shows_progress;  // a person watches standard error
