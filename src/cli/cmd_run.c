@@ -3,10 +3,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "catalog/catalog.h"
 #include "cli/command.h"
 #include "cli/endpoints.h"
+#include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
 
 #define STOP_DEADLINE_MS 20000
@@ -62,32 +64,57 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
 struct run {
     struct option_value values[RUN_OPTION_COUNT];
     struct endpoints endpoints;
-    struct sf_key *key;
+    struct plan *plan;
     struct catalog *catalog;
-    struct catalog_pipeline known;
-    struct catalog_table *known_tables;
-    uint32_t known_table_count;
-    bool is_known;
     bool is_state_new;  // the file was made by this run
 };
+
+static void plan_set_options(struct plan *plan, const struct option_value *values)
+{
+    plan->pipeline.merge_interval_ms = (uint32_t)values[RUN_MERGE_INTERVAL].number * 1000;
+    plan->pipeline.stop_deadline_ms = STOP_DEADLINE_MS;
+    plan->pipeline.resync_on_slot_lost = strcmp(values[RUN_SLOT_LOST].text, "resync") == 0;
+    plan->pipeline.decoding_work_mem_kb = (uint32_t)values[RUN_DECODING_MEMORY].number;
+    plan->memory_bytes = (size_t)values[RUN_MEMORY].number << 20;
+    plan->batch_rows_max = (uint32_t)values[RUN_BATCH_ROWS].number;
+    plan->batch_fill_ms_max = (uint32_t)values[RUN_BATCH_FILL].number;
+    plan->merge_timeout_s = (uint32_t)values[RUN_MERGE_TIMEOUT].number;
+    plan->shows_progress = isatty(STDERR_FILENO) == 1;
+}
+
+static bool plan_set_ends(struct plan *plan, const struct endpoints *endpoints, struct err *out_error)
+{
+    plan->name = strdup(endpoints->name);
+    plan->slot = strdup(endpoints->slot);
+    plan->publication = strdup(endpoints->publication);
+    (void)snprintf(plan->source_text, sizeof plan->source_text, "%s", endpoints->source_text);
+    CHECK(plan->name != NULL && plan->slot != NULL && plan->publication != NULL);
+    CHECK(pg_target_copy(&endpoints->source, &plan->source));
+    CHECK(destination_copy(&endpoints->destination, &plan->destination));
+    if (!destination_wants_key(&plan->destination))
+        return true;
+    plan->key = sf_key_load_configured(&plan->destination.snowflake, out_error);
+    return plan->key != NULL;
+}
 
 static bool run_prepare(struct run *run, struct err *out_error)
 {
     const char *state = run->values[RUN_STATE].text;
-    supervisor_block_signals();
-    if (!sf_key_process_init(out_error))
+    struct plan *plan = run->plan = plan_new();
+    signals_block();
+    if (!sf_key_process_init(out_error) || !plan_set_ends(plan, &run->endpoints, out_error))
         return false;
-    if (destination_wants_key(&run->endpoints.destination)) {
-        run->key = sf_key_load_configured(&run->endpoints.destination.snowflake, out_error);
-        if (run->key == NULL)
-            return false;
-    }
+    plan_set_options(plan, run->values);
     run->is_state_new = access(state, F_OK) != 0;
     run->catalog = catalog_open(state, true, out_error);
-    return run->catalog != NULL &&
-           catalog_load(run->catalog, run->endpoints.name, &run->known, &run->is_known, &run->known_tables,
-                        &run->known_table_count, out_error) &&
-           catalog_start(run->catalog, out_error);
+    if (run->catalog == NULL ||
+        !catalog_load(run->catalog, plan->name, &plan->known, &plan->is_known, &plan->known_tables,
+                      &plan->known_table_count, out_error) ||
+        !catalog_start(run->catalog, out_error))
+        return false;
+    plan->pipeline.catalog = run->catalog;
+    plan_finish(plan);
+    return true;
 }
 
 // A start that failed before anything was kept leaves no file behind.
@@ -114,38 +141,16 @@ static void run_close(struct run *run, bool has_failed)
     catalog_close(run->catalog);
     if (has_failed && was_open && run->is_state_new)
         state_remove_if_unused(run);
-    free(run->known_tables);
+    plan_free(run->plan);
     endpoints_deinit(&run->endpoints);
 }
 
 static int run_service(struct run *run)
 {
     struct err error = {0};
-    const struct option_value *values = run->values;
-    struct supervisor_options supervisor = {
-        .pipeline = {.name = run->endpoints.name,
-                     .slot = run->endpoints.slot,
-                     .publication = run->endpoints.publication,
-                     .source = &run->endpoints.source,
-                     .source_text = run->endpoints.source_text,
-                     .destination_text = run->endpoints.destination.text,
-                     .merge_interval_ms = (uint32_t)values[RUN_MERGE_INTERVAL].number * 1000,
-                     .stop_deadline_ms = STOP_DEADLINE_MS,
-                     .resync_on_slot_lost = strcmp(values[RUN_SLOT_LOST].text, "resync") == 0,
-                     .decoding_work_mem_kb = (uint32_t)values[RUN_DECODING_MEMORY].number,
-                     .catalog = run->catalog,
-                     .known = run->is_known ? &run->known : NULL,
-                     .known_tables = run->known_tables,
-                     .known_table_count = run->known_table_count},
-        .destination = &run->endpoints.destination,
-        .take_key = run->key,
-        .memory_bytes = (size_t)values[RUN_MEMORY].number << 20,
-        .batch_rows_max = (uint32_t)values[RUN_BATCH_ROWS].number,
-        .batch_fill_ms_max = (uint32_t)values[RUN_BATCH_FILL].number,
-        .merge_timeout_s = (uint32_t)values[RUN_MERGE_TIMEOUT].number,
-        .shows_progress = isatty(STDERR_FILENO) == 1,
-    };
-    enum supervisor_outcome outcome = supervisor_run(&supervisor, &error);
+    struct plan *plan = run->plan;
+    run->plan = NULL;
+    enum supervisor_outcome outcome = supervisor_run(plan, &error);
     if (outcome == SUPERVISOR_INTERRUPTED)
         _exit(EXIT_INTERRUPTED);  // the worker still runs; what it did is safe at any instant
     run_close(run, outcome == SUPERVISOR_FAILED);

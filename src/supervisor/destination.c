@@ -30,6 +30,14 @@ void destination_deinit(struct destination *destination)
     memset(destination, 0, sizeof *destination);
 }
 
+bool destination_copy(const struct destination *from, struct destination *out_copy)
+{
+    memset(out_copy, 0, sizeof *out_copy);
+    out_copy->kind = from->kind;
+    memcpy(out_copy->text, from->text, sizeof out_copy->text);
+    return from->kind != DESTINATION_SNOWFLAKE || sf_config_copy(&from->snowflake, &out_copy->snowflake);
+}
+
 bool destination_wants_key(const struct destination *destination)
 {
     return destination->kind == DESTINATION_SNOWFLAKE;

@@ -298,6 +298,44 @@ void sf_config_deinit(struct sf_config *config)
     *config = (struct sf_config){0};
 }
 
+bool sf_config_copy(const struct sf_config *config, struct sf_config *out_copy)
+{
+    *out_copy = (struct sf_config){0};
+    const struct {
+        const char *from;
+        char **to;
+    } parts[] = {{config->account, &out_copy->account},
+                 {config->user, &out_copy->user},
+                 {config->database, &out_copy->database},
+                 {config->schema, &out_copy->schema},
+                 {config->landing_schema, &out_copy->landing_schema},
+                 {config->warehouse, &out_copy->warehouse},
+                 {config->role, &out_copy->role},
+                 {config->host, &out_copy->host},
+                 {config->ca_file, &out_copy->ca_file},
+                 {config->key_file, &out_copy->key_file},
+                 {config->key_env, &out_copy->key_env},
+                 {config->passphrase_env, &out_copy->passphrase_env}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].from != NULL && (*parts[i].to = strdup(parts[i].from)) == NULL) {
+            sf_config_deinit(out_copy);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool sf_config_is_same_login(const struct sf_config *a, const struct sf_config *b)
+{
+    return is_same_text(a->account, b->account) && is_same_text(a->user, b->user) && is_same_text(a->role, b->role) &&
+           is_same_text(a->host, b->host) && is_same_text(a->ca_file, b->ca_file);
+}
+
 void sf_config_describe(const struct sf_config *config, char *out, size_t out_size)
 {
     snprintf(out, out_size, "snowflake://%s@%s/%s/%s", config->user, config->account, config->database, config->schema);

@@ -31,6 +31,9 @@ struct sf_config {
 // False (ERR_CONFIG): the text says which part is wrong and what is allowed, and never repeats what may be a secret.
 bool sf_config_parse(const char *url, struct sf_config *out_config, struct err *out_error);
 void sf_config_deinit(struct sf_config *config);
+bool sf_config_copy(const struct sf_config *config, struct sf_config *out_copy);  // false: no memory
+// Same account, user, role and way there: one login serves both.
+bool sf_config_is_same_login(const struct sf_config *a, const struct sf_config *b);
 // "snowflake://USER@ACCOUNT/DATABASE/SCHEMA", for messages.
 void sf_config_describe(const struct sf_config *config, char *out, size_t out_size);
 // ACCOUNT of the JWT's iss and sub: upper case, without the region that follows the first '.' of a legacy locator.

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 enum { LIFETIME_S_MAX = 3600, DIGEST_SIZE = 32, SIGNATURE_SIZE_MAX = 2048 };
 
 struct sf_key {
+    atomic_uint users;     // threads share a key: its bytes never change
     struct sf_secret der;  // PKCS#1 or PKCS#8 without encryption
     char fingerprint[80];
 };
@@ -241,8 +243,10 @@ static struct sf_key *load(struct sf_secret *pem, const char *passphrase, const 
     struct sf_key *key = calloc(1, sizeof *key);
     if (key == NULL)
         err_set(out_error, ERR_INTERNAL, "", "out of memory for a private key");
-    else if (!check_key(pkey, origin, out_error) || !check_signs(pkey, origin, out_error) ||
-             !keep_der(key, pkey, out_error) || !take_fingerprint(key, pkey, out_error)) {
+    else
+        atomic_init(&key->users, 1);
+    if (key != NULL && (!check_key(pkey, origin, out_error) || !check_signs(pkey, origin, out_error) ||
+                        !keep_der(key, pkey, out_error) || !take_fingerprint(key, pkey, out_error))) {
         sf_key_free(key);
         key = NULL;
     }
@@ -279,9 +283,16 @@ struct sf_key *sf_key_load(const char *pem, size_t pem_size, const char *passphr
     return call.key;
 }
 
+struct sf_key *sf_key_share(struct sf_key *key)
+{
+    if (key != NULL)
+        CHECK(atomic_fetch_add(&key->users, 1) > 0);
+    return key;
+}
+
 void sf_key_free(struct sf_key *key)
 {
-    if (key == NULL)
+    if (key == NULL || atomic_fetch_sub(&key->users, 1) > 1)
         return;
     sf_secret_deinit(&key->der);
     free(key);

@@ -1,0 +1,40 @@
+#include "supervisor/plan.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+struct plan *plan_new(void)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+    CHECK(plan != NULL);
+    return plan;
+}
+
+void plan_finish(struct plan *plan)
+{
+    struct pipeline_options *options = &plan->pipeline;
+    options->name = plan->name;
+    options->slot = plan->slot;
+    options->publication = plan->publication;
+    options->source = &plan->source;
+    options->source_text = plan->source_text;
+    options->destination_text = plan->destination.text;
+    options->known = plan->is_known ? &plan->known : NULL;
+    options->known_tables = plan->known_tables;
+    options->known_table_count = plan->known_table_count;
+}
+
+void plan_free(struct plan *plan)
+{
+    if (plan == NULL)
+        return;
+    pg_target_deinit(&plan->source);
+    destination_deinit(&plan->destination);
+    sf_key_free(plan->key);
+    free(plan->name);
+    free(plan->slot);
+    free(plan->publication);
+    free(plan->known_tables);
+    free(plan);
+}
