@@ -6,6 +6,7 @@ crashes or reconfigures its server asks for `own_postgres`. `standin` is the sta
 """
 import itertools
 import pathlib
+import signal
 
 import pytest
 
@@ -18,6 +19,9 @@ LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_merge_cases.py", "
               "test_sf_transport.py", "test_kill.py")
 
 numbers = itertools.count(1)
+
+# A run that is ended ends what it started; by default SIGTERM would leave the servers, as nothing of atexit's runs then.
+signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", returncode=143))
 
 
 class Source:
