@@ -3,7 +3,7 @@ import datetime
 import decimal
 import json
 
-from merge_engine import DATABASE, LANDING_SCHEMA, SCHEMA, SnowflakeError, describe, window
+from merge_engine import DATABASE, LANDING_SCHEMA, PIPELINE, SCHEMA, SnowflakeError, describe, window
 from merge_model import EPOCH, JSON_NULL, World, position
 
 NOWHERE = position(0, 0)  # the state of a pipeline that was never merged
@@ -117,7 +117,7 @@ class Run:
             self.check(name)
 
     def check_state(self):
-        result = self.engine.run(f'SELECT "POSITION" FROM "{DATABASE}"."{LANDING_SCHEMA}"."_ETL_STATE"')
+        result = self.engine.run(f'SELECT "POSITION" FROM "{DATABASE}"."{LANDING_SCHEMA}"."_ETL_STATE_{PIPELINE}"')
         assert result.rows == [[self.state]], (result.rows, self.state)
 
     def must_fail(self, word, below, names=None, text=None, **more):

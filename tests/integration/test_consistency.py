@@ -50,7 +50,7 @@ def read_while_merging(source, standin, stream, positions, seconds, without=None
     program.wait_for_event("live", 60)
     snowflake = Snowflake(standin.to)
     text = READ.format(left=snowflake.qualified("ACCOUNTS_LEFT"), right=snowflake.qualified("ACCOUNTS_RIGHT"),
-                       state=snowflake.qualified("_ETL_STATE", snowflake.landing_schema))
+                       state=snowflake.qualified(f"_ETL_STATE_{source.name}_etl", snowflake.landing_schema))
     transfers, seen, totals = Transfers(source, seed=7), set(), set()
     transfers.start()
     deadline = time.monotonic() + seconds

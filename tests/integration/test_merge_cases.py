@@ -481,7 +481,7 @@ def test_merge_keeps_the_commit_time(engine, tool):
     run = Run(engine, tool, World(random.Random(32), [SHAPES["plain"]]))
     at = datetime.datetime(2024, 2, 29, 23, 59, 59, 42, datetime.timezone.utc)
     engine.run(tool.ask(merge_engine.window(run.state, 0, 0x2000, commit_wall_us=int(at.timestamp()) * 1_000_000 + 42), [])["merge"])
-    found = engine.run(f"""SELECT COUNT(*) FROM "{merge_engine.DATABASE}"."{merge_engine.LANDING_SCHEMA}"."_ETL_STATE"
+    found = engine.run(f"""SELECT COUNT(*) FROM "{merge_engine.DATABASE}"."{merge_engine.LANDING_SCHEMA}"."_ETL_STATE_{merge_engine.PIPELINE}"
                            WHERE "COMMIT_AT" = '{at:%Y-%m-%d %H:%M:%S.%f} +00:00'::TIMESTAMP_TZ(6) AND "MERGED_AT" IS NOT NULL""")
     assert found.rows == [["1"]]
 

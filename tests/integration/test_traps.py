@@ -46,9 +46,9 @@ def wait_for_values(program, snowflake, table, column, expected, seconds=30):
     wait_until(is_there, seconds, f"{table} to hold {expected}", pause=0.2)
 
 
-def merged_position(snowflake):
+def merged_position(source, snowflake):
     """Everything that committed below it is merged, and anything of it that is not in the target is lost."""
-    state = snowflake.qualified("_ETL_STATE", snowflake.landing_schema)
+    state = snowflake.qualified(f"_ETL_STATE_{source.name}_etl", snowflake.landing_schema)
     return int(snowflake.value(f'SELECT "POSITION" FROM {state}')[2:], 16)
 
 
@@ -59,7 +59,7 @@ def assert_values_after_witness(source, program, snowflake, table, column, expec
 
     def is_merged():
         assert program.is_running(), program.tail()
-        return merged_position(snowflake) >= place
+        return merged_position(source, snowflake) >= place
     wait_until(is_merged, 120, "the merge of what was committed", pause=0.2)
     found = [value for value in target_values(snowflake, table.upper(), column) if "witness" not in value]
     assert found == expected, "rows are lost"

@@ -151,7 +151,7 @@ static json_t *answer(const json_t *request)
     CHECK(count <= TABLES_MAX);
     buf_init(&text, TEXT_SIZE_MAX);
     window_fill(request, &window);
-    sf_ddl_create_state(window.database, window.landing_schema, &text);
+    sf_ddl_create_state(window.database, window.landing_schema, window.pipeline, &text);
     answer_set(result, "state", &text);
     sf_ddl_init_state(window.database, window.landing_schema, window.pipeline, window.state_from, &text);
     answer_set(result, "init", &text);

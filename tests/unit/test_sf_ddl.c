@@ -127,20 +127,20 @@ static void test_sf_ddl_state(void **state)
     buf_init(&out, 100000);
     sf_ddl_init_state("D", "L", "it's", "000000000000000000", &out);
     assert_string_equal(buf_text(&out),
-                        "INSERT INTO \"D\".\"L\".\"_ETL_STATE\" (\"PIPELINE\", \"POSITION\") SELECT 'it''s', "
-                        "'000000000000000000' WHERE NOT EXISTS (SELECT 1 FROM \"D\".\"L\".\"_ETL_STATE\" WHERE "
+                        "INSERT INTO \"D\".\"L\".\"_ETL_STATE_it's\" (\"PIPELINE\", \"POSITION\") SELECT 'it''s', "
+                        "'000000000000000000' WHERE NOT EXISTS (SELECT 1 FROM \"D\".\"L\".\"_ETL_STATE_it's\" WHERE "
                         "\"PIPELINE\" = 'it''s')");
     buf_reset(&out);
     sf_ddl_read_state("D", "L", "p", &out);
     assert_string_equal(buf_text(&out), "SELECT \"POSITION\", \"COMMIT_AT\", \"MERGED_AT\" FROM "
-                                        "\"D\".\"L\".\"_ETL_STATE\" WHERE \"PIPELINE\" = 'p'");
+                                        "\"D\".\"L\".\"_ETL_STATE_p\" WHERE \"PIPELINE\" = 'p'");
     buf_reset(&out);
     sf_ddl_fence_state("D", "L", "p", "00000000000000AA", &out);
-    assert_string_equal(buf_text(&out), "UPDATE \"D\".\"L\".\"_ETL_STATE\" SET \"WRITER\" = '00000000000000AA' "
+    assert_string_equal(buf_text(&out), "UPDATE \"D\".\"L\".\"_ETL_STATE_p\" SET \"WRITER\" = '00000000000000AA' "
                                         "WHERE \"PIPELINE\" = 'p'");
     buf_reset(&out);
-    sf_ddl_create_state("D", "L", &out);
-    assert_non_null(strstr(buf_text(&out), "CREATE TABLE IF NOT EXISTS \"D\".\"L\".\"_ETL_STATE\" ("));
+    sf_ddl_create_state("D", "L", "p", &out);
+    assert_non_null(strstr(buf_text(&out), "CREATE TABLE IF NOT EXISTS \"D\".\"L\".\"_ETL_STATE_p\" ("));
     buf_deinit(&out);
 }
 

@@ -126,7 +126,7 @@ def check_tables(one_run):
                   "CREATED_AT": "TIMESTAMP_TZ(6)"}
         one.saw(found, all(found.get(name) == type_ for name, type_ in wanted.items()))
     with report.check("the state table", "one pipeline, a position, a writer, a merge time") as one:
-        rows = account.shown(f'SELECT * FROM {database}."{schemas.landing}"."_ETL_STATE"')
+        rows = account.shown(f'SELECT * FROM {database}."{schemas.landing}"."_ETL_STATE_{DATABASE}_{PUBLICATION}"')
         one.saw(rows, len(rows) == 1 and all(rows[0].get(name) for name in ("pipeline", "position", "writer", "merged_at")))
 
 

@@ -140,26 +140,41 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
     append_comment(layout, pipeline, "target", out);
 }
 
-void sf_ddl_create_state(const char *database, const char *landing_schema, struct buf *out)
+// One table a pipeline: an UPDATE locks a whole table until its transaction ends, and merges of several pipelines must not
+// wait for each other.
+void sf_ddl_append_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out)
+{
+    struct buf name;
+    buf_init(&name, SIZE_MAX);
+    buf_append_text(&name, SF_STATE_TABLE_PREFIX);
+    if (strlen(SF_STATE_TABLE_PREFIX) + strlen(pipeline) <= SF_NAME_SIZE_MAX)
+        buf_append_text(&name, pipeline);
+    else
+        sf_append_name_hash(&name, pipeline);
+    sf_append_qualified(out, database, landing_schema, buf_text(&name));
+    buf_deinit(&name);
+}
+
+void sf_ddl_create_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out)
 {
     buf_append_text(out, "CREATE TABLE IF NOT EXISTS ");
-    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    sf_ddl_append_state(database, landing_schema, pipeline, out);
     buf_append_text(out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"WRITER\" VARCHAR(16), "
                          "\"COMMIT_AT\" TIMESTAMP_TZ(6), "
-                         "\"MERGED_AT\" TIMESTAMP_TZ(6)) COMMENT = 'etl-stream: how far each pipeline is merged'");
+                         "\"MERGED_AT\" TIMESTAMP_TZ(6)) COMMENT = 'etl-stream: how far the pipeline is merged'");
 }
 
 void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,
                        const char *position_text, struct buf *out)
 {
     buf_append_text(out, "INSERT INTO ");
-    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    sf_ddl_append_state(database, landing_schema, pipeline, out);
     buf_append_text(out, " (\"PIPELINE\", \"POSITION\") SELECT ");
     sf_append_literal(out, pipeline);
     buf_append_text(out, ", ");
     sf_append_literal(out, position_text);
     buf_append_text(out, " WHERE NOT EXISTS (SELECT 1 FROM ");
-    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    sf_ddl_append_state(database, landing_schema, pipeline, out);
     buf_append_text(out, " WHERE \"PIPELINE\" = ");
     sf_append_literal(out, pipeline);
     buf_append_byte(out, ')');
@@ -169,7 +184,7 @@ void sf_ddl_fence_state(const char *database, const char *landing_schema, const 
                         struct buf *out)
 {
     buf_append_text(out, "UPDATE ");
-    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    sf_ddl_append_state(database, landing_schema, pipeline, out);
     buf_append_text(out, " SET \"WRITER\" = ");
     sf_append_literal(out, writer);
     buf_append_text(out, " WHERE \"PIPELINE\" = ");
@@ -179,7 +194,7 @@ void sf_ddl_fence_state(const char *database, const char *landing_schema, const 
 void sf_ddl_read_state(const char *database, const char *landing_schema, const char *pipeline, struct buf *out)
 {
     buf_append_text(out, "SELECT \"POSITION\", \"COMMIT_AT\", \"MERGED_AT\" FROM ");
-    sf_append_qualified(out, database, landing_schema, SF_STATE_TABLE);
+    sf_ddl_append_state(database, landing_schema, pipeline, out);
     buf_append_text(out, " WHERE \"PIPELINE\" = ");
     sf_append_literal(out, pipeline);
 }

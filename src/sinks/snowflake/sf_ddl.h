@@ -10,7 +10,7 @@
 #include "encode/typemap.h"
 #include "model/table.h"
 
-#define SF_STATE_TABLE "_ETL_STATE"
+#define SF_STATE_TABLE_PREFIX "_ETL_STATE_"  // and the pipeline's name
 
 // How one table is laid out in Snowflake; built once, borrowed by DDL and merge.
 struct sf_table_layout {
@@ -30,12 +30,15 @@ void sf_layout_deinit(struct sf_table_layout *layout);
 
 void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
-// The state table: one row a pipeline.
+// The state table of a pipeline, one row:
 //   PIPELINE   its name
 //   POSITION   everything below it is merged: epoch (2 hex digits) and LSN (16)
 //   COMMIT_AT  the source's commit time there, NULL if it is not known
 //   MERGED_AT  when that merge ran
-void sf_ddl_create_state(const char *database, const char *landing_schema, struct buf *out);  // IF NOT EXISTS
+void sf_ddl_append_state(const char *database, const char *landing_schema, const char *pipeline,
+                         struct buf *out);  // its qualified name
+void sf_ddl_create_state(const char *database, const char *landing_schema, const char *pipeline,
+                         struct buf *out);  // IF NOT EXISTS
 // Gives a pipeline that was never here its row; does nothing otherwise.
 void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,
                        const char *position_text, struct buf *out);

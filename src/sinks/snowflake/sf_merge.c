@@ -32,7 +32,8 @@ static void write_lock_timeout(struct merge_text *text, const char *argument)
 static void write_state(struct merge_text *text, const char *argument)
 {
     (void)argument;
-    sf_append_qualified(text->out, text->window->database, text->window->landing_schema, SF_STATE_TABLE);
+    const struct sf_merge_window *window = text->window;
+    sf_ddl_append_state(window->database, window->landing_schema, window->pipeline, text->out);
 }
 
 static void write_pipeline(struct merge_text *text, const char *argument)

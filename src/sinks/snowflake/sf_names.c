@@ -45,21 +45,33 @@ void sf_append_folded(struct buf *out, const char *name)
         buf_append_byte(out, (uint8_t)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c));
 }
 
-void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
-                            uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX])
+// Each part with its NUL: "a" + "bc" is not "ab" + "c".
+static void hash_format(const char *const *parts, size_t part_count, char out[2 * HASH_BYTES + 1])
 {
-    const char *parts[] = {pipeline, schema, table};
     uint8_t digest[EVP_MAX_MD_SIZE];
-    char hash[2 * HASH_BYTES + 1];
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     CHECK(context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1);
-    // Each part with its NUL: "a" + "bc" is not "ab" + "c".
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    for (size_t i = 0; i < part_count; i++)
         CHECK(EVP_DigestUpdate(context, parts[i], strlen(parts[i]) + 1) == 1);
     CHECK(EVP_DigestFinal_ex(context, digest, NULL) == 1);
     EVP_MD_CTX_free(context);
     for (size_t i = 0; i < HASH_BYTES; i++)
-        (void)snprintf(hash + 2 * i, 3, "%02X", digest[i]);
+        (void)snprintf(out + 2 * i, 3, "%02X", digest[i]);
+}
+
+void sf_append_name_hash(struct buf *out, const char *name)
+{
+    char hash[2 * HASH_BYTES + 1];
+    hash_format(&name, 1, hash);
+    buf_append_text(out, hash);
+}
+
+void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
+                            uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX])
+{
+    const char *parts[] = {pipeline, schema, table};
+    char hash[2 * HASH_BYTES + 1];
+    hash_format(parts, sizeof parts / sizeof parts[0], hash);
     (void)snprintf(out, SF_CHANNEL_NAME_SIZE_MAX, "ETL_%s_E%u_%c%u", hash, (unsigned)epoch, kind, (unsigned)n);
 }
 

@@ -22,6 +22,8 @@ void sf_append_qualified(struct buf *out, const char *database, const char *sche
 // Upper case of ASCII letters; all other bytes stay: they need quotes in Snowflake anyway, and what their upper case is
 // depends on who is asked.
 void sf_append_folded(struct buf *out, const char *name);
+// 16 hex digits of a hash of the name: for names that would be too long.
+void sf_append_name_hash(struct buf *out, const char *name);
 // ETL_<16 hex of a hash of pipeline and table>_E<epoch>_<kind><n>, kind 'S' (stream) or 'C' (copy).
 void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
                             uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX]);

@@ -230,7 +230,9 @@ static void state_statement_text(struct sf_sink *sink, struct buf *text)
         sf_append_identifier(text, config->landing_schema);
         buf_append_text(text, " COMMENT = 'etl-stream: landing tables'");
         break;
-    case SF_STEP_TABLE: sf_ddl_create_state(config->database, config->landing_schema, text); break;
+    case SF_STEP_TABLE:
+        sf_ddl_create_state(config->database, config->landing_schema, sink->options.pipeline, text);
+        break;
     case SF_STEP_ROW:
         seq_format_position(0, LSN_NONE, position);
         sf_ddl_init_state(config->database, config->landing_schema, sink->options.pipeline, position, text);
