@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "io/mailbox.h"
 #include "model/lsn.h"
+#include "model/spread.h"
 
 #define CATALOG_NAME_SIZE 256
 #define CATALOG_CHANNEL_SIZE 64
@@ -57,10 +58,27 @@ struct catalog_table {
     uint64_t copied_rows;
     bool is_in_merge;            // its first merge is part of the merge that merge_intent_lsn names
     char reason[ERR_TEXT_SIZE];  // parked: why
-    char channel[CATALOG_CHANNEL_SIZE];
-    char token[CATALOG_TOKEN_SIZE];
+    struct spread spread;        // over which channels its stream goes, from which sequence on
+};
+
+// What was last known of one of a table's channels; the name is the key.
+struct catalog_channel {
+    char name[CATALOG_CHANNEL_SIZE];
+    uint32_t table_oid;
+    char token[CATALOG_TOKEN_SIZE];  // committed
     int64_t created_on_ms;
     uint64_t error_count;
+    bool is_gone;  // in a save: its record is deleted
+};
+
+// A pipeline as it was saved last.
+struct catalog_known {
+    bool is_found;
+    struct catalog_pipeline pipeline;
+    struct catalog_table *tables;  // by schema and name
+    uint32_t table_count;
+    struct catalog_channel *channels;  // by table and name
+    uint32_t channel_count;
 };
 
 struct catalog_save {
@@ -69,6 +87,8 @@ struct catalog_save {
     bool has_pipeline;  // false: the status only
     struct err error;   // the answer
     struct mailbox *reply_to;
+    struct catalog_channel *channels;  // those that changed; in the save's own block
+    uint32_t channel_count;
     uint32_t table_count;
     struct catalog_table tables[];  // those that changed
 };
@@ -82,16 +102,17 @@ const char *catalog_table_state_name(enum catalog_table_state state);
 struct catalog *catalog_open(const char *path, bool is_service, struct err *out_error);
 void catalog_close(struct catalog *catalog);            // waits until what was sent is written
 bool catalog_is_served(const struct catalog *catalog);  // some process runs it as a service (for readers)
-// Blocking. *out_found false: never seen. *out_tables by free().
-bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_pipeline *out_pipeline, bool *out_found,
-                  struct catalog_table **out_tables, uint32_t *out_table_count, struct err *out_error);
+// Blocking. is_found false: never seen. catalog_known_deinit frees what it found, also after an error.
+bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_known *out_known,
+                  struct err *out_error);
+void catalog_known_deinit(struct catalog_known *known);
 // Blocking. Calls on_status with each pipeline's newest status; json may be NULL.
 bool catalog_each_status(struct catalog *catalog,
                          void (*on_status)(void *context, const char *pipeline, const char *json, int64_t updated_ms),
                          void *context, struct err *out_error);
 
 bool catalog_start(struct catalog *catalog, struct err *out_error);  // the writer's thread
-struct catalog_save *catalog_save_new(uint32_t table_count);
+struct catalog_save *catalog_save_new(uint32_t table_count, uint32_t channel_count);
 void catalog_save_free(struct catalog_save *save);
 // Any thread; never waits. False: the writer is too far behind, and save is still the caller's.
 bool catalog_send(struct catalog *catalog, struct catalog_save *take_save);

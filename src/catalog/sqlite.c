@@ -18,7 +18,7 @@
 #include "io/lock.h"
 #include "io/loop.h"
 
-#define CATALOG_VERSION 1
+#define CATALOG_VERSION 2
 #define CATALOG_QUEUE_MAX 256
 #define CATALOG_BUSY_TIMEOUT_MS 5000
 
@@ -31,7 +31,7 @@ struct catalog {
     pthread_t thread;
     struct loop *loop;
     struct mailbox *mailbox;
-    sqlite3_stmt *save_pipeline, *save_table, *save_status;
+    sqlite3_stmt *save_pipeline, *save_table, *save_channel, *delete_channel, *save_status;
 };
 
 // Tells the writer's thread to end; an address, never looked into.
@@ -92,10 +92,21 @@ static bool migrate(struct catalog *catalog, struct err *out_error)
         return false;
     if (version == CATALOG_VERSION)
         return true;
-    if (!catalog->is_service)
+    if (!catalog->is_service && version == 0)
         return err_set(out_error, ERR_CONFIG, "catalog_version", "state file %s holds no catalog yet", catalog->path);
-    return execute(catalog, "BEGIN IMMEDIATE", out_error) && execute(catalog, sql_catalog_schema_1, out_error) &&
-           execute(catalog, "COMMIT", out_error);
+    if (!catalog->is_service)
+        return err_set(out_error, ERR_CONFIG, "catalog_version",
+                       "state file %s has version %d, made by an older etl-stream; the next etl-stream run on it makes "
+                       "it version %d",
+                       catalog->path, version, CATALOG_VERSION);
+    // All steps at once or none; each ends by writing its number.
+    static const char *const steps[CATALOG_VERSION] = {sql_catalog_schema_1, sql_catalog_schema_2};
+    if (!execute(catalog, "BEGIN IMMEDIATE", out_error))
+        return false;
+    for (int i = version; i < CATALOG_VERSION; i++)
+        if (!execute(catalog, steps[i], out_error))
+            return false;
+    return execute(catalog, "COMMIT", out_error);
 }
 
 // The service's lock: an open-file-description lock on a byte beyond those that SQLite locks (at 1 GiB), which can be asked for without taking it.
@@ -152,6 +163,8 @@ void catalog_close(struct catalog *catalog)
     }
     sqlite3_finalize(catalog->save_pipeline);
     sqlite3_finalize(catalog->save_table);
+    sqlite3_finalize(catalog->save_channel);
+    sqlite3_finalize(catalog->delete_channel);
     sqlite3_finalize(catalog->save_status);
     sqlite3_close(catalog->database);
     if (catalog->lock_fd >= 0)
@@ -191,17 +204,17 @@ static sqlite3_stmt *prepare(struct catalog *catalog, const char *sql, struct er
     return statement;
 }
 
-static bool load_pipeline(struct catalog *catalog, const char *name, struct catalog_pipeline *out, bool *out_found,
+static bool load_pipeline(struct catalog *catalog, const char *name, struct catalog_known *out_known,
                           struct err *out_error)
 {
+    struct catalog_pipeline *out = &out_known->pipeline;
     sqlite3_stmt *statement = prepare(catalog, sql_catalog_load_pipeline, out_error);
     if (statement == NULL)
         return false;
     sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
     int outcome = sqlite3_step(statement);
-    memset(out, 0, sizeof *out);
-    *out_found = outcome == SQLITE_ROW;
-    if (*out_found) {
+    out_known->is_found = outcome == SQLITE_ROW;
+    if (out_known->is_found) {
         (void)snprintf(out->name, sizeof out->name, "%s", name);
         column_text(statement, 0, out->identity, sizeof out->identity);
         column_text(statement, 1, out->slot, sizeof out->slot);
@@ -224,7 +237,8 @@ static bool load_pipeline(struct catalog *catalog, const char *name, struct cata
     return is_read;
 }
 
-static void read_table(sqlite3_stmt *statement, struct catalog_table *out)
+// False: its spread is none of ours, and every row that is read again could take the wrong channel.
+static bool read_table(sqlite3_stmt *statement, struct catalog_table *out)
 {
     memset(out, 0, sizeof *out);
     column_text(statement, 0, out->schema_name, sizeof out->schema_name);
@@ -235,38 +249,85 @@ static void read_table(sqlite3_stmt *statement, struct catalog_table *out)
     out->copied_rows = (uint64_t)sqlite3_column_int64(statement, 5);
     out->is_in_merge = sqlite3_column_int(statement, 6) != 0;
     column_text(statement, 7, out->reason, sizeof out->reason);
-    column_text(statement, 8, out->channel, sizeof out->channel);
-    column_text(statement, 9, out->token, sizeof out->token);
-    out->created_on_ms = sqlite3_column_int64(statement, 10);
-    out->error_count = (uint64_t)sqlite3_column_int64(statement, 11);
+    const unsigned char *spread = sqlite3_column_text(statement, 8);
+    return spread != NULL && spread_parse((const char *)spread, &out->spread);
 }
 
-bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_pipeline *out_pipeline, bool *out_found,
-                  struct catalog_table **out_tables, uint32_t *out_table_count, struct err *out_error)
+static void read_channel(sqlite3_stmt *statement, struct catalog_channel *out)
 {
-    struct catalog_table *tables = NULL;
-    uint32_t count = 0, capacity = 0;
-    int outcome;
-    CHECK(!catalog->is_started);
-    if (!load_pipeline(catalog, pipeline, out_pipeline, out_found, out_error))
-        return false;
+    memset(out, 0, sizeof *out);
+    column_text(statement, 0, out->name, sizeof out->name);
+    out->table_oid = (uint32_t)sqlite3_column_int64(statement, 1);
+    column_text(statement, 2, out->token, sizeof out->token);
+    out->created_on_ms = sqlite3_column_int64(statement, 3);
+    out->error_count = (uint64_t)sqlite3_column_int64(statement, 4);
+}
+
+static bool load_tables(struct catalog *catalog, const char *pipeline, struct catalog_known *out_known,
+                        struct err *out_error)
+{
     sqlite3_stmt *statement = prepare(catalog, sql_catalog_load_tables, out_error);
+    uint32_t capacity = 0;
+    bool is_read = true;
+    int outcome = SQLITE_DONE;
+    if (statement == NULL)
+        return false;
+    sqlite3_bind_text(statement, 1, pipeline, -1, SQLITE_STATIC);
+    while (is_read && (outcome = sqlite3_step(statement)) == SQLITE_ROW) {
+        if (out_known->table_count == capacity) {
+            capacity = capacity == 0 ? 16 : 2 * capacity;
+            out_known->tables = reallocarray(out_known->tables, capacity, sizeof *out_known->tables);
+            CHECK(out_known->tables != NULL);
+        }
+        struct catalog_table *table = &out_known->tables[out_known->table_count++];
+        if (!read_table(statement, table))
+            is_read = err_set(out_error, ERR_INTERNAL, "catalog",
+                              "state file %s: the channels of %s.%s cannot be read; put a copy of the file from before "
+                              "back, or delete it to copy everything anew",
+                              catalog->path, table->schema_name, table->table_name);
+    }
+    if (is_read && outcome != SQLITE_DONE)
+        is_read = fail(catalog, "cannot be read", out_error);
+    sqlite3_finalize(statement);
+    return is_read;
+}
+
+static bool load_channels(struct catalog *catalog, const char *pipeline, struct catalog_known *out_known,
+                          struct err *out_error)
+{
+    sqlite3_stmt *statement = prepare(catalog, sql_catalog_load_channels, out_error);
+    uint32_t capacity = 0;
+    int outcome;
     if (statement == NULL)
         return false;
     sqlite3_bind_text(statement, 1, pipeline, -1, SQLITE_STATIC);
     while ((outcome = sqlite3_step(statement)) == SQLITE_ROW) {
-        if (count == capacity) {
+        if (out_known->channel_count == capacity) {
             capacity = capacity == 0 ? 16 : 2 * capacity;
-            tables = reallocarray(tables, capacity, sizeof *tables);
-            CHECK(tables != NULL);
+            out_known->channels = reallocarray(out_known->channels, capacity, sizeof *out_known->channels);
+            CHECK(out_known->channels != NULL);
         }
-        read_table(statement, &tables[count++]);
+        read_channel(statement, &out_known->channels[out_known->channel_count++]);
     }
     bool is_read = outcome == SQLITE_DONE || fail(catalog, "cannot be read", out_error);
     sqlite3_finalize(statement);
-    *out_tables = tables;
-    *out_table_count = count;
     return is_read;
+}
+
+bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_known *out_known, struct err *out_error)
+{
+    CHECK(!catalog->is_started);
+    memset(out_known, 0, sizeof *out_known);
+    return load_pipeline(catalog, pipeline, out_known, out_error) &&
+           load_tables(catalog, pipeline, out_known, out_error) &&
+           load_channels(catalog, pipeline, out_known, out_error);
+}
+
+void catalog_known_deinit(struct catalog_known *known)
+{
+    free(known->tables);
+    free(known->channels);
+    memset(known, 0, sizeof *known);
 }
 
 bool catalog_each_status(struct catalog *catalog,
@@ -341,10 +402,24 @@ static bool write_table(struct catalog *catalog, const char *pipeline, const str
     sqlite3_bind_int64(statement, 7, (int64_t)table->copied_rows);
     sqlite3_bind_int(statement, 8, table->is_in_merge);
     bind_text(statement, 9, table->reason);
-    bind_text(statement, 10, table->channel);
-    bind_text(statement, 11, table->token);
-    sqlite3_bind_int64(statement, 12, table->created_on_ms);
-    sqlite3_bind_int64(statement, 13, (int64_t)table->error_count);
+    char spread[SPREAD_TEXT_SIZE];
+    spread_format(&table->spread, spread);
+    bind_text(statement, 10, spread);
+    return run(catalog, statement, out_error);
+}
+
+static bool write_channel(struct catalog *catalog, const char *pipeline, const struct catalog_channel *channel,
+                          struct err *out_error)
+{
+    sqlite3_stmt *statement = channel->is_gone ? catalog->delete_channel : catalog->save_channel;
+    bind_text(statement, 1, pipeline);
+    bind_text(statement, 2, channel->name);
+    if (!channel->is_gone) {
+        sqlite3_bind_int64(statement, 3, channel->table_oid);
+        bind_text(statement, 4, channel->token);
+        sqlite3_bind_int64(statement, 5, channel->created_on_ms);
+        sqlite3_bind_int64(statement, 6, (int64_t)channel->error_count);
+    }
     return run(catalog, statement, out_error);
 }
 
@@ -365,6 +440,8 @@ static void write_save(struct catalog *catalog, struct catalog_save *save)
     bool is_written = !save->has_pipeline || write_pipeline(catalog, &save->pipeline, error);
     for (uint32_t i = 0; is_written && i < save->table_count; i++)
         is_written = write_table(catalog, save->pipeline.name, &save->tables[i], error);
+    for (uint32_t i = 0; is_written && i < save->channel_count; i++)
+        is_written = write_channel(catalog, save->pipeline.name, &save->channels[i], error);
     if (is_written && save->status_json != NULL)
         is_written = write_status(catalog, save, error);
     if (is_written && execute(catalog, "COMMIT", error))
@@ -406,8 +483,11 @@ bool catalog_start(struct catalog *catalog, struct err *out_error)
     CHECK(catalog->is_service && !catalog->is_started);
     catalog->save_pipeline = prepare(catalog, sql_catalog_save_pipeline, out_error);
     catalog->save_table = prepare(catalog, sql_catalog_save_table, out_error);
+    catalog->save_channel = prepare(catalog, sql_catalog_save_channel, out_error);
+    catalog->delete_channel = prepare(catalog, sql_catalog_delete_channel, out_error);
     catalog->save_status = prepare(catalog, sql_catalog_save_status, out_error);
-    if (catalog->save_pipeline == NULL || catalog->save_table == NULL || catalog->save_status == NULL)
+    if (catalog->save_pipeline == NULL || catalog->save_table == NULL || catalog->save_channel == NULL ||
+        catalog->delete_channel == NULL || catalog->save_status == NULL)
         return false;
     catalog->loop = loop_new(&clock_system, out_error);
     if (catalog->loop == NULL)
@@ -429,11 +509,14 @@ bool catalog_start(struct catalog *catalog, struct err *out_error)
     return true;
 }
 
-struct catalog_save *catalog_save_new(uint32_t table_count)
+struct catalog_save *catalog_save_new(uint32_t table_count, uint32_t channel_count)
 {
-    struct catalog_save *save = calloc(1, sizeof *save + (size_t)table_count * sizeof save->tables[0]);
+    struct catalog_save *save = calloc(1, sizeof *save + (size_t)table_count * sizeof save->tables[0] +
+                                              (size_t)channel_count * sizeof save->channels[0]);
     CHECK(save != NULL);
     save->table_count = table_count;
+    save->channel_count = channel_count;
+    save->channels = (struct catalog_channel *)(void *)(save->tables + table_count);
     return save;
 }
 

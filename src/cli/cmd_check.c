@@ -130,18 +130,17 @@ static void close_all(struct checker *checker)
 // A state file that is not there yet is no fault: nothing was started.
 static bool read_known(const char *state, const char *name, struct catalog_pipeline *out_known, struct err *out_error)
 {
-    struct catalog_table *tables = NULL;
-    uint32_t count = 0;
-    bool is_found = false;
+    struct catalog_known known;
     if (access(state, F_OK) != 0)
         return false;
     struct catalog *catalog = catalog_open(state, false, out_error);
     if (catalog == NULL)
         return false;
-    bool is_read = catalog_load(catalog, name, out_known, &is_found, &tables, &count, out_error);
-    free(tables);
+    bool is_found = catalog_load(catalog, name, &known, out_error) && known.is_found;
+    *out_known = known.pipeline;
+    catalog_known_deinit(&known);
     catalog_close(catalog);
-    return is_read && is_found;
+    return is_found;
 }
 
 static int check(struct checker *checker, const char *state)

@@ -107,9 +107,7 @@ static bool run_prepare(struct run *run, struct err *out_error)
     plan_set_options(plan, run->values);
     run->is_state_new = access(state, F_OK) != 0;
     run->catalog = catalog_open(state, true, out_error);
-    if (run->catalog == NULL ||
-        !catalog_load(run->catalog, plan->name, &plan->known, &plan->is_known, &plan->known_tables,
-                      &plan->known_table_count, out_error) ||
+    if (run->catalog == NULL || !catalog_load(run->catalog, plan->name, &plan->known, out_error) ||
         !catalog_start(run->catalog, out_error))
         return false;
     plan->pipeline.catalog = run->catalog;
@@ -121,17 +119,13 @@ static bool run_prepare(struct run *run, struct err *out_error)
 static void state_remove_if_unused(const struct run *run)
 {
     struct err ignored = {0};
-    struct catalog_pipeline pipeline;
-    struct catalog_table *tables = NULL;
-    uint32_t count = 0;
-    bool is_found = true;
+    struct catalog_known known = {.is_found = true};
     const char *state = run->values[RUN_STATE].text;
     struct catalog *catalog = catalog_open(state, true, &ignored);
-    bool is_read =
-        catalog != NULL && catalog_load(catalog, run->endpoints.name, &pipeline, &is_found, &tables, &count, &ignored);
-    free(tables);
+    bool is_unused = catalog != NULL && catalog_load(catalog, run->endpoints.name, &known, &ignored) && !known.is_found;
+    catalog_known_deinit(&known);
     catalog_close(catalog);
-    if (is_read && !is_found)
+    if (is_unused)
         unlink(state);
 }
 

@@ -183,6 +183,13 @@ struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t o
     return pipeline->last_table;
 }
 
+void pipeline_table_free(struct pipeline_table *table)
+{
+    table_free(table->table);
+    free(table->channels);
+    free(table);
+}
+
 void pipeline_park(struct pipeline_table *table, const struct err *error)
 {
     struct pipeline *pipeline = table->pipeline;
@@ -216,7 +223,7 @@ void pipeline_resync_table(struct pipeline_table *table, const struct err *why)
     table->is_prepared = table->is_stream_open = false;
     table->record.state = CATALOG_TABLE_NEW;
     table->record.is_in_merge = false;
-    table->record.channel[0] = table->record.token[0] = '\0';
+    progress_channels_forget(table);
     table->is_record_dirty = true;
     copy_table_gone(table);
     progress_save_soon(pipeline);
@@ -384,13 +391,10 @@ void pipeline_channels_begin(struct pipeline *pipeline)
     pipeline_set_state(pipeline, PIPELINE_CHANNELS);
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
-        struct sink_channel_record kept = {0};
+        struct sink_stream_record kept;
         if (table->sink_table == NULL || table->is_stream_open)
             continue;
-        (void)snprintf(kept.name, sizeof kept.name, "%s", table->record.channel);
-        (void)snprintf(kept.token, sizeof kept.token, "%s", table->record.token);
-        kept.created_on_ms = table->record.created_on_ms;
-        kept.error_count = table->record.error_count;
+        progress_stream_kept(table, &kept);
         pipeline->pending_count++;
         pipeline->sink->operations->stream_open(table->sink_table, pipeline->record.epoch, pipeline->saved_lsn, &kept);
     }
@@ -409,6 +413,13 @@ static void on_stream_opened(void *context, void *table_context)
     if (pipeline->state == PIPELINE_CHANNELS)
         pipeline->pending_count--;
     channels_check_done(pipeline);
+}
+
+static void on_stream_changed(void *context, void *table_context)
+{
+    struct pipeline_table *table = table_context;
+    table->is_stream_changed = true;
+    progress_save_soon(context);
 }
 
 static void on_copy_opened(void *context, void *table_context)
@@ -538,7 +549,7 @@ static void record_init(struct pipeline *pipeline)
 {
     struct catalog_pipeline *record = &pipeline->record;
     if (pipeline->options.known != NULL) {
-        *record = *pipeline->options.known;
+        *record = pipeline->options.known->pipeline;
     } else {
         (void)snprintf(record->name, sizeof record->name, "%s", pipeline->options.name);
         random_identity(record->identity);
@@ -575,6 +586,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
                                       .on_state = on_sink_state,
                                       .on_prepared = on_prepared,
                                       .on_stream_opened = on_stream_opened,
+                                      .on_stream_changed = on_stream_changed,
                                       .on_copy_opened = on_copy_opened,
                                       .on_copy_committed = on_copy_committed,
                                       .on_committed = on_committed,
@@ -618,10 +630,8 @@ void pipeline_free(struct pipeline *pipeline)
         pipeline->sink->operations->free(pipeline->sink);
     if (pipeline->replies != NULL)
         mailbox_free(pipeline->replies, discard_reply);
-    for (uint32_t i = 0; i < pipeline->table_count; i++) {
-        table_free(pipeline->tables[i]->table);
-        free(pipeline->tables[i]);
-    }
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        pipeline_table_free(pipeline->tables[i]);
     free(pipeline->tables);
     buf_deinit(&pipeline->name_scratch);
     free(pipeline->scratch);

@@ -29,11 +29,9 @@ struct pipeline_options {
     uint32_t merge_interval_ms;
     uint32_t stop_deadline_ms;  // how long a clean end may take
     bool resync_on_slot_lost;
-    uint32_t decoding_work_mem_kb;         // 0: the server's
-    struct catalog *catalog;               // started
-    const struct catalog_pipeline *known;  // what catalog_load found, or NULL; copied
-    const struct catalog_table *known_tables;
-    uint32_t known_table_count;
+    uint32_t decoding_work_mem_kb;      // 0: the server's
+    struct catalog *catalog;            // started
+    const struct catalog_known *known;  // what catalog_load found, or NULL
 };
 
 struct pipeline_events {

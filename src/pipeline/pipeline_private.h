@@ -32,12 +32,20 @@ enum pipeline_state {
     PIPELINE_ENDED       // ended by pipeline_free
 };
 
+struct pipeline_channel {
+    struct catalog_channel record;
+    bool is_dirty;
+};
+
 struct pipeline_table {
     struct pipeline *pipeline;
     struct table *table;            // owned
     struct sink_table *sink_table;  // NULL: parked
     struct catalog_table record;
     bool is_record_dirty;
+    struct pipeline_channel *channels;  // what is in the catalog, or will be; those that are gone until that is saved
+    uint32_t channel_count;
+    bool is_stream_changed, is_stream_saving;  // the sink waits until the stream's new step is in the catalog
     bool is_prepared;
     bool is_stream_open;
     bool is_relation_checked;  // in this run of the stream
@@ -147,6 +155,7 @@ void pipeline_channels_begin(struct pipeline *pipeline);
 void pipeline_channels_saved(struct pipeline *pipeline);
 void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
 void pipeline_park(struct pipeline_table *table, const struct err *error);
+void pipeline_table_free(struct pipeline_table *table);
 bool pipeline_table_needs_copy(const struct pipeline_table *table);
 extern const struct backoff_policy pipeline_backoff;
 
@@ -178,6 +187,9 @@ bool progress_is_settled(const struct pipeline *pipeline);  // nothing in flight
 void progress_save_now(struct pipeline *pipeline);          // no save may be in flight
 void progress_on_reply(void *context, void *message);
 void progress_tick(struct loop_timer *timer);
+void progress_channels_know(struct pipeline_table *table, const struct catalog_known *known, uint32_t oid);
+void progress_channels_forget(struct pipeline_table *table);  // nothing is compared with them any more
+void progress_stream_kept(const struct pipeline_table *table, struct sink_stream_record *out_record);
 void progress_ended(struct pipeline *pipeline);  // status tells why it ended
 
 // merge.c

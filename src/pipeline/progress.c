@@ -53,25 +53,111 @@ void progress_update(struct pipeline *pipeline)
 
 // --- saves -------------------------------------------------------------------------------------------------------
 
-// The channel's token and error count, as they belong to the position that is saved with them.
+static struct pipeline_channel *channel_find(struct pipeline_table *table, const char *name)
+{
+    for (uint32_t i = 0; i < table->channel_count; i++)
+        if (strcmp(table->channels[i].record.name, name) == 0)
+            return &table->channels[i];
+    return NULL;
+}
+
+static struct pipeline_channel *channel_add(struct pipeline_table *table)
+{
+    table->channels = reallocarray(table->channels, (size_t)table->channel_count + 1, sizeof *table->channels);
+    CHECK(table->channels != NULL);
+    struct pipeline_channel *channel = &table->channels[table->channel_count++];
+    memset(channel, 0, sizeof *channel);
+    return channel;
+}
+
+// oid is the table's of now: one that was made again under its name has the channels of the one before.
+void progress_channels_know(struct pipeline_table *table, const struct catalog_known *known, uint32_t oid)
+{
+    for (uint32_t i = 0; i < known->channel_count; i++) {
+        if (known->channels[i].table_oid != table->record.oid)
+            continue;
+        struct pipeline_channel *channel = channel_add(table);
+        channel->record = known->channels[i];
+        channel->is_dirty = channel->record.table_oid != oid;
+        channel->record.table_oid = oid;
+    }
+}
+
+void progress_channels_forget(struct pipeline_table *table)
+{
+    for (uint32_t i = 0; i < table->channel_count; i++)
+        table->channels[i].record.is_gone = table->channels[i].is_dirty = true;
+}
+
+void progress_stream_kept(const struct pipeline_table *table, struct sink_stream_record *out_record)
+{
+    memset(out_record, 0, sizeof *out_record);
+    out_record->spread = table->record.spread;
+    for (uint32_t i = 0; i < table->channel_count; i++) {
+        const struct catalog_channel *from = &table->channels[i].record;
+        if (from->is_gone || out_record->channel_count == SPREAD_CHANNELS_MAX)
+            continue;
+        struct sink_channel_record *to = &out_record->channels[out_record->channel_count++];
+        (void)snprintf(to->name, sizeof to->name, "%s", from->name);
+        (void)snprintf(to->token, sizeof to->token, "%s", from->token);
+        to->created_on_ms = from->created_on_ms;
+        to->error_count = from->error_count;
+    }
+}
+
+static void channel_refresh(struct pipeline_table *table, const struct sink_channel_record *from)
+{
+    struct pipeline_channel *channel = channel_find(table, from->name);
+    if (channel == NULL) {
+        channel = channel_add(table);
+        (void)snprintf(channel->record.name, sizeof channel->record.name, "%s", from->name);
+        channel->record.table_oid = table->record.oid;
+        channel->is_dirty = true;
+    }
+    struct catalog_channel *to = &channel->record;
+    channel->is_dirty |= to->is_gone || strcmp(to->token, from->token) != 0 || to->error_count != from->error_count ||
+                         to->created_on_ms != from->created_on_ms;
+    to->is_gone = false;
+    (void)snprintf(to->token, sizeof to->token, "%s", from->token);
+    to->created_on_ms = from->created_on_ms;
+    to->error_count = from->error_count;
+}
+
+// Tokens, error counts and spread, as they belong to the position that is saved with them.
 static void records_refresh(struct pipeline *pipeline)
 {
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
-        struct sink_channel_record record;
+        struct sink_stream_record record;
         if (table->sink_table == NULL)
             continue;
-        pipeline->sink->operations->table_record(table->sink_table, &record);
-        if (record.name[0] == '\0' ||
-            (strcmp(record.name, table->record.channel) == 0 && strcmp(record.token, table->record.token) == 0 &&
-             record.error_count == table->record.error_count && record.created_on_ms == table->record.created_on_ms))
+        pipeline->sink->operations->stream_record(table->sink_table, &record);
+        if (record.channel_count == 0)
             continue;
-        (void)snprintf(table->record.channel, sizeof table->record.channel, "%s", record.name);
-        (void)snprintf(table->record.token, sizeof table->record.token, "%s", record.token);
-        table->record.created_on_ms = record.created_on_ms;
-        table->record.error_count = record.error_count;
-        table->is_record_dirty = true;
+        if (!spread_is_same(&record.spread, &table->record.spread)) {
+            table->record.spread = record.spread;
+            table->is_record_dirty = true;
+        }
+        for (uint32_t k = 0; k < record.channel_count; k++)
+            channel_refresh(table, &record.channels[k]);
+        for (uint32_t k = 0; k < table->channel_count; k++) {
+            struct pipeline_channel *channel = &table->channels[k];
+            bool is_there = false;
+            for (uint32_t m = 0; m < record.channel_count && !is_there; m++)
+                is_there = strcmp(channel->record.name, record.channels[m].name) == 0;
+            channel->is_dirty |= !is_there && !channel->record.is_gone;  // of an epoch that is over
+            channel->record.is_gone = !is_there;
+        }
     }
+}
+
+static uint32_t count_dirty_channels(const struct pipeline *pipeline)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        for (uint32_t k = 0; k < pipeline->tables[i]->channel_count; k++)
+            count += pipeline->tables[i]->channels[k].is_dirty;
+    return count;
 }
 
 static uint32_t count_dirty(const struct pipeline *pipeline)
@@ -82,12 +168,30 @@ static uint32_t count_dirty(const struct pipeline *pipeline)
     return count;
 }
 
+static void tables_put(struct pipeline *pipeline, struct catalog_save *save)
+{
+    uint32_t count = 0, channel_count = 0;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        if (table->is_record_dirty)
+            save->tables[count++] = table->record;
+        for (uint32_t k = 0; k < table->channel_count; k++) {
+            if (table->channels[k].is_dirty)
+                save->channels[channel_count++] = table->channels[k].record;
+            table->channels[k].is_dirty = false;
+        }
+        table->is_record_dirty = false;
+        table->is_stream_saving = table->is_stream_changed;
+        table->is_stream_changed = false;
+    }
+}
+
 void progress_save_now(struct pipeline *pipeline)
 {
     struct catalog_pipeline *record = &pipeline->record;
     progress_update(pipeline);
     records_refresh(pipeline);
-    struct catalog_save *save = catalog_save_new(count_dirty(pipeline));
+    struct catalog_save *save = catalog_save_new(count_dirty(pipeline), count_dirty_channels(pipeline));
     if (pipeline->committed_lsn > record->floor_lsn)
         record->floor_lsn = pipeline->committed_lsn;
     if (pipeline->received_lsn > record->received_lsn)
@@ -96,12 +200,7 @@ void progress_save_now(struct pipeline *pipeline)
     save->has_pipeline = true;
     save->reply_to = pipeline->replies;
     save->status_json = status_json(pipeline);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < pipeline->table_count; i++) {
-        if (pipeline->tables[i]->is_record_dirty)
-            save->tables[count++] = pipeline->tables[i]->record;
-        pipeline->tables[i]->is_record_dirty = false;
-    }
+    tables_put(pipeline, save);
     pipeline->is_record_dirty = pipeline->is_save_wanted = false;
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
     pipeline->is_channels_saving = pipeline->is_channels_dirty;
@@ -115,8 +214,14 @@ static void save_failed(struct pipeline *pipeline, const struct err *error)
 {
     // Nothing is confirmed beyond what is durable, so waiting loses nothing. Everything is written again.
     log_line(LOG_ERROR, &pipeline->scope, "save_failed", "%s", error->text);
-    for (uint32_t i = 0; i < pipeline->table_count; i++)
-        pipeline->tables[i]->is_record_dirty = true;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        table->is_record_dirty = true;
+        for (uint32_t k = 0; k < table->channel_count; k++)
+            table->channels[k].is_dirty = true;
+        table->is_stream_changed |= table->is_stream_saving;
+        table->is_stream_saving = false;
+    }
     pipeline->is_record_dirty = true;
     pipeline->is_snapshot_dirty |= pipeline->is_snapshot_saving;
     pipeline->is_channels_dirty |= pipeline->is_channels_saving;
@@ -124,6 +229,24 @@ static void save_failed(struct pipeline *pipeline, const struct err *error)
     merge_intent_failed(pipeline);
     pipeline->is_save_wanted = true;
     pipeline->last_error = *error;
+}
+
+// What was saved: records of channels that are gone are not kept any longer, and steps of the spread may be used.
+static void tables_saved(struct pipeline *pipeline)
+{
+    const struct sink_operations *operations = pipeline->sink->operations;
+    operations->floor_saved(pipeline->sink, pipeline->saved_lsn);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        uint32_t kept = 0;
+        for (uint32_t k = 0; k < table->channel_count; k++)
+            if (!table->channels[k].record.is_gone || table->channels[k].is_dirty)
+                table->channels[kept++] = table->channels[k];
+        table->channel_count = kept;
+        if (table->is_stream_saving && table->sink_table != NULL)
+            operations->stream_saved(table->sink_table);
+        table->is_stream_saving = false;
+    }
 }
 
 static void saved_in_snapshot_state(struct pipeline *pipeline)
@@ -153,6 +276,7 @@ void progress_on_reply(void *context, void *message)
     progress_check(pipeline);
     if (pipeline->is_end_wanted || pipeline->state == PIPELINE_ENDED)
         return;
+    tables_saved(pipeline);
     if (pipeline->stream != NULL && pipeline->is_stream_started)
         pg_stream_confirm(pipeline->stream, pipeline->saved_lsn);
     stream_renew_after_giant(pipeline);
@@ -164,6 +288,8 @@ void progress_on_reply(void *context, void *message)
         pipeline_channels_saved(pipeline);
     pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
     merge_intent_saved(pipeline);
+    if (pipeline->is_save_wanted)
+        progress_save_soon(pipeline);  // asked for meanwhile
 }
 
 void progress_save_soon(struct pipeline *pipeline)
@@ -187,7 +313,8 @@ static bool is_save_due(const struct pipeline *pipeline)
         return false;
     if (pipeline->is_save_wanted)
         return true;
-    if (is_moving(pipeline) || pipeline->is_record_dirty || count_dirty(pipeline) > 0)
+    if (is_moving(pipeline) || pipeline->is_record_dirty || count_dirty(pipeline) > 0 ||
+        count_dirty_channels(pipeline) > 0)
         return since_us >= SAVE_INTERVAL_US;
     return pipeline->committed_lsn > pipeline->saved_lsn && since_us >= SAVE_IDLE_INTERVAL_US;
 }
@@ -203,7 +330,7 @@ bool progress_is_settled(const struct pipeline *pipeline)
 
 static void status_save(struct pipeline *pipeline)
 {
-    struct catalog_save *save = catalog_save_new(0);
+    struct catalog_save *save = catalog_save_new(0, 0);
     (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
     save->status_json = status_json(pipeline);
     if (!catalog_send(pipeline->options.catalog, save))

@@ -254,8 +254,8 @@ static bool is_same_shape(const struct table *a, const struct table *b)
 
 static const struct catalog_table *find_known(const struct pipeline *pipeline, const struct table *table)
 {
-    for (uint32_t i = 0; i < pipeline->options.known_table_count; i++) {
-        const struct catalog_table *known = &pipeline->options.known_tables[i];
+    for (uint32_t i = 0; pipeline->options.known != NULL && i < pipeline->options.known->table_count; i++) {
+        const struct catalog_table *known = &pipeline->options.known->tables[i];
         if (strcmp(known->schema_name, table->schema_name) == 0 && strcmp(known->table_name, table->table_name) == 0)
             return known;
     }
@@ -304,6 +304,7 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
     const struct catalog_table *known = find_known(pipeline, take_table);
     if (known != NULL) {
         table->record = *known;
+        progress_channels_know(table, pipeline->options.known, take_table->oid);
         table->unchanged_lsn = table->moved_lsn = UINT64_MAX;  // what the window holds is not known any more
     } else {
         (void)snprintf(table->record.schema_name, sizeof table->record.schema_name, "%s", take_table->schema_name);

@@ -17,6 +17,7 @@
 #include "encode/ndjson.h"
 #include "model/lsn.h"
 #include "model/seq.h"
+#include "model/spread.h"
 #include "model/table.h"
 
 #define SINK_TOKEN_SIZE_MAX 40
@@ -26,12 +27,20 @@
 struct sink;
 struct sink_table;
 
-// What the catalog keeps of a channel between runs; written in one transaction with the floor.
+// What the catalog keeps of a channel between runs.
 struct sink_channel_record {
-    char name[SINK_CHANNEL_NAME_SIZE];  // "": none
+    char name[SINK_CHANNEL_NAME_SIZE];
     char token[SINK_TOKEN_SIZE_MAX + 1];
     int64_t created_on_ms;
     uint64_t error_count;
+};
+
+// What the catalog keeps of a table's stream, written in one transaction with the floor. A channel is in it before its
+// first row is sent, and so is the step of the spread that a row goes by.
+struct sink_stream_record {
+    struct spread spread;
+    uint32_t channel_count;  // 0: nothing is known
+    struct sink_channel_record channels[SPREAD_CHANNELS_MAX];
 };
 
 // What the destination remembers of this pipeline; read by read_state.
@@ -55,6 +64,8 @@ struct sink_events {
     void (*on_stream_opened)(void *context, void *table_context);
     void (*on_copy_opened)(void *context, void *table_context);
     void (*on_copy_committed)(void *context, void *table_context, uint64_t row_count);
+    // stream_record has a new step. Rows that go by it are taken, but not sent until it is durable: stream_saved.
+    void (*on_stream_changed)(void *context, void *table_context);
     void (*on_committed)(void *context);  // some table's committed rows moved on
     void (*on_room)(void *context);       // the budget gave bytes back
     // Rows that had been taken are gone at the destination: stop reading, call rewound, and read the slot again from the
@@ -110,9 +121,12 @@ struct sink_operations {
     // → on_prepared: tables exist and are ours; only_check: those that exist are ours, and nothing is made
     void (*table_prepare)(struct sink_table *table, bool only_check);
     void (*table_stop)(struct sink_table *table);  // frees it; no event follows
-    // → on_stream_opened or on_table_failed. kept: what the catalog knows of its channel (name "" if nothing): rows at or below its token are had.
+    // → on_stream_opened or on_table_failed. kept: what the catalog knows; each channel's rows at or below its token are
+    // had. A spread or channels of another epoch say nothing of this one.
     void (*stream_open)(struct sink_table *table, uint8_t epoch, lsn_t floor_lsn,
-                        const struct sink_channel_record *kept);
+                        const struct sink_stream_record *kept);
+    void (*stream_saved)(struct sink_table *table);  // answers on_stream_changed: what stream_record told is durable
+    void (*floor_saved)(struct sink *sink, lsn_t floor_lsn);  // durable: nothing below is read again in this epoch
     enum sink_append_outcome (*append)(struct sink_table *table, const struct row_change *change,
                                        struct err *out_error);
     void (*rewound)(struct sink *sink);  // the old reading has stopped: answers on_rewind, for all tables
@@ -127,7 +141,7 @@ struct sink_operations {
             *table);  // commit LSN of the oldest stream row not yet committed; SINK_POSITION_NONE: none
     lsn_t (*committed_row_lsn)(
         const struct sink_table *table);  // commit LSN of the newest committed stream row; 0 none
-    void (*table_record)(const struct sink_table *table, struct sink_channel_record *out_record);
+    void (*stream_record)(const struct sink_table *table, struct sink_stream_record *out_record);
     const struct row_encoder *(*table_encoder)(const struct sink_table *table);
     const char *(*table_target)(const struct sink_table *table);  // name at the destination, for messages
     bool (*merge)(struct sink *sink, const struct sink_merge *merge,

@@ -20,9 +20,7 @@ void plan_finish(struct plan *plan)
     options->source = &plan->source;
     options->source_text = plan->source_text;
     options->destination_text = plan->destination.text;
-    options->known = plan->is_known ? &plan->known : NULL;
-    options->known_tables = plan->known_tables;
-    options->known_table_count = plan->known_table_count;
+    options->known = plan->known.is_found ? &plan->known : NULL;
 }
 
 void plan_free(struct plan *plan)
@@ -35,6 +33,6 @@ void plan_free(struct plan *plan)
     free(plan->name);
     free(plan->slot);
     free(plan->publication);
-    free(plan->known_tables);
+    catalog_known_deinit(&plan->known);
     free(plan);
 }

@@ -15,7 +15,7 @@
 #define PLAN_TEXT_SIZE 256
 
 struct plan {
-    // Strings, source and known tables inside are set by plan_finish to what the plan owns; sink_new by the worker.
+    // Strings, source and what is known inside are set by plan_finish to what the plan owns; sink_new by the worker.
     struct pipeline_options pipeline;
     struct pg_target source;
     struct destination destination;
@@ -25,16 +25,12 @@ struct plan {
     size_t memory_bytes;               // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t merge_timeout_s;
-    bool shows_progress;  // a person watches standard error
-    // What the catalog remembers of an earlier life.
-    bool is_known;
-    struct catalog_pipeline known;
-    struct catalog_table *known_tables;
-    uint32_t known_table_count;
+    bool shows_progress;         // a person watches standard error
+    struct catalog_known known;  // what the catalog remembers of an earlier life
 };
 
 // Everything is the caller's to fill in: name, slot and publication by heap strings, source by pg_target_copy,
-// destination by destination_copy, known_tables by what catalog_load gave.
+// destination by destination_copy, known by catalog_load.
 struct plan *plan_new(void);
 // Lets the options point into the plan. After that it must not be copied or changed.
 void plan_finish(struct plan *plan);

@@ -12,6 +12,9 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "embedded_sql.h"
+
+#define SPREAD "01000000000000000000000000:1 01000000000005000000001001:2"
 #define WAIT_TURNS_MAX 1000
 #define WAIT_TURN_US 20000
 
@@ -87,7 +90,7 @@ static void save_and_wait(struct fixture *fixture, struct catalog *catalog, stru
 
 static struct catalog_save *sample_save(void)
 {
-    struct catalog_save *save = catalog_save_new(1);
+    struct catalog_save *save = catalog_save_new(1, 2);
     save->has_pipeline = true;
     save->pipeline = (struct catalog_pipeline){.name = "p",
                                                .identity = "00FF00FF00FF00FF",
@@ -112,19 +115,37 @@ static struct catalog_save *sample_save(void)
                                              .copy_lsn = 9,
                                              .copied_rows = 1ULL << 40,
                                              .is_in_merge = true,
-                                             .reason = "why",
-                                             .channel = "ETL_X",
-                                             .token = "01",
-                                             .created_on_ms = 123456789012,
-                                             .error_count = 4};
+                                             .reason = "why"};
+    assert_true(spread_parse(SPREAD, &save->tables[0].spread));
+    save->channels[0] = (struct catalog_channel){
+        .name = "ETL_X_S0", .table_oid = UINT32_MAX, .token = "01", .created_on_ms = 123456789012, .error_count = 4};
+    save->channels[1] = (struct catalog_channel){.name = "ETL_X_S1", .table_oid = UINT32_MAX};
     save->status_json = strdup("{\"state\":\"running\"}");
     return save;
+}
+
+static void load(const struct fixture *fixture, const char *name, struct catalog_known *out_known)
+{
+    struct err error = {0};
+    struct catalog *catalog = open_service(fixture);
+    assert_true(catalog_load(catalog, name, out_known, &error));
+    catalog_close(catalog);
+}
+
+static void assert_same_table(const struct catalog_table *a, const struct catalog_table *b)
+{
+    char spread_a[SPREAD_TEXT_SIZE], spread_b[SPREAD_TEXT_SIZE];
+    spread_format(&a->spread, spread_a);
+    spread_format(&b->spread, spread_b);
+    assert_string_equal(spread_a, spread_b);
+    assert_memory_equal(a, b, offsetof(struct catalog_table, spread));
 }
 
 static void test_what_was_saved_is_loaded(void **state)
 {
     struct fixture *fixture = *state;
     struct err error = {0};
+    struct catalog_known known;
     struct catalog *catalog = open_service(fixture);
     struct catalog_save *save = sample_save();
     assert_true(catalog_start(catalog, &error));
@@ -132,23 +153,113 @@ static void test_what_was_saved_is_loaded(void **state)
     assert_string_equal(save->error.text, "");
     catalog_close(catalog);
 
-    struct catalog_pipeline pipeline;
-    struct catalog_table *tables = NULL;
-    uint32_t count = 0;
-    bool is_found = false;
-    catalog = open_service(fixture);
-    assert_true(catalog_load(catalog, "p", &pipeline, &is_found, &tables, &count, &error));
-    assert_true(is_found);
-    assert_memory_equal(&pipeline, &save->pipeline, sizeof pipeline);
-    assert_int_equal(count, 1);
-    assert_memory_equal(&tables[0], &save->tables[0], sizeof tables[0]);
-    free(tables);
-    assert_true(catalog_load(catalog, "q", &pipeline, &is_found, &tables, &count, &error));
-    assert_false(is_found);
-    assert_int_equal(count, 0);
-    free(tables);
-    catalog_close(catalog);
+    load(fixture, "p", &known);
+    assert_true(known.is_found);
+    assert_memory_equal(&known.pipeline, &save->pipeline, sizeof known.pipeline);
+    assert_int_equal(known.table_count, 1);
+    assert_same_table(&known.tables[0], &save->tables[0]);
+    assert_int_equal(known.channel_count, 2);
+    assert_memory_equal(known.channels, save->channels, 2 * sizeof known.channels[0]);
+    catalog_known_deinit(&known);
+    load(fixture, "q", &known);
+    assert_false(known.is_found);
+    assert_int_equal(known.table_count, 0);
+    assert_int_equal(known.channel_count, 0);
+    catalog_known_deinit(&known);
     catalog_save_free(save);
+}
+
+static void test_channels_change_and_go_by_their_names(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err error = {0};
+    struct catalog_known known;
+    struct catalog *catalog = open_service(fixture);
+    assert_true(catalog_start(catalog, &error));
+    struct catalog_save *save = sample_save();
+    save_and_wait(fixture, catalog, save);
+    catalog_save_free(save);
+    save = sample_save();
+    save->table_count = 0;
+    save->channels[0].is_gone = true;
+    save->channels[1].table_oid = 7;
+    (void)snprintf(save->channels[1].token, sizeof save->channels[1].token, "02");
+    save_and_wait(fixture, catalog, save);
+    assert_string_equal(save->error.text, "");
+    catalog_save_free(save);
+    catalog_close(catalog);
+    load(fixture, "p", &known);
+    assert_int_equal(known.table_count, 1);
+    assert_int_equal(known.channel_count, 1);
+    assert_string_equal(known.channels[0].name, "ETL_X_S1");
+    assert_string_equal(known.channels[0].token, "02");
+    assert_int_equal(known.channels[0].table_oid, 7);
+    catalog_known_deinit(&known);
+}
+
+// What version 1 wrote: its schema, and the rows of a pipeline with a table that has a channel and one that has none.
+static void make_version_1(const struct fixture *fixture)
+{
+    static const char rows[] =
+        "INSERT INTO etl_pipelines VALUES ('p', '00FF00FF00FF00FF', 'etl_p', 's', 'd', '75', 1, 2, 1, "
+        "'0000000000000009',"
+        " '0000000000000008', '0000000000000007', 2, '0000000000000007', 'W', '0000000000000000');"
+        "INSERT INTO etl_tables VALUES ('p', 'public', 'a', 16385, 3, '0000000000000005', 12, 0, '', 'ETL_A_E02_S0',"
+        " '02000000000000000500000002', 123456789012, 4);"
+        "INSERT INTO etl_tables VALUES ('p', 'public', 'b', 16390, 0, '0000000000000000', 0, 0, '', '', '', 0, 0);"
+        "INSERT INTO etl_status VALUES ('p', '{}', 1);";
+    sqlite3 *database = NULL;
+    assert_int_equal(sqlite3_open(fixture->path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, "PRAGMA journal_mode = WAL", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, sql_catalog_schema_1, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, rows, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+static void test_an_older_version_is_upgraded_by_a_service(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err error = {0};
+    struct catalog_known known;
+    make_version_1(fixture);
+    assert_null(catalog_open(fixture->path, false, &error));
+    assert_int_equal(error.kind, ERR_CONFIG);
+    assert_non_null(strstr(error.text, "version 1, made by an older etl-stream"));
+
+    load(fixture, "p", &known);
+    assert_true(known.is_found);
+    assert_int_equal(known.pipeline.floor_lsn, 8);
+    assert_int_equal(known.table_count, 2);
+    assert_string_equal(known.tables[0].table_name, "a");
+    assert_int_equal(known.tables[0].copied_rows, 12);
+    assert_int_equal(known.tables[0].spread.step_count, 0);
+    assert_int_equal(known.channel_count, 1);
+    assert_string_equal(known.channels[0].name, "ETL_A_E02_S0");
+    assert_string_equal(known.channels[0].token, "02000000000000000500000002");
+    assert_int_equal(known.channels[0].table_oid, 16385);
+    assert_int_equal(known.channels[0].created_on_ms, 123456789012);
+    assert_int_equal(known.channels[0].error_count, 4);
+    catalog_known_deinit(&known);
+}
+
+static void test_an_unreadable_spread_is_named(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err error = {0};
+    struct catalog_known known;
+    sqlite3 *database = NULL;
+    make_version_1(fixture);
+    catalog_close(open_service(fixture));
+    assert_int_equal(sqlite3_open(fixture->path, &database), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(database, "UPDATE etl_tables SET spread = 'x' WHERE table_name = 'b'", NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(database);
+    struct catalog *catalog = open_service(fixture);
+    assert_false(catalog_load(catalog, "p", &known, &error));
+    assert_non_null(strstr(error.text, "the channels of public.b cannot be read"));
+    catalog_known_deinit(&known);
+    catalog_close(catalog);
 }
 
 static void count_status(void *context, const char *pipeline, const char *json, int64_t updated_ms)
@@ -235,6 +346,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_was_saved_is_loaded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_channels_change_and_go_by_their_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_older_version_is_upgraded_by_a_service, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_unreadable_spread_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_reader_sees_status_and_whether_the_service_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_second_service_is_refused, set_up, tear_down),
         cmocka_unit_test(test_an_unwritable_place_is_named),

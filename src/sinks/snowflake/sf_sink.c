@@ -171,14 +171,22 @@ static void on_stream_dropped(void *context, const struct err *error)
     (void)error;  // stream channels are dropped with their pipeline only
 }
 
-struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, uint8_t epoch,
-                                       const struct sf_token *initial_token, const struct sink_channel_record *kept,
+static const struct sink_channel_record *find_kept(const struct sink_stream_record *kept, const char *name)
+{
+    for (uint32_t i = 0; kept != NULL && i < kept->channel_count; i++)
+        if (strcmp(kept->channels[i].name, name) == 0)
+            return &kept->channels[i];
+    return NULL;
+}
+
+struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, uint32_t number, uint8_t epoch,
+                                       const struct sf_token *initial_token, const struct sink_stream_record *kept,
                                        const struct sf_channel_events *events)
 {
     struct sf_sink *sink = table->sink;
     char name[SINK_CHANNEL_NAME_SIZE];
     sf_channel_name_format(sink->options.identity, table->layout.table->schema_name, table->layout.table->table_name,
-                           epoch, kind, 0, name);
+                           epoch, kind, number, name);
     struct sf_channel_options options = {.database = sink->options.config->database,
                                          .schema = sink->options.config->landing_schema,
                                          .pipe = table->pipe_name,
@@ -188,11 +196,12 @@ struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, u
     if (initial_token != NULL)
         options.initial_token = *initial_token;
     // A record of another name (an earlier epoch) says nothing of this channel.
-    if (kept != NULL && strcmp(kept->name, name) == 0) {
+    const struct sink_channel_record *record = find_kept(kept, name);
+    if (record != NULL) {
         options.kept.is_known = true;
-        (void)snprintf(options.kept.committed.text, sizeof options.kept.committed.text, "%s", kept->token);
-        options.kept.created_on_ms = kept->created_on_ms;
-        options.kept.error_count = kept->error_count;
+        (void)snprintf(options.kept.committed.text, sizeof options.kept.committed.text, "%s", record->token);
+        options.kept.created_on_ms = record->created_on_ms;
+        options.kept.error_count = record->error_count;
     }
     struct sf_channel *channel = sf_channel_new(&sink->channel_shared, &options, events);
     CHECK(channel != NULL);
@@ -212,7 +221,7 @@ static void rewound(struct sink *base)
 }
 
 static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floor_lsn,
-                        const struct sink_channel_record *kept)
+                        const struct sink_stream_record *kept)
 {
     struct sf_sink_table *table = sf_sink_table_of(sink_table);
     CHECK(table->stream_channel == NULL);
@@ -228,7 +237,7 @@ static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floo
                                              .on_failed = sf_sink_on_channel_failed,
                                              .on_dropped = on_stream_dropped,
                                              .context = table};
-    table->stream_channel = sf_sink_channel_new(table, 'S', epoch, &token, kept, &events);
+    table->stream_channel = sf_sink_channel_new(table, 'S', 0, epoch, &token, kept, &events);
     sf_channel_open(table->stream_channel);
 }
 
@@ -313,18 +322,29 @@ static lsn_t committed_row_lsn(const struct sink_table *sink_table)
     return seq_parse(token, strlen(token), &seq) && seq.ordinal > 0 ? seq.commit_lsn : LSN_NONE;
 }
 
-static void table_record(const struct sink_table *sink_table, struct sink_channel_record *out_record)
+static void stream_record(const struct sink_table *sink_table, struct sink_stream_record *out_record)
 {
     const struct sf_sink_table *table = table_of_const(sink_table);
     memset(out_record, 0, sizeof *out_record);
     if (table->stream_channel == NULL || !table->is_stream_open)
         return;
     struct sf_channel_record record;
+    struct sink_channel_record *out = &out_record->channels[out_record->channel_count++];
     sf_channel_record_get(table->stream_channel, &record);
-    (void)snprintf(out_record->name, sizeof out_record->name, "%s", sf_channel_name(table->stream_channel));
-    (void)snprintf(out_record->token, sizeof out_record->token, "%s", record.committed.text);
-    out_record->created_on_ms = record.created_on_ms;
-    out_record->error_count = record.error_count;
+    (void)snprintf(out->name, sizeof out->name, "%s", sf_channel_name(table->stream_channel));
+    (void)snprintf(out->token, sizeof out->token, "%s", record.committed.text);
+    out->created_on_ms = record.created_on_ms;
+    out->error_count = record.error_count;
+}
+
+static void stream_saved(struct sink_table *sink_table)
+{
+    (void)sink_table;
+}
+
+static void floor_saved(struct sink *base, lsn_t floor_lsn)
+{
+    sf_sink_of(base)->floor_lsn = floor_lsn;
 }
 
 // --- tables ------------------------------------------------------------------------------------------------------
@@ -473,7 +493,9 @@ static const struct sink_operations operations = {
     .is_full = is_full,
     .uncommitted_lsn = uncommitted_lsn,
     .committed_row_lsn = committed_row_lsn,
-    .table_record = table_record,
+    .stream_record = stream_record,
+    .stream_saved = stream_saved,
+    .floor_saved = floor_saved,
     .table_encoder = table_encoder,
     .table_target = table_target,
     .merge = sf_sink_merge,

@@ -79,7 +79,7 @@ void sf_sink_copy_open(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_
                                              .on_failed = sf_sink_on_channel_failed,
                                              .on_dropped = on_copy_dropped,
                                              .context = table};
-    table->copy_channel = sf_sink_channel_new(table, 'C', epoch, NULL, NULL, &events);
+    table->copy_channel = sf_sink_channel_new(table, 'C', 0, epoch, NULL, NULL, &events);
     sf_channel_open(table->copy_channel);
 }
 

@@ -84,6 +84,7 @@ struct sf_sink {
     struct sf_sink_options options;
     struct sf_channel_shared channel_shared;
     struct budget budget;
+    lsn_t floor_lsn;  // durable
     bool is_waiting_for_room;
     struct sf_sink_table *tables;
     struct sf_sink_table *dirty;
@@ -108,8 +109,9 @@ struct sf_sink_table *sf_sink_table_of(struct sink_table *table);
 void sf_sink_notify(struct sf_sink *sink);
 void sf_sink_table_fail(struct sf_sink_table *table, const struct err *error);
 
-struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, uint8_t epoch,
-                                       const struct sf_token *initial_token, const struct sink_channel_record *kept,
+// kept: what the catalog knows of the table's channels, by name; NULL nothing.
+struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, uint32_t number, uint8_t epoch,
+                                       const struct sf_token *initial_token, const struct sink_stream_record *kept,
                                        const struct sf_channel_events *events);
 void sf_sink_on_channel_room(void *context);
 void sf_sink_on_channel_failed(void *context, const struct err *error);
