@@ -74,8 +74,22 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-static bool read_value(const struct option_spec *spec, const char *origin, const char *text, struct option_value *out,
-                       struct err *out_error)
+unsigned options_choice_index(const struct option_spec *spec, const char *text)
+{
+    unsigned index = 0;
+    const char *found = strstr(spec->choices, text);
+    size_t size = strlen(text);
+    while (found != NULL &&
+           ((found != spec->choices && found[-1] != '|') || (found[size] != '|' && found[size] != '\0')))
+        found = strstr(found + 1, text);
+    CHECK(found != NULL && size > 0);
+    for (const char *at = spec->choices; at < found; at++)
+        index += *at == '|';
+    return index;
+}
+
+bool options_read_value(const struct option_spec *spec, const char *origin, const char *text, struct option_value *out,
+                        struct err *out_error)
 {
     out->text = text;
     switch (spec->kind) {
@@ -102,8 +116,8 @@ static bool read_defaults(const struct option_spec *specs, size_t spec_count, st
     for (size_t i = 0; i < spec_count; i++) {
         const char *given = specs[i].variable != NULL ? getenv(specs[i].variable) : NULL;
         const char *text = given != NULL && *given != '\0' ? given : specs[i].default_value;
-        if (text != NULL &&
-            !read_value(&specs[i], text == given ? specs[i].variable : specs[i].name, text, &values[i], out_error))
+        if (text != NULL && !options_read_value(&specs[i], text == given ? specs[i].variable : specs[i].name, text,
+                                                &values[i], out_error))
             return false;
     }
     return true;
@@ -124,6 +138,17 @@ static bool unknown(const struct option_spec *specs, size_t spec_count, const ch
     return err_set(out_error, ERR_CONFIG, "option", "there is no option --%s; --help lists the options", word);
 }
 
+// The catalog and its documents write names with '_': both are taken.
+static bool is_name(const char *name, const char *given, size_t given_size)
+{
+    if (strlen(name) != given_size)
+        return false;
+    for (size_t i = 0; i < given_size; i++)
+        if (name[i] != given[i] && !(name[i] == '-' && given[i] == '_'))
+            return false;
+    return true;
+}
+
 static bool read_option(const struct option_spec *specs, size_t spec_count, int count, char *const *arguments,
                         int *index, struct option_value *values, struct err *out_error)
 {
@@ -132,7 +157,7 @@ static bool read_option(const struct option_spec *specs, size_t spec_count, int 
     char origin[WORD_SIZE_MAX + 3] = "--";
     for (size_t i = 0; i < spec_count; i++) {
         const struct option_spec *spec = &specs[i];
-        if (strlen(spec->name) != name_size || strncmp(spec->name, name, name_size) != 0)
+        if (!is_name(spec->name, name, name_size))
             continue;
         const char *text = name[name_size] == '=' ? name + name_size + 1 : NULL;
         strncat(origin, spec->name, WORD_SIZE_MAX);
@@ -145,7 +170,7 @@ static bool read_option(const struct option_spec *specs, size_t spec_count, int 
             text = arguments[++*index];
         if (text == NULL)
             return err_set(out_error, ERR_CONFIG, "option", "%s needs a value (%s)", origin, spec->value_name);
-        return read_value(spec, origin, text, &values[i], out_error);
+        return options_read_value(spec, origin, text, &values[i], out_error);
     }
     return unknown(specs, spec_count, name, name_size, out_error);
 }

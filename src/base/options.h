@@ -30,11 +30,17 @@ struct option_value {
     bool is_given;     // on the command line
 };
 
-// Reads argv[0..count) by the specs. values has one entry a spec. What is no option is an operand: up to operand_max are put into operands.
+// Reads argv[0..count) by the specs; --some_name is --some-name. values has one entry a spec. What is no option is an operand: up to operand_max are put into operands.
 // False: ERR_CONFIG naming the option, the value and what is allowed, with the nearest name for a misspelt one.
 bool options_parse(const struct option_spec *specs, size_t spec_count, int count, char *const *arguments,
                    struct option_value *values, const char **operands, size_t operand_max, size_t *out_operand_count,
                    struct err *out_error);
+// Reads one value that stands elsewhere (the catalog, a file). origin: how a message calls it. False: ERR_CONFIG naming
+// origin, the value and what is allowed.
+bool options_read_value(const struct option_spec *spec, const char *origin, const char *text,
+                        struct option_value *out_value, struct err *out_error);
+// The place of a value among an OPTION_CHOICE's choices, from 0; the value was read by this spec.
+unsigned options_choice_index(const struct option_spec *spec, const char *text);
 // Appends the help: one paragraph an option, with default and range.
 void options_help(const struct option_spec *specs, size_t spec_count, struct buf *out);
 // The word of `words` that is nearest to `word` (edit distance of at most 2), or NULL.

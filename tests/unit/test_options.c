@@ -116,6 +116,22 @@ static void test_help_names_every_option(void **state)
     buf_deinit(&text);
 }
 
+static void test_underscores_are_dashes_and_choices_have_places(void **state)
+{
+    (void)state;
+    static const struct option_spec wide = {"a-b-c", NULL, OPTION_CHOICE, "X", NULL, 0, 0, "table|schema_table|schema",
+                                            "x"};
+    char word[] = "--a_b-c=schema";
+    char *const arguments[] = {word};
+    struct option_value value;
+    size_t operand_count = 0;
+    struct err error = {0};
+    assert_true(options_parse(&wide, 1, 1, arguments, &value, NULL, 0, &operand_count, &error));
+    assert_int_equal(options_choice_index(&wide, value.text), 2);
+    assert_int_equal(options_choice_index(&wide, "schema_table"), 1);
+    assert_int_equal(options_choice_index(&wide, "table"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +141,7 @@ int main(void)
         cmocka_unit_test(test_bad_values_name_option_value_and_what_is_allowed),
         cmocka_unit_test(test_nearest_word_is_at_most_two_edits_away),
         cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_underscores_are_dashes_and_choices_have_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
