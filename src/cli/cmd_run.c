@@ -13,21 +13,7 @@
 
 #define STOP_DEADLINE_MS 20000
 
-enum {
-    RUN_FROM,
-    RUN_TO,
-    RUN_NAME,
-    RUN_STATE,
-    RUN_MERGE_INTERVAL,
-    RUN_MERGE_TIMEOUT,
-    RUN_BATCH_ROWS,
-    RUN_BATCH_FILL,
-    RUN_MEMORY,
-    RUN_SLOT_LOST,
-    RUN_DECODING_MEMORY,
-    RUN_HELP,
-    RUN_OPTION_COUNT
-};
+enum { RUN_FROM, RUN_TO, RUN_NAME, RUN_STATE, RUN_MEMORY, RUN_OPTION_COUNT };
 
 static const struct option_spec options[RUN_OPTION_COUNT] = {
     [RUN_FROM] =
@@ -41,46 +27,18 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
                   "the pipeline's name; made of database and publication when not given"},
     [RUN_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
                    "the state file: positions and tables; keep it"},
-    [RUN_MERGE_INTERVAL] = {"merge-interval-seconds", "ETL_MERGE_INTERVAL_SECONDS", OPTION_NUMBER, "N", "3600", 0,
-                            86400, NULL,
-                            "how often landing rows are merged into the targets; each merge wakes the warehouse;\n"
-                            "0 merges one after the other"},
-    [RUN_MERGE_TIMEOUT] = {"merge-timeout-seconds", "ETL_MERGE_TIMEOUT_SECONDS", OPTION_NUMBER, "N", "3600", 10, 172800,
-                           NULL, "after how long Snowflake ends a merge, which is then tried again"},
-    [RUN_BATCH_ROWS] = {"batch-max-size", NULL, OPTION_NUMBER, "ROWS", "1000", 1, 1000000, NULL,
-                        "rows at which a batch is sent at the latest"},
-    [RUN_BATCH_FILL] = {"batch-max-fill-ms", NULL, OPTION_NUMBER, "MS", "5000", 1, 600000, NULL,
-                        "age at which a batch is sent at the latest"},
     [RUN_MEMORY] = {"memory-mb", "ETL_MEMORY_MB", OPTION_NUMBER, "MB", "32", 8, 65536, NULL,
                     "what rows on their way may hold; when it is full, reading from PostgreSQL waits"},
-    [RUN_SLOT_LOST] = {"on-slot-lost", NULL, OPTION_CHOICE, "WHAT", "stop", 0, 0, "stop|resync",
-                       "when the replication slot or its WAL is gone: stop and say so, or copy all tables anew"},
-    [RUN_DECODING_MEMORY] =
-        {"decoding-work-mem-kb", NULL, OPTION_NUMBER, "KB", "0", 0, 1048576, NULL,
-         "logical_decoding_work_mem on our connection; the source's memory; 0 leaves the server's own"},
-    [RUN_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
 };
 
 struct run {
-    struct option_value values[RUN_OPTION_COUNT];
+    struct option_value values[COMMAND_OPTIONS_MAX];
+    struct pipeline_settings settings;
     struct endpoints endpoints;
     struct plan *plan;
     struct catalog *catalog;
     bool is_state_new;  // the file was made by this run
 };
-
-static void plan_set_options(struct plan *plan, const struct option_value *values)
-{
-    plan->pipeline.merge_interval_ms = (uint32_t)values[RUN_MERGE_INTERVAL].number * 1000;
-    plan->pipeline.stop_deadline_ms = STOP_DEADLINE_MS;
-    plan->pipeline.resync_on_slot_lost = strcmp(values[RUN_SLOT_LOST].text, "resync") == 0;
-    plan->pipeline.decoding_work_mem_kb = (uint32_t)values[RUN_DECODING_MEMORY].number;
-    plan->memory_bytes = (size_t)values[RUN_MEMORY].number << 20;
-    plan->batch_rows_max = (uint32_t)values[RUN_BATCH_ROWS].number;
-    plan->batch_fill_ms_max = (uint32_t)values[RUN_BATCH_FILL].number;
-    plan->merge_timeout_s = (uint32_t)values[RUN_MERGE_TIMEOUT].number;
-    plan->shows_progress = isatty(STDERR_FILENO) == 1;
-}
 
 static bool plan_set_ends(struct plan *plan, const struct endpoints *endpoints, struct err *out_error)
 {
@@ -104,7 +62,10 @@ static bool run_prepare(struct run *run, struct err *out_error)
     signals_block();
     if (!sf_key_process_init(out_error) || !plan_set_ends(plan, &run->endpoints, out_error))
         return false;
-    plan_set_options(plan, run->values);
+    plan_set_settings(plan, &run->settings);
+    plan->pipeline.stop_deadline_ms = STOP_DEADLINE_MS;
+    plan->memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20;
+    plan->shows_progress = isatty(STDERR_FILENO) == 1;
     run->is_state_new = access(state, F_OK) != 0;
     run->catalog = catalog_open(state, true, out_error);
     if (run->catalog == NULL || !catalog_load(run->catalog, plan->name, &plan->known, out_error) ||
@@ -137,6 +98,7 @@ static void run_close(struct run *run, bool has_failed)
         state_remove_if_unused(run);
     plan_free(run->plan);
     endpoints_deinit(&run->endpoints);
+    pipeline_settings_deinit(&run->settings);
 }
 
 static int run_service(struct run *run)
@@ -158,12 +120,9 @@ static int run(const struct command *command, int count, char *const *arguments)
     struct run state = {0};
     struct err error = {0};
     size_t operand_count = 0;
-    if (!options_parse(options, RUN_OPTION_COUNT, count, arguments, state.values, NULL, 0, &operand_count, &error))
-        return command_fail(&error, EXIT_USAGE);
-    if (state.values[RUN_HELP].flag) {
-        command_print_help(command);
-        return EXIT_DONE;
-    }
+    int exit_code = EXIT_DONE;
+    if (!command_parse(command, count, arguments, state.values, NULL, 0, &operand_count, &exit_code))
+        return exit_code;
     if (state.values[RUN_FROM].text == NULL || state.values[RUN_TO].text == NULL) {
         err_set(&error, ERR_CONFIG, "usage", "run needs --from URL and --to URL; etl-stream help run shows how");
         return command_fail(&error, EXIT_USAGE);
@@ -172,6 +131,11 @@ static int run(const struct command *command, int count, char *const *arguments)
                         &state.endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
     endpoints_hide_passwords(count, arguments);
+    pipeline_settings_from_options(state.values + RUN_OPTION_COUNT, &state.settings);
+    if (state.settings.slot != NULL && !endpoints_set_slot(&state.endpoints, state.settings.slot, &error)) {
+        run_close(&state, true);
+        return command_fail(&error, EXIT_USAGE);
+    }
     if (!run_prepare(&state, &error)) {
         run_close(&state, true);
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
@@ -194,5 +158,7 @@ const struct command command_run = {
         "'snowflake://ETL@MYORG-ACCOUNT/SHOP/PUBLIC?warehouse=ETL_WH&role=ETL&key_file=/etc/etl-stream/key.p8'\n",
     .options = options,
     .option_count = RUN_OPTION_COUNT,
+    .has_settings = true,
+    .settings_kind = CATALOG_PIPELINE,
     .run = run,
 };

@@ -3,21 +3,28 @@
 #ifndef ETL_CLI_COMMAND_H
 #define ETL_CLI_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/options.h"
+#include "catalog/settings.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
+#define COMMAND_OPTIONS_MAX 64
+
 struct command {
-    const char *name;
+    const char *name;  // one word, or two: "pipeline add"
     const char *summary;
     const char *usage;    // after "etl-stream "
     const char *details;  // paragraphs and examples for --help
     const struct option_spec *options;
     size_t option_count;
+    bool has_settings;  // takes every setting of settings_kind as well, behind its own options
+    enum catalog_kind settings_kind;
+    // What stands behind the command's name.
     int (*run)(const struct command *command, int count, char *const *arguments);
 };
 
@@ -25,9 +32,17 @@ extern const struct command command_run, command_status, command_check, command_
 extern const struct command *const commands[];
 extern const size_t command_count;
 
+// The command that arguments begin with, or NULL. *out_words: how many of them its name takes.
+const struct command *command_find(int count, char *const *arguments, int *out_words);
+// Reads the arguments by the command's options and settings. values has COMMAND_OPTIONS_MAX entries: first the command's own
+// options, then from option_count on the settings. False: the command ends here with *out_exit_code, --help was printed or
+// the error told.
+bool command_parse(const struct command *command, int count, char *const *arguments, struct option_value *values,
+                   const char **operands, size_t operand_max, size_t *out_operand_count, int *out_exit_code);
 void command_print_help(const struct command *command);
 // "etl-stream: text" on standard error; returns the exit code.
 int command_fail(const struct err *error, int exit_code);
-int command_fail_unknown(const char *word);  // no such command; perhaps a similar one is meant
+// No such command; perhaps a similar one is meant.
+int command_fail_unknown(int count, char *const *arguments);
 
 #endif

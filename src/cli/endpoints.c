@@ -57,17 +57,30 @@ static bool name_read(const char *name, struct endpoints *endpoints, struct err 
 }
 
 // A slot's name: lower case letters, digits and underscores. Source: PostgreSQL, ReplicationSlotValidateName.
+static bool slot_check(const char *slot, struct err *out_error)
+{
+    size_t size = strlen(slot);
+    if (size == 0 || size > SLOT_SIZE_MAX || strspn(slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != size)
+        return err_set(out_error, ERR_CONFIG, "slot", "slot is \"%s\"; allowed are up to %d of a-z 0-9 _", slot,
+                       SLOT_SIZE_MAX);
+    return true;
+}
+
+bool endpoints_set_slot(struct endpoints *endpoints, const char *slot, struct err *out_error)
+{
+    if (!slot_check(slot, out_error))
+        return false;
+    free(endpoints->slot);
+    endpoints->slot = strdup(slot);
+    CHECK(endpoints->slot != NULL);
+    return true;
+}
+
 static bool slot_read(struct endpoints *endpoints, struct err *out_error)
 {
     char made[SLOT_SIZE_MAX + 1];
-    if (endpoints->slot != NULL) {
-        size_t size = strlen(endpoints->slot);
-        if (size == 0 || size > SLOT_SIZE_MAX ||
-            strspn(endpoints->slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != size)
-            return err_set(out_error, ERR_CONFIG, "slot", "slot is \"%s\"; allowed are up to %d of a-z 0-9 _",
-                           endpoints->slot, SLOT_SIZE_MAX);
-        return true;
-    }
+    if (endpoints->slot != NULL)
+        return slot_check(endpoints->slot, out_error);
     (void)snprintf(made, sizeof made, "etl_%s", endpoints->name);
     for (char *at = made; *at != '\0'; at++)
         *at = (char)(isalnum((unsigned char)*at) ? tolower((unsigned char)*at) : '_');

@@ -13,13 +13,14 @@ int main(int argument_count, char **arguments)
         (void)command_help.run(&command_help, 0, arguments);
         return EXIT_USAGE;
     }
-    const char *word = arguments[1];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
-        word = "help";
-    else if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
-        word = "version";
-    for (size_t i = 0; i < command_count; i++)
-        if (strcmp(word, commands[i]->name) == 0)
-            return commands[i]->run(commands[i], argument_count - 2, arguments + 2);
-    return command_fail_unknown(word);
+    static char help[] = "help", version[] = "version";
+    if (strcmp(arguments[1], "--help") == 0 || strcmp(arguments[1], "-h") == 0)
+        arguments[1] = help;
+    else if (strcmp(arguments[1], "--version") == 0 || strcmp(arguments[1], "-V") == 0)
+        arguments[1] = version;
+    int word_count = 0;
+    const struct command *command = command_find(argument_count - 1, arguments + 1, &word_count);
+    if (command == NULL)
+        return command_fail_unknown(argument_count - 1, arguments + 1);
+    return command->run(command, argument_count - 1 - word_count, arguments + 1 + word_count);
 }

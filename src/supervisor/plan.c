@@ -11,6 +11,16 @@ struct plan *plan_new(void)
     return plan;
 }
 
+void plan_set_settings(struct plan *plan, const struct pipeline_settings *settings)
+{
+    plan->pipeline.merge_interval_ms = settings->merge_interval_seconds * 1000;
+    plan->pipeline.resync_on_slot_lost = settings->on_slot_lost == ON_SLOT_LOST_RESYNC;
+    plan->pipeline.decoding_work_mem_kb = settings->decoding_work_mem_kb;
+    plan->batch_rows_max = settings->batch_max_size;
+    plan->batch_fill_ms_max = settings->batch_max_fill_ms;
+    plan->merge_timeout_s = settings->merge_timeout_seconds;
+}
+
 void plan_finish(struct plan *plan)
 {
     struct pipeline_options *options = &plan->pipeline;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "catalog/catalog.h"
+#include "catalog/settings.h"
 #include "pg/pg_conn.h"
 #include "pipeline/pipeline.h"
 #include "supervisor/destination.h"
@@ -32,6 +33,8 @@ struct plan {
 // Everything is the caller's to fill in: name, slot and publication by heap strings, source by pg_target_copy,
 // destination by destination_copy, known by catalog_load.
 struct plan *plan_new(void);
+// What the settings table says of a pipeline.
+void plan_set_settings(struct plan *plan, const struct pipeline_settings *settings);
 // Lets the options point into the plan. After that it must not be copied or changed.
 void plan_finish(struct plan *plan);
 void plan_free(struct plan *plan);

@@ -1,0 +1,250 @@
+#include "catalog/settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+// The parts of a row; clang-format sets calls better than nested braces.
+#define TEXT(name, value_name, help)                                \
+    {                                                               \
+        name, NULL, OPTION_TEXT, value_name, NULL, 0, 0, NULL, help \
+    }
+#define TEXT_OR(name, value_name, default_value, help)                       \
+    {                                                                        \
+        name, NULL, OPTION_TEXT, value_name, default_value, 0, 0, NULL, help \
+    }
+#define NUMBER(name, variable, value_name, default_value, minimum, maximum, help)              \
+    {                                                                                          \
+        name, variable, OPTION_NUMBER, value_name, default_value, minimum, maximum, NULL, help \
+    }
+#define CHOICE(name, value_name, default_value, choices, help)                    \
+    {                                                                             \
+        name, NULL, OPTION_CHOICE, value_name, default_value, 0, 0, choices, help \
+    }
+#define FLAG(name, help)                                         \
+    {                                                            \
+        name, NULL, OPTION_FLAG, NULL, "false", 0, 0, NULL, help \
+    }
+
+// A column is one of the contract's tables, a setting a row of etl_settings.
+#define SOURCE_COLUMN(name, option)                                       \
+    {                                                                     \
+        option, name, CATALOG_SOURCE, true, false, SETTING_NO_FIELD, NULL \
+    }
+#define SOURCE_SECRET(name, option)                                      \
+    {                                                                    \
+        option, name, CATALOG_SOURCE, true, true, SETTING_NO_FIELD, NULL \
+    }
+#define SOURCE_SETTING(name, option)                                       \
+    {                                                                      \
+        option, name, CATALOG_SOURCE, false, false, SETTING_NO_FIELD, NULL \
+    }
+#define DESTINATION_COLUMN(type, name, option)                                 \
+    {                                                                          \
+        option, name, CATALOG_DESTINATION, true, false, SETTING_NO_FIELD, type \
+    }
+#define DESTINATION_SECRET(type, name, option)                                \
+    {                                                                         \
+        option, name, CATALOG_DESTINATION, true, true, SETTING_NO_FIELD, type \
+    }
+#define DESTINATION_SETTING(type, name, option)                                 \
+    {                                                                           \
+        option, name, CATALOG_DESTINATION, false, false, SETTING_NO_FIELD, type \
+    }
+#define PIPELINE_COLUMN(field, option)                                                                 \
+    {                                                                                                  \
+        option, #field, CATALOG_PIPELINE, true, false, offsetof(struct pipeline_settings, field), NULL \
+    }
+#define PIPELINE_SETTING(field, option)                                                                 \
+    {                                                                                                   \
+        option, #field, CATALOG_PIPELINE, false, false, offsetof(struct pipeline_settings, field), NULL \
+    }
+
+// The order is that of help, exports and documents. Columns and their defaults are the first etl-stream's.
+static const struct setting settings[] = {
+    SOURCE_COLUMN("pg_host", TEXT("host", "HOST", "PostgreSQL's host: a name, an address, or a socket's directory")),
+    SOURCE_COLUMN("pg_port", NUMBER("port", NULL, "PORT", "5432", 1, 65535, "PostgreSQL's port")),
+    SOURCE_COLUMN("pg_database", TEXT("database", "NAME", "the database")),
+    SOURCE_COLUMN("pg_username",
+                  TEXT("username", "NAME", "who signs in: LOGIN, REPLICATION, and SELECT on the tables")),
+    SOURCE_SECRET("pg_password",
+                  TEXT("password", "PASSWORD",
+                       "kept in the catalog. Every user of this machine can read it in the argument list while the "
+                       "command runs:\n--ask-password, --password-env, PGPASSWORD and the password file are better")),
+    SOURCE_COLUMN("pg_tls_enabled", FLAG("tls-enabled", "refuse a connection without TLS, as --sslmode require")),
+    SOURCE_COLUMN("publication_name", TEXT("publication", "NAME", "the publication whose tables are copied")),
+    SOURCE_SETTING("password_env", TEXT("password-env", "VARIABLE",
+                                        "the environment variable in which the service finds the password")),
+    SOURCE_SETTING("sslmode", CHOICE("sslmode", "MODE", NULL, "disable|allow|prefer|require|verify-ca|verify-full",
+                                     "how TLS is used, as libpq's sslmode; wins over --tls-enabled")),
+    SOURCE_SETTING("sslrootcert",
+                   TEXT("sslrootcert", "FILE", "certificates that sign the server's, as libpq's sslrootcert")),
+
+    DESTINATION_COLUMN(NULL, "destination_type",
+                       CHOICE("type", "TYPE", "snowflake", "snowflake|http|file", "what kind of destination it is")),
+    DESTINATION_COLUMN("snowflake", "snowflake_account",
+                       TEXT("account", "ACCOUNT", "Snowflake's account identifier, ORGANIZATION-ACCOUNT")),
+    DESTINATION_COLUMN("snowflake", "snowflake_user", TEXT("user", "NAME", "Snowflake's user, who has the public key")),
+    DESTINATION_COLUMN("snowflake", "snowflake_database", TEXT("database", "NAME", "the database of the targets")),
+    DESTINATION_COLUMN("snowflake", "snowflake_schema", TEXT("schema", "NAME", "the schema of the targets")),
+    DESTINATION_COLUMN("snowflake", "snowflake_warehouse",
+                       TEXT("warehouse", "NAME", "the warehouse of the merges; not given: the user's default")),
+    DESTINATION_COLUMN("snowflake", "snowflake_role", TEXT("role", "NAME", "the role; not given: the user's default")),
+    DESTINATION_COLUMN("snowflake", "snowflake_private_key_path",
+                       TEXT("key-file", "FILE", "the private key (PEM); see also --key-env")),
+    DESTINATION_SECRET("snowflake", "snowflake_private_key_passphrase",
+                       TEXT("passphrase", "PASSPHRASE",
+                            "of the private key, kept in the catalog. Every user of this machine can read it in the "
+                            "argument list while the\ncommand runs: --ask-passphrase, --passphrase-env and "
+                            "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE are better")),
+    DESTINATION_COLUMN(
+        "snowflake", "snowflake_landing_schema",
+        TEXT_OR("landing-schema", "NAME", "ETL_SCHEMA", "the schema of the landing tables; made if missing")),
+    DESTINATION_COLUMN("snowflake", "snowflake_task_schedule_minutes",
+                       NUMBER("task-schedule-minutes", NULL, "N", "60", 1, 11520,
+                              "how often landing rows are merged into the targets; each merge wakes the warehouse.\nA "
+                              "pipeline's --merge-interval-seconds wins")),
+    DESTINATION_COLUMN("snowflake", "snowflake_host",
+                       TEXT("host", "HOST[:PORT]", "Snowflake's host, where it is not ACCOUNT.snowflakecomputing.com")),
+    DESTINATION_SETTING(
+        "snowflake", "key_env",
+        TEXT("key-env", "VARIABLE", "the environment variable in which the service finds the private key (PEM)")),
+    DESTINATION_SETTING(
+        "snowflake", "passphrase_env",
+        TEXT("passphrase-env", "VARIABLE", "the environment variable in which the service finds the passphrase")),
+    DESTINATION_SETTING("snowflake", "ca_file",
+                        TEXT("ca-file", "FILE", "certificates that sign Snowflake's; not given: the system's")),
+    DESTINATION_COLUMN("http", "http_url", TEXT("http-url", "URL", "where rows are posted to")),
+    DESTINATION_COLUMN("http", "http_timeout_ms",
+                       NUMBER("http-timeout-ms", NULL, "MS", "30000", 100, 3600000, "how long a request may take")),
+    DESTINATION_COLUMN("http", "http_retry_attempts",
+                       NUMBER("http-retry-attempts", NULL, "N", "3", 0, 1000,
+                              "further tries of a request before it counts as failed")),
+
+    PIPELINE_SETTING(slot, TEXT("slot", "NAME", "the replication slot; not given: made from the pipeline's name")),
+    PIPELINE_COLUMN(batch_max_size, NUMBER("batch-max-size", NULL, "ROWS", "1000", 1, 1000000,
+                                           "rows at which a batch is sent at the latest")),
+    PIPELINE_COLUMN(batch_max_fill_ms, NUMBER("batch-max-fill-ms", NULL, "MS", "5000", 1, 600000,
+                                              "age at which a batch is sent at the latest")),
+    PIPELINE_COLUMN(table_error_retry_delay_ms,
+                    NUMBER("table-error-retry-delay-ms", NULL, "MS", "10000", 1, 86400000,
+                           "how long a table that failed for a reason of its own waits before it is tried again")),
+    PIPELINE_COLUMN(table_error_retry_max_attempts,
+                    NUMBER("table-error-retry-max-attempts", NULL, "N", "5", 0, 1000000,
+                           "how often such a table is tried again before it is parked")),
+    PIPELINE_COLUMN(max_table_sync_workers, NUMBER("max-table-sync-workers", NULL, "N", "4", 1, 64,
+                                                   "most connections to the source that copy tables at a time")),
+    PIPELINE_SETTING(merge_interval_seconds,
+                     NUMBER("merge-interval-seconds", "ETL_MERGE_INTERVAL_SECONDS", "N", "3600", 0, 86400,
+                            "how often landing rows are merged into the targets; each merge wakes the warehouse;\n0 "
+                            "merges one after the other")),
+    PIPELINE_SETTING(merge_timeout_seconds,
+                     NUMBER("merge-timeout-seconds", "ETL_MERGE_TIMEOUT_SECONDS", "N", "3600", 10, 172800,
+                            "after how long Snowflake ends a merge, which is then tried again")),
+    PIPELINE_SETTING(on_slot_lost,
+                     CHOICE("on-slot-lost", "WHAT", "stop", "stop|resync",
+                            "when the replication slot or its WAL is gone: stop and say so, or copy all tables anew")),
+    PIPELINE_SETTING(
+        decoding_work_mem_kb,
+        NUMBER("decoding-work-mem-kb", NULL, "KB", "0", 0, 1048576,
+               "logical_decoding_work_mem on our connection; the source's memory; 0 leaves the server's own")),
+};
+static const size_t setting_count = sizeof settings / sizeof settings[0];
+
+const char *catalog_kind_name(enum catalog_kind kind)
+{
+    static const char *const names[] = {"source", "destination", "pipeline"};
+    CHECK((unsigned)kind < CATALOG_KIND_COUNT);
+    return names[kind];
+}
+
+const struct setting *setting_find(enum catalog_kind kind, const char *name)
+{
+    for (size_t i = 0; i < setting_count; i++)
+        if (settings[i].kind == kind && strcmp(settings[i].name, name) == 0)
+            return &settings[i];
+    return NULL;
+}
+
+const struct setting *settings_nth(enum catalog_kind kind, size_t option_index)
+{
+    for (size_t i = 0; i < setting_count; i++)
+        if (settings[i].kind == kind && option_index-- == 0)
+            return &settings[i];
+    return NULL;
+}
+
+size_t settings_options(enum catalog_kind kind, struct option_spec *out_options)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < setting_count; i++) {
+        if (settings[i].kind != kind)
+            continue;
+        CHECK(count < SETTINGS_OPTIONS_MAX);
+        out_options[count++] = settings[i].option;
+    }
+    return count;
+}
+
+// --- a pipeline's ------------------------------------------------------------------------------------------------
+
+static void fill(struct pipeline_settings *out, const struct setting *setting, const struct option_value *value)
+{
+    char *field = (char *)out + setting->field;
+    if (setting->field == SETTING_NO_FIELD || value->text == NULL)
+        return;
+    switch (setting->option.kind) {
+    case OPTION_NUMBER: *(uint32_t *)(void *)field = (uint32_t)value->number; return;
+    case OPTION_FLAG: *(bool *)field = value->flag; return;
+    case OPTION_CHOICE: *(unsigned *)(void *)field = options_choice_index(&setting->option, value->text); return;
+    case OPTION_TEXT:
+        *(char **)(void *)field = strdup(value->text);
+        CHECK(*(char **)(void *)field != NULL);
+        return;
+    }
+    CHECK(false);
+}
+
+void pipeline_settings_from_options(const struct option_value *values, struct pipeline_settings *out_settings)
+{
+    const struct setting *setting;
+    *out_settings = (struct pipeline_settings){0};
+    for (size_t i = 0; (setting = settings_nth(CATALOG_PIPELINE, i)) != NULL; i++)
+        fill(out_settings, setting, &values[i]);
+}
+
+bool pipeline_settings_read(const char *(*get)(void *context, const struct setting *setting), void *context,
+                            const char *owner, struct pipeline_settings *out_settings, struct err *out_error)
+{
+    const struct setting *setting;
+    *out_settings = (struct pipeline_settings){0};
+    for (size_t i = 0; (setting = settings_nth(CATALOG_PIPELINE, i)) != NULL; i++) {
+        struct option_value value = {0};
+        const char *variable = setting->option.variable;
+        const char *text = get(context, setting), *origin = setting->name;
+        if (text == NULL && variable != NULL && getenv(variable) != NULL && *getenv(variable) != '\0') {
+            text = getenv(variable);
+            origin = variable;
+        }
+        if (text == NULL)
+            text = setting->option.default_value;
+        if (text != NULL && !options_read_value(&setting->option, origin, text, &value, out_error)) {
+            err_prefix(out_error, "%s", owner);
+            pipeline_settings_deinit(out_settings);
+            return false;
+        }
+        fill(out_settings, setting, &value);
+    }
+    return true;
+}
+
+void pipeline_settings_deinit(struct pipeline_settings *settings_of_pipeline)
+{
+    const struct setting *setting;
+    for (size_t i = 0; (setting = settings_nth(CATALOG_PIPELINE, i)) != NULL; i++)
+        if (setting->field != SETTING_NO_FIELD && setting->option.kind == OPTION_TEXT)
+            free(*(char **)(void *)((char *)settings_of_pipeline + setting->field));
+    *settings_of_pipeline = (struct pipeline_settings){0};
+}
