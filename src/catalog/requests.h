@@ -1,0 +1,95 @@
+// What a running service asks its catalog for, and what it is told unasked. All of it can block (SQL, fsync), so the
+// catalog's threads do it and answer by mailbox:
+//
+//   supervisor                                   catalog's threads
+//   catalog_request_new … fill …
+//   catalog_ask ─────────── ownership ────────►  does it
+//   its mailbox ◄────────── ownership ─────────  the same request, with error or answer
+//   its mailbox ◄────────── ownership ─────────  CATALOG_TOLD_…, unasked, to the mailbox of catalog_listen
+//
+// Claims. Several processes may share a PostgreSQL catalog; a pipeline runs in the one that has claimed it: a session-level
+// advisory lock on a connection with a heartbeat and a short idle_session_timeout, so that a dead or frozen process loses it
+// within seconds. Each claim has a number; saves carry it and fail with ERR_FENCED once a later claim was granted. A SQLite
+// file belongs to one service as a whole, and every claim is granted.
+#ifndef ETL_CATALOG_REQUESTS_H
+#define ETL_CATALOG_REQUESTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "catalog/catalog.h"
+#include "catalog/config.h"
+#include "io/mailbox.h"
+
+#define CATALOG_COMMAND_SIZE 32
+
+enum catalog_request_kind {
+    CATALOG_ASK_CONFIG,    // → config
+    CATALOG_ASK_STATE,     // pipeline → state
+    CATALOG_ASK_COMMANDS,  // pipeline ("": of every pipeline) → commands: those that wait, each given out exactly once
+    CATALOG_ASK_ANSWER,    // command_id, has_failed, text
+    CATALOG_ASK_CLAIM,     // pipeline → claim; ERR_FENCED: another process has it, the text says which
+    CATALOG_ASK_RELEASE,   // pipeline
+    CATALOG_ASK_FORGET,    // pipeline: as catalog_forget
+    CATALOG_TOLD_CHANGED,    // what is configured may have changed, or a command waits: ask
+    CATALOG_TOLD_CLAIM_LOST  // pipeline: it must end at once; its saves fail from now on
+};
+
+struct catalog_command {
+    int64_t id;
+    char pipeline[CATALOG_NAME_SIZE];
+    char word[CATALOG_COMMAND_SIZE];  // "resync"
+    char *arguments;                  // JSON; the asker's and the doer's business
+};
+
+struct catalog_state {
+    bool is_found;  // false: it never ran
+    struct catalog_pipeline pipeline;
+    struct catalog_table *tables;
+    uint32_t table_count;
+};
+
+struct catalog_request {
+    enum catalog_request_kind kind;
+    char pipeline[CATALOG_NAME_SIZE];
+    int64_t command_id;
+    bool has_failed;
+    char text[ERR_TEXT_SIZE];
+    struct mailbox *reply_to;  // NULL: nobody waits
+    void *context;             // the asker's
+    // The answer. error is clear when it was done.
+    struct err error;
+    struct catalog_config *config;  // free with the request, or take it and set NULL
+    struct catalog_state state;
+    struct catalog_command *commands;
+    uint32_t command_count;
+    uint64_t claim;  // for catalog_save
+};
+
+struct catalog_request *catalog_request_new(enum catalog_request_kind kind, const char *pipeline);
+void catalog_request_free(struct catalog_request *request);
+// Any thread; never waits. False: too many are under way, and the request is still the caller's.
+bool catalog_ask(struct catalog *catalog, struct catalog_request *take_request);
+// Before catalog_start: where CATALOG_TOLD_… go. The mailbox must live until catalog_close has come back.
+void catalog_listen(struct catalog *catalog, struct mailbox *mailbox);
+
+// --- commands to a running service, from a command line (blocking) ---------------------------------------------------
+
+enum catalog_command_state {
+    CATALOG_COMMAND_WAITING,
+    CATALOG_COMMAND_TAKEN,
+    CATALOG_COMMAND_DONE,
+    CATALOG_COMMAND_FAILED
+};
+
+// Adds one for the service that runs the pipeline, and tells it. Those that nobody took within a day are removed.
+bool catalog_command_add(struct catalog *catalog, const char *pipeline, const char *word, const char *arguments,
+                         int64_t *out_id, struct err *out_error);
+// out_text: what the service answered (ERR_TEXT_SIZE bytes), or "".
+bool catalog_command_look(struct catalog *catalog, int64_t id, enum catalog_command_state *out_state, char *out_text,
+                          struct err *out_error);
+// Takes back one that nobody has taken: *out_taken_back false: a service has it already.
+bool catalog_command_withdraw(struct catalog *catalog, int64_t id, bool *out_taken_back, struct err *out_error);
+
+#endif
