@@ -43,13 +43,6 @@ struct catalog_command {
     char *arguments;                  // JSON; the asker's and the doer's business
 };
 
-struct catalog_state {
-    bool is_found;  // false: it never ran
-    struct catalog_pipeline pipeline;
-    struct catalog_table *tables;
-    uint32_t table_count;
-};
-
 struct catalog_request {
     enum catalog_request_kind kind;
     char pipeline[CATALOG_NAME_SIZE];
@@ -61,7 +54,7 @@ struct catalog_request {
     // The answer. error is clear when it was done.
     struct err error;
     struct catalog_config *config;  // free with the request, or take it and set NULL
-    struct catalog_state state;
+    struct catalog_known known;
     struct catalog_command *commands;
     uint32_t command_count;
     uint64_t claim;  // for catalog_save
