@@ -105,6 +105,11 @@ static bool on_change(struct tail *tail, const struct pgoutput_message *message)
     change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';
     change.new_row = message->change.new_row;
     change.old_row = message->change.old_row;
+    if (table != NULL && ndjson_splits(&table->encoder, &change)) {
+        struct row_change removed, added;
+        ndjson_split(&change, &removed, &added);
+        return write_line(tail, table, &removed) && write_line(tail, table, &added);
+    }
     return table == NULL || write_line(tail, table, &change);
 }
 

@@ -263,6 +263,20 @@ static bool append_line(struct line *line)
     return true;
 }
 
+bool ndjson_splits(const struct row_encoder *encoder, const struct row_change *change)
+{
+    return change->op == 'U' && table_is_multiset(encoder->table);
+}
+
+void ndjson_split(const struct row_change *update, struct row_change *out_removed, struct row_change *out_added)
+{
+    CHECK(update->op == 'U' && update->seq.ordinal < SEQ_ORDINAL_MAX);
+    *out_removed = (struct row_change){.op = 'D', .seq = update->seq, .old_row = update->old_row};
+    *out_added = *update;
+    out_added->op = 'I';
+    out_added->seq.ordinal++;
+}
+
 static bool check_counts(const struct line *line)
 {
     const struct row_change *change = line->change;
@@ -271,6 +285,10 @@ static bool check_counts(const struct line *line)
     bool new_fits = change->new_row.count == (wants_new ? table->column_count : 0);
     bool old_fits = change->old_row.count == table->column_count || (change->op != 'D' && change->old_row.count == 0);
     CHECK(wants_new || change->op == 'D' || change->op == 'T');
+    if (ndjson_splits(line->encoder, change))
+        return err_set(line->error, ERR_DATA, "not_split",
+                       "table %s.%s: an update of a table without a key is two changes", table->schema_name,
+                       table->table_name);
     if (new_fits && old_fits)
         return true;
     return err_set(line->error, ERR_DATA, "column_count",

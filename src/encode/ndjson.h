@@ -36,14 +36,19 @@ void row_encoder_deinit(struct row_encoder *encoder);
 // Any column that binary cannot serve (then the stream asks for text).
 bool row_encoder_wants_text(const struct row_encoder *encoder);
 
+// An update of a multiset table has to be written as two changes: the old row's removal (D) at the update's sequence, and
+// the new row (I, unchanged values taken from the old one) one ordinal later. The views are the update's.
+bool ndjson_splits(const struct row_encoder *encoder, const struct row_change *change);
+void ndjson_split(const struct row_change *update, struct row_change *out_removed, struct row_change *out_added);
+
 // Appends the line of a change, "\n" included. What it does besides the columns:
-// - a DELETE's line holds the key columns of the old row only;
+// - a DELETE's line holds the key columns of the old row only, in a multiset table all of them;
 // - an UPDATE whose old key differs from the new one gets _ETL_OLD_KEY (JSON array in key order); a key column that the new row
 //   calls unchanged takes the old row's value; with a full old row every unchanged column does;
 // - columns still unchanged are left out and their attribute numbers listed in _ETL_UNCHANGED;
 // - a NULL is left out;
 // - a value that does not fit goes to _ETL_COERCED as {"column": "original"}.
-// False with ERR_DATA if a value is malformed, a key value had to be coerced, or out failed (ERR_INTERNAL); out->size is then as
+// False with ERR_DATA if a value is malformed, a key value had to be coerced, an update is one that has to be split, or out failed (ERR_INTERNAL); out->size is then as
 // it was before.
 bool ndjson_append_change(struct row_encoder *encoder, const struct row_change *change, struct buf *out,
                           struct err *out_error);

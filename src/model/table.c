@@ -3,6 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+bool table_is_multiset(const struct table *table)
+{
+    return table->identity == IDENTITY_FULL && table->key_count == 0;
+}
+
 void table_free(struct table *table)
 {
     if (table == NULL)

@@ -44,6 +44,8 @@ struct table {
     uint16_t *key_columns;  // indexes into columns, in the key's order
 };
 
+// REPLICA IDENTITY FULL without an immediate primary key: equal rows are told apart by nothing, so they are counted.
+bool table_is_multiset(const struct table *table);
 void table_free(struct table *table);  // NULL is fine
 // "schema.table" into out, cut if need be.
 void table_format_name(const struct table *table, char *out, uint32_t out_size);

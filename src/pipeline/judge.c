@@ -140,9 +140,9 @@ void judge_table(const struct table *table, judge_on_finding on_finding, void *c
     if (table->column_count == 0)
         find(&judge, JUDGE_ERROR, ERR_CONFIG, "no_columns", "%s has no published column", name);
     else if (table->identity == IDENTITY_FULL && table->key_count == 0)
-        find(&judge, JUDGE_ERROR, ERR_CONFIG, "identity_full",
-             "%s has REPLICA IDENTITY FULL and no primary key; such tables are not merged yet: give it a primary key, "
-             "or REPLICA IDENTITY USING INDEX",
+        find(&judge, JUDGE_WARNING, ERR_CONFIG, "multiset",
+             "%s has REPLICA IDENTITY FULL and no immediate primary key: equal rows are counted, which compares whole "
+             "rows at each merge; a primary key would be quicker",
              name);
     else if (table->identity == IDENTITY_NOTHING)
         find(&judge, JUDGE_WARNING, ERR_CONFIG, "append_only",

@@ -29,6 +29,13 @@ static void set_count(json_t *object, const char *key, uint64_t count)
     json_object_set_new(object, key, json_integer((json_int_t)count));
 }
 
+static const char *merge_kind(const struct table *table)
+{
+    if (table->identity == IDENTITY_NOTHING)
+        return "append-only";
+    return table_is_multiset(table) ? "multiset" : "key";
+}
+
 static json_t *table_json(const struct pipeline_table *table)
 {
     json_t *object = json_object();
@@ -38,7 +45,7 @@ static json_t *table_json(const struct pipeline_table *table)
     set_text(object, "state", catalog_table_state_name(table->record.state));
     if (table->record.reason[0] != '\0' && table->record.state == CATALOG_TABLE_PARKED)
         set_text(object, "reason", table->record.reason);
-    set_text(object, "merge", table->table->identity == IDENTITY_NOTHING ? "append-only" : "key");
+    set_text(object, "merge", merge_kind(table->table));
     set_count(object, "rows_copied", table->is_in_copy ? table->rows_copied : table->record.copied_rows);
     if (table->table->rows_estimate >= 0)
         set_count(object, "rows_estimate", (uint64_t)table->table->rows_estimate);

@@ -50,6 +50,10 @@ static bool relation_matches(struct pipeline *pipeline, const struct table *tabl
                        table->column_count);
         return false;
     }
+    if (table_is_multiset(table) && message->relation.replica_identity != 'f') {
+        (void)snprintf(out_why, why_size, "its replica identity is not FULL any more");
+        return false;
+    }
     for (uint16_t i = 0; i < table->column_count; i++) {
         const struct pgoutput_relation_column *column = &message->relation.columns[i];
         if (!is_name(pipeline, column->name, table->columns[i].name) ||
@@ -132,6 +136,11 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
     change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';
     change.new_row = message->change.new_row;
     change.old_row = message->change.old_row;
+    if (ndjson_splits(pipeline->sink->operations->table_encoder(table->sink_table), &change)) {
+        struct row_change removed, added;
+        ndjson_split(&change, &removed, &added);
+        return append(pipeline, table, &removed) && (table->sink_table == NULL || append(pipeline, table, &added));
+    }
     return append(pipeline, table, &change);
 }
 

@@ -9,6 +9,7 @@ import copy
 import datetime
 import decimal
 import json
+import math
 
 EPOCH = 1
 JSON_NULL = type("JsonNull", (), {"__repr__": lambda self: "JSON_NULL", "__deepcopy__": lambda self, memo: self})()
@@ -51,7 +52,24 @@ class Column:
             return value.strftime("%Y-%m-%d %H:%M:%S.%fZ")
         if self.kind in ("DATE", "TIMESTAMP_NTZ", "TIME"):
             return str(value)
+        if self.kind == "FLOAT" and not math.isfinite(value):
+            return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
         return value
+
+    def common_value(self, rng):
+        """One of a handful, so that rows are equal by chance: for tables in which nothing tells them apart."""
+        if rng.random() < 0.3:
+            return None
+        few = rng.randrange(3)
+        if self.kind == "FLOAT":
+            return rng.choice((0.0, -0.0, math.nan, math.inf, 0.1))
+        if self.kind == "VARCHAR":
+            return ("", "it's", "x" * (LARGE_FROM + 5))[few]
+        if self.kind == "VARIANT":
+            return (JSON_NULL, {"a": 1, "b": [None, "x"]}, "null")[few]
+        if self.kind == "ARRAY":
+            return ([], [None], ["z"] * (LARGE_FROM + 1))[few]
+        return self._random_key(rng)
 
     def random_value(self, rng, key=False):
         if key:
@@ -124,6 +142,8 @@ class Impossible(Exception):
 
 
 class SourceTable:
+    """Rows by key; without a key they are a list, in which an operation names a row by its place."""
+
     def __init__(self, name, shape):
         self.name, self.shape = name, shape
         self.rows = {} if shape.key else []
@@ -141,6 +161,10 @@ class SourceTable:
         return line
 
     def find(self, key):
+        if not self.shape.key:
+            if not self.rows:
+                raise Impossible("no row")
+            return self.rows[key % len(self.rows)]
         if key not in self.rows:
             raise Impossible(f"no row {key}")
         return self.rows[key]
@@ -163,6 +187,9 @@ class SourceTable:
         """`respell`: the key is written in another way (1.0 → 1.00): PostgreSQL sends the old one, Snowflake sees no change."""
         old = self.find(key)
         new = {**old, **changes}
+        if not self.shape.key:
+            self.rows[key % len(self.rows)] = new
+            return [self.line("D", old), self.line("I", new)]
         new_key = self.shape.key_of(new)
         if new_key != key and new_key in self.rows:
             raise Impossible(f"duplicate key {new_key}")
@@ -174,6 +201,9 @@ class SourceTable:
 
     def delete(self, key):
         old = self.find(key)
+        if not self.shape.key:
+            del self.rows[key % len(self.rows)]
+            return self.line("D", old)
         del self.rows[key]
         return self.line("D", {name: old[name] for name in self.shape.key})
 
@@ -201,11 +231,12 @@ class World:
         lines, number = [], 0
         for name, method, *arguments in operations:
             try:
-                line = getattr(self.tables[name], method)(*copy.deepcopy(arguments))
+                made = getattr(self.tables[name], method)(*copy.deepcopy(arguments))
             except Impossible:
                 continue
             number += self.rng.choice((1, 1, 3))  # messages of tables that are not ours count too
-            lines.append((name, {**line, "_ETL_SEQ": seq(self.lsn, 2 * number)}))
+            for half, line in enumerate(made if isinstance(made, list) else [made]):
+                lines.append((name, {**line, "_ETL_SEQ": seq(self.lsn, 2 * number + half)}))
         self.commits.append((self.lsn, lines))
         self.history.append((self.lsn, {name: table.content() for name, table in self.tables.items()}))
         return self.lsn
@@ -236,6 +267,8 @@ class World:
         row = {c.name: c.random_value(rng, key=c.key_position >= 0) for c in shape.columns}
         if rng.random() < truncate_chance:
             return [(name, "truncate")]
+        if shape.identity == "full" and not shape.key:
+            return self._bag_operations(name, table)
         if not shape.key:
             return [(name, "insert", row)]
         key = rng.choice(list(table.rows)) if table.rows else None
@@ -258,6 +291,21 @@ class World:
         return [(name, "update", key, key_values), (name, "update", shape.key_of({**old, **key_values}), old_values)]
 
 
+    def _bag_operations(self, name, table):
+        rng, shape = self.rng, table.shape
+        row = {c.name: c.common_value(rng) for c in shape.columns}
+        place = rng.randrange(1000)
+        some = {c.name: row[c.name] for c in shape.columns if rng.random() < 0.3}
+        choice = rng.choice(("insert", "insert", "twin", "twin", "update", "update", "delete", "delete"))
+        if choice == "insert" or not table.rows:
+            return [(name, "insert", row)]
+        if choice == "twin":
+            return [(name, "insert", table.rows[place % len(table.rows)])] * rng.choice((1, 2))
+        if choice == "update":  # some of them change nothing: a row is removed and comes in again
+            return [(name, "update", place, some)]
+        return [(name, "delete", place)]
+
+
 SHAPES = {
     "plain": Shape("plain", "key", [
         Column("id", "NUMBER", 1, 0, 38), Column("body", "VARCHAR", 2), Column("n", "NUMBER", 3, -1, 38)]),
@@ -277,6 +325,11 @@ SHAPES = {
         Column("k", "TIMESTAMP_TZ", 1, 0), Column("t", "TIME", 2, 1), Column("body", "VARCHAR", 3), Column("l", "TIMESTAMP_NTZ", 4)]),
     "decimal_key": Shape("decimal_key", "key", [
         Column("k", "NUMBER", 1, 0, 20, 4), Column("f", "FLOAT", 2, 1), Column("body", "VARCHAR", 3)]),
+    "bag": Shape("bag", "full", [
+        Column("a", "NUMBER", 1, -1, 38), Column("body", "VARCHAR", 2), Column("f", "FLOAT", 4), Column("n", "NUMBER", 5, -1, 12, 2)]),
+    "wide_bag": Shape("wide_bag", "full", [
+        Column("doc", "VARIANT", 1), Column("tags", "ARRAY", 2), Column("raw", "BINARY", 3), Column("at", "TIMESTAMP_TZ", 4),
+        Column("ok", "BOOLEAN", 5), Column("day", "DATE", 6), Column("t", "TIME", 7), Column("l", "TIMESTAMP_NTZ", 8)]),
     "events": Shape("events", "nothing", [
         Column("at", "TIMESTAMP_TZ", 1), Column("what", "VARCHAR", 2), Column("raw", "BINARY", 3)]),
 }

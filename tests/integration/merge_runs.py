@@ -18,7 +18,7 @@ def canonical(column, value):
     if column.kind == "NUMBER":
         return str(decimal.Decimal(value).normalize())
     if column.kind == "FLOAT":
-        return repr(float(value))
+        return repr(float(value) + 0.0)  # -0 is equal to 0
     if isinstance(value, datetime.datetime) and value.tzinfo:
         return repr(value.astimezone(datetime.timezone.utc).replace(tzinfo=None))
     return repr(value)
@@ -82,6 +82,8 @@ class Run:
         """What may be said of the window: the program's hints may promise too little, never too much."""
         start = self.copies[name][0] if name in self.copies else self.merged
         lines = self.world.streamed(name, start, below)
+        if not self.world.tables[name].shape.key:
+            return {}
         found = {"may_have_unchanged": any("_ETL_UNCHANGED" in line for line in lines),
                  "may_have_moved": any("_ETL_OLD_KEY" in line for line in lines)}
         return {hint: value or self.rng.random() < 0.3 for hint, value in found.items()}

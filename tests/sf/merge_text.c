@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "sinks/snowflake/sf_merge.h"
 
-#define TABLES_MAX 64
+#define TABLES_MAX 128
 #define TEXT_SIZE_MAX (4U << 20)
 
 struct described {

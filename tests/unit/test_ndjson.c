@@ -117,6 +117,30 @@ static void deletes_without_a_key_hold_every_value(void **state)
     check('D', NULL, row, HEAD("D") ",\"ID\":7,\"NOTE\":\"x\",\"PRICE\":1}\n");
 }
 
+static void updates_without_a_key_are_split_in_two(void **state)
+{
+    (void)state;
+    set_up(IDENTITY_FULL, 0, 0, 0);
+    struct value old_row[] = {text_value("7"), text_value("long"), null_value(), text_value("1")};
+    struct value new_row[] = {text_value("7"), unchanged_value(), null_value(), text_value("2")};
+    struct row_change update = change_of('U', new_row, old_row), removed, added;
+    assert_true(ndjson_splits(&encoder, &update));
+    check_fails('U', new_row, old_row, "not_split");
+    ndjson_split(&update, &removed, &added);
+    buf_reset(&out);
+    assert_true(ndjson_append_change(&encoder, &removed, &out, &error));
+    assert_true(ndjson_append_change(&encoder, &added, &out, &error));
+    const char *expected = HEAD("D") ",\"ID\":7,\"NOTE\":\"long\",\"PRICE\":1}\n";
+    assert_int_equal(strncmp(buf_text(&out), expected, strlen(expected)), 0);
+    assert_non_null(strstr(buf_text(&out) + strlen(expected), ",\"ID\":7,\"NOTE\":\"long\",\"PRICE\":2}\n"));
+    assert_int_equal(seq_compare(&removed.seq, &update.seq), 0);
+    assert_int_equal(added.seq.ordinal, update.seq.ordinal + 1);
+    assert_int_equal(encoder.unchanged_rows, 0);
+
+    struct row_change insert = change_of('I', old_row, NULL);
+    assert_false(ndjson_splits(&encoder, &insert));
+}
+
 static void updates_tell_a_changed_key(void **state)
 {
     (void)state;
@@ -249,6 +273,7 @@ int main(void)
         cmocka_unit_test_teardown(inserts_leave_nulls_out, tear_down),
         cmocka_unit_test_teardown(deletes_hold_the_key_only, tear_down),
         cmocka_unit_test_teardown(deletes_without_a_key_hold_every_value, tear_down),
+        cmocka_unit_test_teardown(updates_without_a_key_are_split_in_two, tear_down),
         cmocka_unit_test_teardown(updates_tell_a_changed_key, tear_down),
         cmocka_unit_test_teardown(a_key_is_the_same_in_text_and_binary, tear_down),
         cmocka_unit_test_teardown(unchanged_values_are_listed_by_attribute_number, tear_down),

@@ -119,12 +119,12 @@ static bool can_be_behind(const struct merge_text *text)
 
 static bool can_be_unresolved(const struct merge_text *text)
 {
-    return merge_is_lacking(text->table) || merge_is_append_only(text->table);
+    return merge_is_lacking(text->table) || !merge_is_keyed(text->table);
 }
 
 static bool has_hint(const struct merge_text *text)
 {
-    return !merge_is_append_only(text->table) && !(text->table->may_have_moved && text->table->may_have_unchanged);
+    return merge_is_keyed(text->table) && !(text->table->may_have_moved && text->table->may_have_unchanged);
 }
 
 static void select_table(struct merge_text *text, uint32_t index)
@@ -141,6 +141,17 @@ static void select_table(struct merge_text *text, uint32_t index)
         seq_format(&copied, text->copied);
 }
 
+static const char *unresolved_text(const struct sf_merge_table *table)
+{
+    if (merge_is_append_only(table))
+        return "it has no key, and the landing table holds updates or deletes";
+    if (merge_is_multiset(table))
+        return "it has no key, and rows were removed that the target does not hold, or were not sent whole; it must be "
+               "copied again";
+    return "a value that the source did not send is neither in the landing table nor in the target; it must be copied "
+           "again";
+}
+
 static void write_exceptions(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -151,11 +162,7 @@ static void write_exceptions(struct merge_text *text, const char *argument)
         if (can_be_behind(text))
             append_exception(text, "behind", true, "rows that are committed are not in the landing table");
         if (can_be_unresolved(text))
-            append_exception(text, "unresolved", true,
-                             merge_is_append_only(text->table)
-                                 ? "it has no key, and the landing table holds updates or deletes"
-                                 : "a value that the source did not send is neither in the landing table nor in the "
-                                   "target; it must be copied again");
+            append_exception(text, "unresolved", true, unresolved_text(text->table));
         if (has_hint(text))
             append_exception(text, "hint", true, "the landing table holds kinds of rows that were ruled out");
     }
@@ -172,6 +179,8 @@ static void write_tables(struct merge_text *text, const char *argument)
             sf_merge_append_expanded(text, "  DELETE FROM {target};\n");
         else
             sf_merge_append_expanded(text, "  IF (etl_from <> '') THEN\n    DELETE FROM {target};\n  END IF;\n");
+        if (merge_is_multiset(table))
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_multiset_check);
         if (merge_is_lacking(table)) {
             text->is_check = true;
             sf_merge_append_expanded(text, sql_sinks_snowflake_merge_check);
@@ -179,6 +188,9 @@ static void write_tables(struct merge_text *text, const char *argument)
         }
         if (merge_is_append_only(table))
             sf_merge_append_expanded(text, sql_sinks_snowflake_merge_append);
+        else if (merge_is_multiset(table))
+            sf_merge_append_expanded(text, table->is_first ? sql_sinks_snowflake_merge_multiset_first
+                                                           : sql_sinks_snowflake_merge_multiset);
         else if (table->is_first)
             sf_merge_append_expanded(text, sql_sinks_snowflake_merge_keyed_first);
         else
@@ -228,7 +240,7 @@ static void write_odd(struct merge_text *text, const char *argument)
 {
     (void)argument;
     const struct sf_merge_table *table = text->table;
-    if (!has_hint(text) && !merge_is_append_only(table)) {
+    if (!has_hint(text) && merge_is_keyed(table)) {
         buf_append_text(text->out, "FALSE");
         return;
     }
@@ -236,6 +248,8 @@ static void write_odd(struct merge_text *text, const char *argument)
     append_quoted(text, text->below);
     if (merge_is_append_only(table))
         buf_append_text(text->out, " AND \"_ETL_OP\" IN ('U', 'D')");
+    else if (merge_is_multiset(table))
+        buf_append_text(text->out, " AND (\"_ETL_OP\" = 'U' OR \"_ETL_UNCHANGED\" IS NOT NULL)");
     else if (table->may_have_moved)
         buf_append_text(text->out, " AND \"_ETL_UNCHANGED\" IS NOT NULL");
     else if (table->may_have_unchanged)
@@ -262,7 +276,7 @@ static void write_checks(struct merge_text *text, const char *argument)
         (void)snprintf(condition, sizeof condition, "etl_count <> %llu", (unsigned long long)text->table->copied_rows);
         append_check(text, condition, "behind");
     }
-    if (merge_is_append_only(text->table))
+    if (!merge_is_keyed(text->table))
         append_check(text, "etl_odd > 0", "unresolved");
     else if (has_hint(text))
         append_check(text, "etl_odd > 0", "hint");
@@ -362,20 +376,14 @@ void sf_merge_append_expanded(struct merge_text *text, const char *template)
 
 // --- the block ---------------------------------------------------------------------------------------------------
 
-static bool check_tables(const struct sf_merge_window *window, const struct sf_merge_table *tables,
-                         uint32_t table_count, struct err *out_error)
+static void check_tables(const struct sf_merge_window *window, const struct sf_merge_table *tables,
+                         uint32_t table_count)
 {
     CHECK(window->from <= window->below);
     for (uint32_t i = 0; i < table_count; i++) {
-        const struct table *source = tables[i].layout->table;
         CHECK(!tables[i].is_first || tables[i].copy_lsn <= window->below);
-        if (source->identity != IDENTITY_NOTHING && source->key_count == 0)
-            return err_set(out_error, ERR_CONFIG, "identity_full",
-                           "table %s.%s has REPLICA IDENTITY FULL and no primary key that is immediate and not null: "
-                           "its rows cannot be told apart; give it a primary key, or a replica identity",
-                           source->schema_name, source->table_name);
+        CHECK(tables[i].layout->table->identity != IDENTITY_KEY || tables[i].layout->table->key_count > 0);
     }
-    return true;
 }
 
 static void append_block(struct buf *body, struct buf *out)
@@ -400,8 +408,7 @@ bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_
                               .table_count = table_count,
                               .exception_last = EXCEPTION_FIRST - 1};
     size_t size_before = out->size;
-    if (!check_tables(window, tables, table_count, out_error))
-        return false;
+    check_tables(window, tables, table_count);
     seq_format_position(window->epoch, window->below, text.below);
     buf_init(&body, 2 * SF_MERGE_TEXT_SIZE_MAX);  // buf_text needs room for its NUL
     sf_merge_append_expanded(&text, sql_sinks_snowflake_merge_block);

@@ -43,7 +43,7 @@ struct sf_merge_window {
 };
 
 // Appends EXECUTE IMMEDIATE …. False, with out as it was: ERR_DATA "merge_text_size" when the text would pass Snowflake's
-// limit, ERR_CONFIG "identity_full" for a table that has neither a key nor is append-only.
+// limit.
 bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
                     struct buf *out, struct err *out_error);
 

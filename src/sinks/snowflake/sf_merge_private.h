@@ -43,14 +43,24 @@ static inline bool merge_is_append_only(const struct sf_merge_table *table)
     return table->layout->table->identity == IDENTITY_NOTHING;
 }
 
+static inline bool merge_is_multiset(const struct sf_merge_table *table)
+{
+    return table_is_multiset(table->layout->table);
+}
+
+static inline bool merge_is_keyed(const struct sf_merge_table *table)
+{
+    return table->layout->table->key_count > 0 && !merge_is_append_only(table);
+}
+
 static inline bool merge_is_moving(const struct sf_merge_table *table)
 {
-    return table->may_have_moved && !merge_is_append_only(table);
+    return table->may_have_moved && merge_is_keyed(table);
 }
 
 static inline bool merge_is_lacking(const struct sf_merge_table *table)
 {
-    return table->may_have_unchanged && !merge_is_append_only(table);
+    return table->may_have_unchanged && merge_is_keyed(table);
 }
 
 #endif

@@ -45,9 +45,10 @@ static bool can_be_unchanged(const struct merge_text *text, uint16_t column)
     return source->key_position < 0 && !has_fixed_size(source);
 }
 
+// The columns that tell rows apart: the key, or all of them in a multiset.
 static bool is_key(const struct merge_text *text, uint16_t column)
 {
-    return text->table->layout->table->columns[column].key_position >= 0;
+    return merge_is_multiset(text->table) || text->table->layout->table->columns[column].key_position >= 0;
 }
 
 static uint16_t column_count(const struct merge_text *text)
@@ -69,11 +70,19 @@ static void append_column(const struct merge_text *text, const char *alias, uint
     sf_append_identifier(text->out, text->table->layout->column_names[column]);
 }
 
-// VARIANT and ARRAY are compared as their text.
+// VARIANT and ARRAY are compared as their text. 0 and -0 are equal, but nothing is said of their hashes and groups.
 static void append_comparable(const struct merge_text *text, const char *alias, uint16_t column)
 {
     enum target_kind kind = type_of(text, column)->kind;
     bool is_json = kind == TARGET_VARIANT || kind == TARGET_ARRAY;
+    if (kind == TARGET_FLOAT && merge_is_multiset(text->table)) {
+        buf_append_text(text->out, "IFF(");
+        append_column(text, alias, column);
+        buf_append_text(text->out, " = 0, 0, ");
+        append_column(text, alias, column);
+        buf_append_byte(text->out, ')');
+        return;
+    }
     buf_append_text(text->out, is_json ? "TO_JSON(" : "");
     append_column(text, alias, column);
     buf_append_text(text->out, is_json ? ")" : "");
@@ -184,22 +193,66 @@ static void write_partition(struct merge_text *text, const char *argument)
     }
 }
 
+// "a,b" → left is "a"; the answer is "b".
+static const char *split_argument(const char *argument, char left[MERGE_PLACEHOLDER_SIZE_MAX])
+{
+    const char *comma = strchr(argument, ',');
+    CHECK(comma != NULL);
+    (void)snprintf(left, MERGE_PLACEHOLDER_SIZE_MAX, "%.*s", (int)(comma - argument), argument);
+    return comma + 1;
+}
+
 // {match:a,b}: the keys are equal. No key column is ever NULL.
 static void write_match(struct merge_text *text, const char *argument)
 {
     char left[MERGE_PLACEHOLDER_SIZE_MAX];
-    const char *comma = strchr(argument, ',');
+    const char *right = split_argument(argument, left);
     bool is_first = true;
-    CHECK(comma != NULL);
-    (void)snprintf(left, sizeof left, "%.*s", (int)(comma - argument), argument);
     for (uint16_t i = 0; i < column_count(text); i++) {
         if (!is_key(text, i))
             continue;
         append_separator(text, &is_first, " AND ");
         append_comparable(text, left, i);
         buf_append_text(text->out, " = ");
-        append_comparable(text, comma + 1, i);
+        append_comparable(text, right, i);
     }
+}
+
+// {hash:a}: of a multiset's row. Equal rows have the same one, which no NULL in them makes NULL.
+static void write_hash(struct merge_text *text, const char *argument)
+{
+    buf_append_text(text->out, "HASH(");
+    write_partition(text, argument);
+    buf_append_byte(text->out, ')');
+}
+
+// {same:a,b}: the rows are equal in all columns. The hashes are there for a join that looks up instead of trying all pairs.
+static void write_same(struct merge_text *text, const char *argument)
+{
+    char left[MERGE_PLACEHOLDER_SIZE_MAX];
+    const char *right = split_argument(argument, left);
+    write_hash(text, left);
+    buf_appendf(text->out, " = %s.\"_ETL_HASH\"", right);
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        buf_append_text(text->out, " AND EQUAL_NULL(");
+        append_comparable(text, left, i);
+        buf_append_text(text->out, ", ");
+        append_comparable(text, right, i);
+        buf_append_byte(text->out, ')');
+    }
+}
+
+static void write_multiset(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    sf_merge_append_expanded(text, sql_sinks_snowflake_merge_multiset_rows);
+}
+
+static void write_surplus(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    sf_merge_append_expanded(text, text->table->is_first ? sql_sinks_snowflake_merge_multiset_surplus_first
+                                                         : sql_sinks_snowflake_merge_multiset_surplus);
 }
 
 static void write_update(struct merge_text *text, const char *argument)
@@ -400,6 +453,7 @@ static void write_lacking(struct merge_text *text, const char *argument)
 const struct merge_placeholder sf_merge_source_placeholders[] = {
     {"before", write_before},
     {"columns", write_columns},
+    {"hash", write_hash},
     {"join_before", write_join_before},
     {"key", write_key},
     {"lacking", write_lacking},
@@ -408,6 +462,7 @@ const struct merge_placeholder sf_merge_source_placeholders[] = {
     {"left_key_names", write_left_key_names},
     {"match", write_match},
     {"moved_out", write_moved_out},
+    {"multiset", write_multiset},
     {"newest_sent", write_newest_sent},
     {"not_found", write_not_found},
     {"nothing_sent", write_nothing_sent},
@@ -416,8 +471,10 @@ const struct merge_placeholder sf_merge_source_placeholders[] = {
     {"path", write_path},
     {"resolved", write_resolved},
     {"result", write_result},
+    {"same", write_same},
     {"sent", write_sent},
     {"source", write_source},
+    {"surplus", write_surplus},
     {"target_values", write_target_values},
     {"update", write_update},
     {"with", write_with},

@@ -32,7 +32,7 @@ NAMES = frozenset(
     """
     ABS ANY_VALUE ARRAY_AGG ARRAY_CONSTRUCT ARRAY_CONTAINS ARRAY_SIZE AVG BASE64_DECODE_BINARY BASE64_ENCODE CAST CEIL COALESCE CONCAT CONTAINS
     COUNT COUNT_IF CURRENT_ACCOUNT CURRENT_DATABASE CURRENT_DATE CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIMESTAMP CURRENT_USER CURRENT_VERSION
-    CURRENT_WAREHOUSE DENSE_RANK ENDSWITH EQUAL_NULL ERROR_TABLE FIRST_VALUE FLOOR GET GREATEST HEX_DECODE_BINARY HEX_ENCODE IFF IFNULL
+    CURRENT_WAREHOUSE DENSE_RANK ENDSWITH EQUAL_NULL ERROR_TABLE FIRST_VALUE FLOOR GET GREATEST HASH HEX_DECODE_BINARY HEX_ENCODE IFF IFNULL
     IS_NULL_VALUE LAG LAST_VALUE LEAD LEAST LEFT LENGTH LEN LISTAGG LOWER LTRIM MAX MAX_BY MD5 MIN MIN_BY MOD NULLIF NVL NVL2 OBJECT_CONSTRUCT
     OCTET_LENGTH PARSE_JSON RANK REPLACE RIGHT ROUND ROW_NUMBER RTRIM SHA2 STARTSWITH SUBSTR SUBSTRING SUM SYSDATE TO_ARRAY TO_BINARY TO_BOOLEAN
     TO_CHAR TO_DATE TO_DOUBLE TO_JSON TO_NUMBER TO_TIMESTAMP TO_TIMESTAMP_LTZ TO_TIMESTAMP_NTZ TO_TIMESTAMP_TZ TO_VARCHAR TO_VARIANT TRIM
@@ -237,6 +237,7 @@ def _conversion(target: Type, *allowed: str):
     return handler
 
 
+HASHED = Type("NUMBER", precision=19, scale=0)
 _NAMED_CONVERSIONS = {
     "TO_TIMESTAMP": TIMESTAMP_NTZ,
     "TO_TIMESTAMP_NTZ": TIMESTAMP_NTZ,
@@ -245,8 +246,18 @@ _NAMED_CONVERSIONS = {
 }
 
 
+def _hash(self: Expressions, node: exp.Anonymous, scope) -> Value:
+    """A number of 64 bits that is never NULL; equal values have the same one. HASH(*) is not here."""
+    values = [self.value(item, scope) for item in node.expressions]
+    if not values or any(isinstance(item, exp.Star) for item in node.expressions):
+        raise errors.unsupported(node.sql(dialect="snowflake")[:100])
+    return combine(f"hash_record_extended(ROW({', '.join(value.sql for value in values)}), 0)::numeric", HASHED, *values)
+
+
 def _anonymous(self: Expressions, node: exp.Anonymous, scope) -> Value:
     name = str(node.this).upper()
+    if name == "HASH":
+        return _hash(self, node, scope)
     if name not in _NAMED_CONVERSIONS or len(node.expressions) != 1:
         raise errors.compilation("002140", "42601", f"Unknown function {name}")
     return cast(self.value(node.expressions[0], scope), _NAMED_CONVERSIONS[name])

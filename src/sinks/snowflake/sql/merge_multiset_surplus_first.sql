@@ -1,0 +1,2 @@
+    SELECT "_ETL_SEQ"
+      FROM d
