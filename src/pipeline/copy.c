@@ -92,7 +92,7 @@ void copy_snapshot_saved(struct pipeline *pipeline)
         struct pipeline_table *table = pipeline->copy_items[i];
         if (table->is_in_copy && !table->is_copy_open && table->sink_table != NULL && !table->is_copy_opening) {
             table->is_copy_opening = true;
-            pipeline->sink->operations->copy_open(table->sink_table, pipeline->record.epoch, pipeline->copy_lsn);
+            pipeline->sink->operations->copy_open(table->sink_table, pipeline->record.epoch, pipeline->copy_lsn, 0);
         }
     }
     copy_go_if_ready(pipeline);
@@ -114,7 +114,8 @@ static bool on_row(void *context, uint32_t table_index, const struct row_view *r
     struct err error = {0};
     if (table->sink_table == NULL || !table->is_in_copy)
         return true;  // parked meanwhile: its rows are read past
-    if (pipeline->sink->operations->copy_append(table->sink_table, row, &error) == SINK_FAILED) {
+    if (pipeline->sink->operations->copy_append(table->sink_table, 0, table->rows_copied + 1, row, &error) ==
+        SINK_FAILED) {
         pipeline_park(table, &error);
         return true;
     }
@@ -140,7 +141,7 @@ static void on_table_done(void *context, uint32_t table_index, uint64_t row_coun
     if (table->sink_table == NULL || !table->is_in_copy)
         return;
     table->is_copy_read = true;
-    pipeline->sink->operations->copy_finish(table->sink_table);
+    pipeline->sink->operations->copy_finish(table->sink_table, 0);
 }
 
 void copy_committed(struct pipeline_table *table, uint64_t row_count)
@@ -165,6 +166,8 @@ void copy_table_failed(struct pipeline_table *table, const struct err *error)
     struct log_scope scope = {pipeline->options.name, table->table->table_name};
     log_line(LOG_WARNING, &scope, "copy_again", "the copy of %s.%s starts again: %s", table->table->schema_name,
              table->table->table_name, error->text);
+    if (table->sink_table != NULL)
+        pipeline->sink->operations->copy_drop(table->sink_table);
     copy_table_gone(table);
     copy_retry_later(pipeline);
 }
@@ -232,6 +235,7 @@ static void collect(struct pipeline *pipeline)
         table->is_in_copy = true;
         table->is_copy_open = table->is_copy_read = table->is_copy_opening = false;
         table->rows_copied = 0;
+        pipeline->sink->operations->copy_drop(table->sink_table);
         pipeline->copy_tables[pipeline->copy_count] = table->table;
         pipeline->copy_items[pipeline->copy_count] = table;
         pipeline->sink->operations->table_wants_text(table->sink_table, &pipeline->copy_as_text[pipeline->copy_count]);

@@ -422,14 +422,16 @@ static void on_stream_changed(void *context, void *table_context)
     progress_save_soon(context);
 }
 
-static void on_copy_opened(void *context, void *table_context)
+static void on_copy_opened(void *context, void *table_context, uint16_t range)
 {
+    (void)range;
     if (!has_stopped(context))
         copy_channel_opened(table_context);
 }
 
-static void on_copy_committed(void *context, void *table_context, uint64_t row_count)
+static void on_copy_committed(void *context, void *table_context, uint16_t range, uint64_t row_count)
 {
+    (void)range;
     if (!has_stopped(context))
         copy_committed(table_context, row_count);
 }

@@ -3,7 +3,7 @@
 // pipeline owns positions.
 //
 // The way of a table:  add → prepare → stream_open → append… (for good)
-//                                    → copy_open → copy_append… → copy_finish → on_copy_committed
+//              for each range of a copy → copy_open → copy_append… → copy_finish → on_copy_committed
 // Any table may fail by itself (on_table_failed): the pipeline stops it (table_stop) and the others run on.
 #ifndef ETL_SINKS_SINK_H
 #define ETL_SINKS_SINK_H
@@ -62,12 +62,12 @@ struct sink_events {
     void (*on_state)(void *context, const struct sink_state *state, const struct err *error);
     void (*on_prepared)(void *context, void *table_context, const struct err *error);
     void (*on_stream_opened)(void *context, void *table_context);
-    void (*on_copy_opened)(void *context, void *table_context);
-    void (*on_copy_committed)(void *context, void *table_context, uint64_t row_count);
+    void (*on_copy_opened)(void *context, void *table_context, uint16_t range);
+    void (*on_copy_committed)(void *context, void *table_context, uint16_t range, uint64_t row_count);
     // stream_record has a new step. Rows that go by it are taken, but not sent until it is durable: stream_saved.
     void (*on_stream_changed)(void *context, void *table_context);
     void (*on_committed)(void *context);  // some table's committed rows moved on
-    void (*on_room)(void *context);       // the budget gave bytes back
+    void (*on_room)(void *context);       // the budget, or a copy's share of it, gave bytes back: ask again
     // Rows that had been taken are gone at the destination: stop reading, call rewound, and read the slot again from the
     // floor (rows that are safe are told by SINK_ALREADY). Until then the table takes nothing: a later row would hide them.
     void (*on_rewind)(void *context, void *table_context, const struct err *why);
@@ -130,12 +130,20 @@ struct sink_operations {
     enum sink_append_outcome (*append)(struct sink_table *table, const struct row_change *change,
                                        struct err *out_error);
     void (*rewound)(struct sink *sink);  // the old reading has stopped: answers on_rewind, for all tables
-    void (*copy_open)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn);  // → on_copy_opened or on_table_failed
-    enum sink_append_outcome (*copy_append)(struct sink_table *table, const struct row_view *row,
-                                            struct err *out_error);
-    void (*copy_finish)(struct sink_table *table);  // → on_copy_committed when all of it is committed
-    void (*flush)(struct sink *sink);               // end of a reading turn: send what may be sent
-    bool (*is_full)(const struct sink *sink);       // stop reading until on_room
+    // A table is copied in ranges, one or more, several side by side; each is opened, filled in order and finished by itself.
+    // → on_copy_opened, or on_table_failed (ERR_TRANSIENT: rows that were taken are gone, the table is to be copied again).
+    void (*copy_open)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint16_t range);
+    // row_number counts the range's rows from 1. A range that was cut off is read again from its beginning, in the same
+    // order: SINK_ALREADY for the rows that were taken before.
+    enum sink_append_outcome (*copy_append)(struct sink_table *table, uint16_t range, uint64_t row_number,
+                                            const struct row_view *row, struct err *out_error);
+    void (*copy_finish)(struct sink_table *table,
+                        uint16_t range);  // → on_copy_committed when all of it is committed
+    // Stop reading this range until on_room: it holds its fair share of the budget, or the budget is full.
+    bool (*copy_is_full)(const struct sink_table *table, uint16_t range);
+    void (*copy_drop)(struct sink_table *table);  // gives up the table's copy; no event of it follows
+    void (*flush)(struct sink *sink);             // end of a reading turn: send what may be sent
+    bool (*is_full)(const struct sink *sink);     // stop reading until on_room
     lsn_t (*uncommitted_lsn)(
         const struct sink_table
             *table);  // commit LSN of the oldest stream row not yet committed; SINK_POSITION_NONE: none

@@ -72,6 +72,11 @@ const struct sf_channel_stats *sf_channel_stats(const struct sf_channel *channel
     return &channel->stats;
 }
 
+size_t sf_channel_held_bytes(const struct sf_channel *channel)
+{
+    return channel->batch.budget_bytes + (channel->append.is_kept ? channel->append.wire.size : 0);
+}
+
 const char *sf_channel_name(const struct sf_channel *channel)
 {
     return channel->name;

@@ -121,6 +121,7 @@ const struct sf_token *sf_channel_oldest_uncommitted(const struct sf_channel *ch
 bool sf_channel_has_uncommitted(const struct sf_channel *channel);
 void sf_channel_record_get(const struct sf_channel *channel, struct sf_channel_record *out_record);
 const struct sf_channel_stats *sf_channel_stats(const struct sf_channel *channel);
+size_t sf_channel_held_bytes(const struct sf_channel *channel);  // what it has taken of the budget
 const char *sf_channel_name(const struct sf_channel *channel);
 // Deletes it in Snowflake; all must be committed. → on_dropped. May be called inside on_committed.
 void sf_channel_drop(struct sf_channel *channel);

@@ -51,10 +51,7 @@ static void table_free_all(struct sf_sink_table *table)
         sf_pipe_remove(table->pipe, table->stream_channel);
         sf_channel_free(table->stream_channel);
     }
-    if (table->copy_channel != NULL) {
-        sf_pipe_remove(table->pipe, table->copy_channel);
-        sf_channel_free(table->copy_channel);
-    }
+    sf_sink_copy_free_all(table);
     if (table->pipe != NULL)
         sf_pipe_free(table->pipe);
     sf_layout_deinit(&table->layout);
@@ -80,12 +77,8 @@ static void table_tell(struct sf_sink_table *table)
         events->on_rewind(events->context, table->context, &table->rewind_reason);
     if ((told & SF_EVENT_STREAM_OPENED) && !table->is_stopped)
         events->on_stream_opened(events->context, table->context);
-    if ((told & SF_EVENT_COPY_OPENED) && !table->is_stopped)
-        events->on_copy_opened(events->context, table->context);
-    if ((told & SF_EVENT_COPY_COMMITTED) && !table->is_stopped)
-        events->on_copy_committed(events->context, table->context, table->copied_rows);
-    if ((told & SF_EVENT_COPY_DROPPED) && !table->is_stopped && table->copy_channel != NULL)
-        sf_sink_copy_close(table);
+    if (told & SF_EVENT_COPY)
+        sf_sink_copy_tell(table);
 }
 
 static void reap_stopped(struct sf_sink *sink)
@@ -284,9 +277,8 @@ static void flush(struct sink *base)
         table->is_dirty = false;
         if (table->stream_channel != NULL)
             sf_channel_pump(table->stream_channel);
-        if (table->copy_channel != NULL)
-            sf_channel_pump(table->copy_channel);
     }
+    sf_sink_copy_flush(sink);
 }
 
 static bool is_full(const struct sink *base)
@@ -427,12 +419,12 @@ static bool has_inflight(const struct sink *base)
 {
     const struct sf_sink *sink = (const struct sf_sink *)base;
     for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next)
-        if (channel_is_busy(table->stream_channel) || channel_is_busy(table->copy_channel))
+        if (channel_is_busy(table->stream_channel) || sf_sink_copy_has_inflight(table))
             return true;
     return sf_sql_is_busy(sink->merge_sql);
 }
 
-static void add_stats(const struct sf_channel *channel, struct sink_stats *stats)
+void sf_sink_add_stats(const struct sf_channel *channel, struct sink_stats *stats)
 {
     if (channel == NULL)
         return;
@@ -451,10 +443,11 @@ static void add_stats(const struct sf_channel *channel, struct sink_stats *stats
 static void stats(const struct sink *base, struct sink_stats *out_stats)
 {
     const struct sf_sink *sink = (const struct sf_sink *)base;
-    memset(out_stats, 0, sizeof *out_stats);
+    *out_stats = sink->ended_stats;
+    out_stats->append_latency_us = out_stats->commit_latency_us = 0;
     for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next) {
-        add_stats(table->stream_channel, out_stats);
-        add_stats(table->copy_channel, out_stats);
+        sf_sink_add_stats(table->stream_channel, out_stats);
+        sf_sink_copy_stats(table, out_stats);
     }
 }
 
@@ -489,6 +482,8 @@ static const struct sink_operations operations = {
     .copy_open = sf_sink_copy_open,
     .copy_append = sf_sink_copy_append,
     .copy_finish = sf_sink_copy_finish,
+    .copy_is_full = sf_sink_copy_is_full,
+    .copy_drop = sf_sink_copy_drop,
     .flush = flush,
     .is_full = is_full,
     .uncommitted_lsn = uncommitted_lsn,

@@ -26,9 +26,7 @@ enum sf_event {
     SF_EVENT_STATE = 2,
     SF_EVENT_PREPARED = 4,
     SF_EVENT_STREAM_OPENED = 8,
-    SF_EVENT_COPY_OPENED = 16,
-    SF_EVENT_COPY_COMMITTED = 32,
-    SF_EVENT_COPY_DROPPED = 64,
+    SF_EVENT_COPY = 16,  // some range's events are not 0
     SF_EVENT_REWIND = 128,
     SF_EVENT_FAILED = 256,
     SF_EVENT_COMMITTED = 512,
@@ -36,12 +34,30 @@ enum sf_event {
     SF_EVENT_MERGED = 2048
 };
 
+enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED = 4 };
+
 enum sf_prepare_step {
     SF_PREPARE_NONE,
     SF_PREPARE_SHOW_LANDING,
     SF_PREPARE_CREATE_LANDING,
     SF_PREPARE_SHOW_TARGET,
     SF_PREPARE_CREATE_TARGET
+};
+
+// One range of a table's copy on its way.
+struct sf_copy {
+    struct sf_sink_table *table;
+    struct sf_channel *channel;
+    struct seq seq;
+    struct sf_token token;  // of its newest row
+    uint64_t rows;          // taken
+    unsigned events;        // sf_copy_event, not told yet
+    uint16_t range;
+    bool is_filling;           // rows came and more may come: it has a share of the budget
+    bool is_waiting_for_room;  // its reader was told to stop
+    bool is_finished, is_told;
+    bool is_dirty;  // rows were added since the last flush
+    struct sf_copy *next_dirty;
 };
 
 struct sf_sink_table {
@@ -53,12 +69,11 @@ struct sf_sink_table {
     char *pipe_name;
     struct sf_pipe *pipe;
     struct sf_channel *stream_channel;
-    struct sf_channel *copy_channel;
-    struct seq copy_seq;
-    uint64_t copied_rows;
+    struct sf_copy **copies;  // by range; NULL where none is open
+    uint32_t copy_count;
     uint64_t rows;
     bool is_rewinding;  // on_rewind was told, rewound has not come
-    bool is_stream_open, is_copy_finished, is_copy_told;
+    bool is_stream_open;
     bool is_stopped;     // freed at the next reaping
     bool is_only_check;  // prepare: look, make nothing
     bool is_preparing;   // a statement of it is under way: freed after it
@@ -88,6 +103,9 @@ struct sf_sink {
     bool is_waiting_for_room;
     struct sf_sink_table *tables;
     struct sf_sink_table *dirty;
+    struct sf_copy *dirty_copies;
+    uint32_t filling_copies;                             // how many share the budget
+    struct sink_stats ended_stats;                       // of copies that are over
     struct sf_sink_table *waiting_first, *waiting_last;  // to be prepared, in order
     struct sf_setup_slot slots[SF_SETUP_STATEMENTS_MAX];
     struct sf_sql *merge_sql;
@@ -119,12 +137,20 @@ enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct
                                              const struct sf_token *token, const struct row_change *change,
                                              struct err *out_error);
 
+void sf_sink_add_stats(const struct sf_channel *channel, struct sink_stats *stats);
+
 // sf_sink_copy.c
-void sf_sink_copy_open(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn);
-enum sink_append_outcome sf_sink_copy_append(struct sink_table *table, const struct row_view *row,
-                                             struct err *out_error);
-void sf_sink_copy_finish(struct sink_table *table);
-void sf_sink_copy_close(struct sf_sink_table *table);  // frees the copy's channel
+void sf_sink_copy_open(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint16_t range);
+enum sink_append_outcome sf_sink_copy_append(struct sink_table *table, uint16_t range, uint64_t row_number,
+                                             const struct row_view *row, struct err *out_error);
+void sf_sink_copy_finish(struct sink_table *table, uint16_t range);
+bool sf_sink_copy_is_full(const struct sink_table *table, uint16_t range);
+void sf_sink_copy_drop(struct sink_table *table);
+void sf_sink_copy_free_all(struct sf_sink_table *table);  // frees the copy's channels
+void sf_sink_copy_tell(struct sf_sink_table *table);      // its events, outside of the channels' callbacks
+void sf_sink_copy_flush(struct sf_sink *sink);
+bool sf_sink_copy_has_inflight(const struct sf_sink_table *table);
+void sf_sink_copy_stats(const struct sf_sink_table *table, struct sink_stats *stats);
 
 // sf_sink_sql.c
 void sf_sink_setup_init(struct sf_sink *sink);
