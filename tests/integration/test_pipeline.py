@@ -3,6 +3,7 @@ import pytest
 
 import compare
 import load
+from program import wait_until
 from snowflake_client import Snowflake
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
@@ -57,3 +58,28 @@ def test_a_clean_restart_goes_on_where_it_was(source, standin, stream):
     copied = Snowflake(standin.to).value(
         f'SELECT COUNT(*) FROM {Snowflake(standin.to).landing("customers")} WHERE "_ETL_OP" = \'C\'')
     assert int(copied) == 50, "the restart copied again"
+
+
+def test_a_snapshot_whose_xmin_lies_above_its_xmax(source, standin, stream):
+    """Transactions that are rolled back while the slot is made move the snapshot's xmin only."""
+    make_tables(source, 20)
+
+    def begin():
+        connection = source.connect(autocommit=False)
+        return connection, connection.execute("SELECT pg_current_xact_id()::text").fetchone()[0]
+
+    def wait_until_it_waits_for(xid):
+        wait_until(lambda: source.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid::text = %s", (xid,)),
+                   30, f"the making of the slot to wait for transaction {xid}")
+
+    first, first_xid = begin()
+    program = stream(*MERGE_OFTEN)
+    wait_until_it_waits_for(first_xid)
+    second, second_xid = begin()
+    first.close()
+    wait_until_it_waits_for(second_xid)
+    third, _ = begin()
+    second.close()
+    program.wait_for_event("live", 60)
+    third.close()
+    settle(source, standin, program)
