@@ -18,10 +18,22 @@
 #include "base/log.h"
 #include "io/lock.h"
 
+// ThreadSanitizer keeps close to a megabyte of its own on every thread's stack.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HEAP_FACTOR 4
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define HEAP_FACTOR 4
+#endif
+#ifndef HEAP_FACTOR
+#define HEAP_FACTOR 1
+#endif
+
 // What OpenSSL keeps for good of its first decoding and signing (fetched algorithms, about 350 kB), the work on one key of
 // 8192 bits and the stack fit into the smaller.
-static const size_t heap_sizes[] = {(size_t)2 << 20, (size_t)1 << 20};
-enum { HEAP_BLOCK_MIN = 32, STACK_SIZE = 256 * 1024 };
+static const size_t heap_sizes[] = {(size_t)HEAP_FACTOR << 21, (size_t)HEAP_FACTOR << 20};
+enum { HEAP_BLOCK_MIN = 32, STACK_SIZE = HEAP_FACTOR * 256 * 1024 };
 
 // Set once by sf_secret_process_init, before there are threads.
 static uintptr_t heap_start, heap_end;
