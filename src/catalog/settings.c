@@ -143,6 +143,14 @@ static const struct setting settings[] = {
     PIPELINE_SETTING(merge_timeout_seconds,
                      NUMBER("merge-timeout-seconds", "ETL_MERGE_TIMEOUT_SECONDS", "N", "3600", 10, 172800,
                             "after how long Snowflake ends a merge, which is then tried again")),
+    PIPELINE_SETTING(soft_deletes,
+                     FLAG("soft-deletes",
+                          "rows deleted at the source stay in the targets, with the time in _ETL_DELETED_AT; tables "
+                          "without a key are not taken then")),
+    PIPELINE_SETTING(
+        landing_commit_time,
+        FLAG("landing-commit-time",
+             "each landing row holds its commit's time in _ETL_COMMIT_AT; Snowflake bills it on every row")),
     PIPELINE_SETTING(on_slot_lost,
                      CHOICE("on-slot-lost", "WHAT", "stop", "stop|resync",
                             "when the replication slot or its WAL is gone: stop and say so, or copy all tables anew")),

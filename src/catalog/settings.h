@@ -38,6 +38,7 @@ struct pipeline_settings {
     uint32_t merge_interval_seconds, merge_timeout_seconds;
     unsigned on_slot_lost;
     uint32_t decoding_work_mem_kb;
+    bool soft_deletes, landing_commit_time;
 };
 
 const char *catalog_kind_name(enum catalog_kind kind);                             // "source"

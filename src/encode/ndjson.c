@@ -236,6 +236,21 @@ static bool append_deleted_row(struct line *line)
     return true;
 }
 
+// All rows of a transaction have the same text, so it is made once.
+static void append_commit_at(struct row_encoder *encoder, int64_t commit_time_us, struct buf *out)
+{
+    static const char key[] = ",\"_ETL_COMMIT_AT\":\"";
+    if (encoder->commit_at_size == 0 || encoder->commit_time_us != commit_time_us) {
+        if (!datetime_timestamp_fits(commit_time_us))
+            return;
+        encoder->commit_time_us = commit_time_us;
+        encoder->commit_at_size = (uint8_t)datetime_format_timestamp(commit_time_us, true, encoder->commit_at);
+    }
+    buf_append(out, key, sizeof key - 1);
+    buf_append(out, encoder->commit_at, encoder->commit_at_size);
+    buf_append_byte(out, '"');
+}
+
 static bool append_line(struct line *line)
 {
     struct buf *out = line->out;
@@ -244,6 +259,8 @@ static bool append_line(struct line *line)
     seq_format(&line->change->seq, head + 27);
     head[27 + SEQ_TEXT_SIZE] = '"';
     buf_append(out, head, sizeof head);
+    if (line->encoder->has_commit_at && line->change->op != 'C')
+        append_commit_at(line->encoder, line->change->commit_time_us, out);
 
     const struct row_view *wanted = line->change->op == 'D' ? &line->change->old_row : &line->change->new_row;
     if (has_row(wanted)) {
@@ -271,7 +288,9 @@ bool ndjson_splits(const struct row_encoder *encoder, const struct row_change *c
 void ndjson_split(const struct row_change *update, struct row_change *out_removed, struct row_change *out_added)
 {
     CHECK(update->op == 'U' && update->seq.ordinal < SEQ_ORDINAL_MAX);
-    *out_removed = (struct row_change){.op = 'D', .seq = update->seq, .old_row = update->old_row};
+    *out_removed = *update;
+    out_removed->op = 'D';
+    out_removed->new_row = (struct row_view){0};
     *out_added = *update;
     out_added->op = 'I';
     out_added->seq.ordinal++;

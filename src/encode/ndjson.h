@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "encode/datetime.h"
 #include "encode/typemap.h"
 #include "model/row.h"
 #include "model/seq.h"
@@ -18,9 +19,13 @@ struct row_encoder {
     struct column_encoder *columns;  // table->column_count
     struct buf coerced;              // scratch: the inside of _ETL_COERCED
     struct buf key_old, key_new;     // scratch: JSON of keys, to see whether an update changed it
-    uint64_t coerced_values;         // counted over its life
-    uint64_t unchanged_rows;         // rows written with _ETL_UNCHANGED, over its life: the caller looks for growth
-    uint64_t moved_rows;             // rows written with _ETL_OLD_KEY
+    bool has_commit_at;              // stream rows carry their commit's time; false after init
+    int64_t commit_time_us;          // of the text that commit_at holds
+    char commit_at[DATETIME_TEXT_SIZE_MAX];
+    uint8_t commit_at_size;   // 0: none yet
+    uint64_t coerced_values;  // counted over its life
+    uint64_t unchanged_rows;  // rows written with _ETL_UNCHANGED, over its life: the caller looks for growth
+    uint64_t moved_rows;      // rows written with _ETL_OLD_KEY
 };
 
 struct row_change {
@@ -28,6 +33,7 @@ struct row_change {
     struct seq seq;
     struct row_view new_row;  // I U C; count 0 otherwise
     struct row_view old_row;  // D, and U when the server sent one (key or full row); count 0 otherwise
+    int64_t commit_time_us;   // since 2000-01-01; of stream rows
 };
 
 bool row_encoder_init(struct row_encoder *encoder, const struct table *table, const struct encoding *encoding,
@@ -46,6 +52,7 @@ void ndjson_split(const struct row_change *update, struct row_change *out_remove
 // - an UPDATE whose old key differs from the new one gets _ETL_OLD_KEY (JSON array in key order); a key column that the new row
 //   calls unchanged takes the old row's value; with a full old row every unchanged column does;
 // - columns still unchanged are left out and their attribute numbers listed in _ETL_UNCHANGED;
+// - with has_commit_at all but copied rows get _ETL_COMMIT_AT;
 // - a NULL is left out;
 // - a value that does not fit goes to _ETL_COERCED as {"column": "original"}.
 // False with ERR_DATA if a value is malformed, a key value had to be coerced, an update is one that has to be split, or out failed (ERR_INTERNAL); out->size is then as

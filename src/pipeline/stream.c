@@ -136,6 +136,7 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
     change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';
     change.new_row = message->change.new_row;
     change.old_row = message->change.old_row;
+    change.commit_time_us = pipeline->transaction.commit_time_us;
     if (ndjson_splits(pipeline->sink->operations->table_encoder(table->sink_table), &change)) {
         struct row_change removed, added;
         ndjson_split(&change, &removed, &added);
@@ -146,7 +147,7 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
 
 static bool on_truncate(struct pipeline *pipeline, const struct pgoutput_message *message)
 {
-    struct row_change change = {.op = 'T'};
+    struct row_change change = {.op = 'T', .commit_time_us = pipeline->transaction.commit_time_us};
     if (!next_seq(pipeline, &change.seq))
         return false;
     for (uint32_t i = 0; i < message->truncate.relation_count; i++) {

@@ -58,6 +58,8 @@ struct sink *destination_sink_new(const struct destination *destination, const s
                                         .batch_rows_max = options->batch_rows_max,
                                         .batch_fill_ms_max = options->batch_fill_ms_max,
                                         .merge_timeout_s = options->merge_timeout_s,
+                                        .soft_deletes = options->soft_deletes,
+                                        .landing_commit_time = options->landing_commit_time,
                                         .lock_timeout_s = options->merge_lock_timeout_s};
     return sf_sink_new(&snowflake, events);
 }

@@ -36,6 +36,7 @@ struct destination_sink_options {
     size_t budget_bytes;   // what rows on their way may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t merge_timeout_s, merge_lock_timeout_s;
+    bool soft_deletes, landing_commit_time;  // of destinations that merge
 };
 
 // Touches neither network nor disk. False (ERR_CONFIG): the text says which part is wrong and what is allowed; nothing is

@@ -26,6 +26,7 @@ struct plan {
     size_t memory_bytes;               // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t merge_timeout_s;
+    bool soft_deletes, landing_commit_time;
     bool shows_progress;         // a person watches standard error
     struct catalog_known known;  // what the catalog remembers of an earlier life
 };

@@ -149,6 +149,8 @@ static void start(struct worker *worker, uint64_t id, struct plan *take_plan)
                                                           .batch_rows_max = take_plan->batch_rows_max,
                                                           .batch_fill_ms_max = take_plan->batch_fill_ms_max,
                                                           .merge_timeout_s = take_plan->merge_timeout_s,
+                                                          .soft_deletes = take_plan->soft_deletes,
+                                                          .landing_commit_time = take_plan->landing_commit_time,
                                                           .merge_lock_timeout_s = MERGE_LOCK_TIMEOUT_S};
     actor->seat = sink_seat_take(worker->bench, &take_plan->destination, take_plan->key, &sink_options);
     struct pipeline_options options = take_plan->pipeline;

@@ -107,11 +107,15 @@ class Engine:
                 await session.end()
 
     def create(self, statements):
-        """Makes the tables of a description that are not there yet."""
+        """Makes the tables of a description that are not there yet; one that is there in another form is made anew."""
         for statement in statements:
-            if statement not in self.tables:
-                self.run(statement)
-                self.tables[statement] = True
+            head, name = statement.split(" (", 1)[0], statement.split(" (", 1)[0].rsplit("TABLE ", 1)[1]
+            if self.tables.get(head) == statement:
+                continue
+            if head in self.tables:
+                self.run(f"DROP TABLE {name}")
+            self.run(statement)
+            self.tables[head] = statement
 
     def empty(self):
         """All tables as they were made: much quicker than making them again."""

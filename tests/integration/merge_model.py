@@ -147,6 +147,7 @@ class SourceTable:
     def __init__(self, name, shape):
         self.name, self.shape = name, shape
         self.rows = {} if shape.key else []
+        self.fates = []  # since the last commit: (key, row, whether it lives from now on; None: truncated)
 
     def line(self, op, row=None, unchanged=(), old_key=None):
         line = {"_ETL_OP": op}
@@ -176,6 +177,7 @@ class SourceTable:
             raise Impossible(f"duplicate key {self.shape.key_of(row)}")
         else:
             self.rows[self.shape.key_of(row)] = row
+            self.fates.append((self.shape.key_of(row), row, True))
         return self.line("I", row)
 
     def enter(self, row, unchanged):
@@ -197,6 +199,7 @@ class SourceTable:
             c.name for c in self.shape.columns if c.key_position < 0 and c.name not in changes and c.is_large(old[c.name])]
         del self.rows[key]
         self.rows[new_key] = new
+        self.fates += [(key, old, False)] * (key != new_key) + [(new_key, new, True)]
         return self.line("U", new, unchanged, self.shape.key_json(old) if new_key != key or respell else None)
 
     def delete(self, key):
@@ -205,9 +208,11 @@ class SourceTable:
             del self.rows[key % len(self.rows)]
             return self.line("D", old)
         del self.rows[key]
+        self.fates.append((key, old, False))
         return self.line("D", {name: old[name] for name in self.shape.key})
 
     def truncate(self):
+        self.fates += [(key, row, None) for key, row in self.rows.items()] if self.shape.key else []
         self.rows = {} if self.shape.key else []
         return self.line("T")
 
@@ -223,6 +228,7 @@ class World:
         self.tables = {f"{shape.name}": SourceTable(shape.name, shape) for shape in shapes}
         self.lsn = 0x1000
         self.commits = []  # (lsn, [(table, line)])
+        self.fates = {name: [] for name in self.tables}  # (lsn, key, row, whether it lives from then on)
         self.history = [(0, {name: table.content() for name, table in self.tables.items()})]
 
     def commit(self, *operations):
@@ -238,6 +244,9 @@ class World:
             for half, line in enumerate(made if isinstance(made, list) else [made]):
                 lines.append((name, {**line, "_ETL_SEQ": seq(self.lsn, 2 * number + half)}))
         self.commits.append((self.lsn, lines))
+        for name, table in self.tables.items():
+            self.fates[name] += [(self.lsn, key, copy.deepcopy(row), lives) for key, row, lives in table.fates]
+            table.fates = []
         self.history.append((self.lsn, {name: table.content() for name, table in self.tables.items()}))
         return self.lsn
 

@@ -4,7 +4,7 @@ import decimal
 import json
 
 from merge_engine import DATABASE, LANDING_SCHEMA, PIPELINE, SCHEMA, SnowflakeError, describe, window
-from merge_model import EPOCH, JSON_NULL, World, position
+from merge_model import EPOCH, JSON_NULL, Column, World, position
 
 NOWHERE = position(0, 0)  # the state of a pipeline that was never merged
 
@@ -28,22 +28,42 @@ def as_set(shape, rows):
     return sorted(tuple(canonical(column, row.get(column.name)) for column in shape.columns) for row in rows)
 
 
+DELETED_AT = Column("_ETL_DELETED_AT", "TIMESTAMP_TZ", 0)
+
+
+def wall_time(lsn):
+    """A commit's time: a millisecond a byte of WAL."""
+    return datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(milliseconds=lsn)
+
+
 class Run:
-    def __init__(self, engine, tool, world, mutate=None, rng=None):
+    """marks: deleted rows stay in the targets, marked. has_times: landing rows hold their commit's time."""
+
+    def __init__(self, engine, tool, world, mutate=None, rng=None, marks=False, has_times=False):
+        self.marks, self.has_times = marks, has_times
+        self.marked = {name: {} for name in world.tables}  # key → (row, when it went or None): what the target should hold
         self.engine, self.tool, self.world, self.mutate, self.rng = engine, tool, world, mutate, rng
         self.state, self.merged = NOWHERE, 0
         self.landed = {name: 0 for name in world.tables}     # stream rows of commits below it are in the landing table
         self.highest = {name: "" for name in world.tables}
         self.copies = {}                                     # table → (LSN, rows)
         self.copied_at = {}                                  # table → LSN of its newest copy
-        texts = self._ask(0, [describe(name, table.shape) for name, table in world.tables.items()])
+        texts = self._ask(0, [describe(name, table.shape, **self.columns(name)) for name, table in world.tables.items()])
         engine.create([texts["state"], *texts["ddl"]])
         engine.empty()
         engine.run(texts["init"])
         engine.run(texts["fence"])
 
     def _ask(self, below, tables, **more):
-        return self.tool.ask(window(self.state, self.merged, below, **more), tables)
+        wall_us = (wall_time(below) - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(microseconds=1)
+        return self.tool.ask(window(self.state, self.merged, below, **{"commit_wall_us": wall_us, **more}), tables)
+
+    def is_marked(self, name):
+        return self.marks and bool(self.world.tables[name].shape.key)
+
+    def columns(self, name):
+        """Columns of ours that the tables have besides the usual ones."""
+        return {"marks_deletes": self.is_marked(name), "has_deleted_at": self.is_marked(name), "has_commit_at": self.has_times}
 
     def landing(self, name):
         return "LANDING_" + self.target(name)
@@ -52,6 +72,9 @@ class Run:
         return "".join(c.upper() if c.isascii() else c for c in name)
 
     def land(self, name, lines):
+        if self.has_times:
+            lines = [line if line["_ETL_OP"] == "C" else
+                     {**line, "_ETL_COMMIT_AT": f"{wall_time(int(line['_ETL_SEQ'][2:18], 16)):%Y-%m-%d %H:%M:%S.%fZ}"} for line in lines]
         self.engine.land(self.landing(name), lines)
 
     def copy(self, name, lsn, count=None):
@@ -76,7 +99,7 @@ class Run:
         if name in self.copies:
             lsn, count = self.copies[name]
             facts.update(is_first=True, copy_lsn=lsn, copied_rows=count)
-        return describe(name, shape, **{**facts, **more})
+        return describe(name, shape, **{**self.columns(name), **facts, **more})
 
     def hints(self, name, below):
         """What may be said of the window: the program's hints may promise too little, never too much."""
@@ -98,18 +121,49 @@ class Run:
         names = list(self.world.tables) if names is None else names
         hints = {name: self.hints(name, below) if self.rng else {} for name in names}
         self.engine.run(self.text(below, [self.description(name, **{**hints[name], **more}) for name in names]))
+        for name in filter(self.is_marked, names):
+            self._mark(name, below)
         self.state, self.merged = position(below), below
         for name in names:
             self.copies.pop(name, None)
 
+    def _mark(self, name, below):
+        """What the merge should do to a table whose deleted rows stay."""
+        held, start = self.marked[name], self.copies[name][0] if name in self.copies else self.merged
+        truncates = [line for line in self.world.streamed(name, start, below) if line["_ETL_OP"] == "T"] if self.has_times else []
+        unseen_at = wall_time(int(truncates[-1]["_ETL_SEQ"][2:18], 16) if truncates else below)  # went without a change of their own
+        if name in self.copies:
+            for key, (row, at) in held.items():
+                held[key] = (row, at or unseen_at)
+            for row in self.world.content_below(name, start):
+                held[self.world.tables[name].shape.key_of(row)] = (row, None)
+        for lsn, key, row, lives in self.world.fates[name]:
+            if start <= lsn < below:
+                held[key] = (row, None if lives else unseen_at if lives is None else wall_time(lsn if self.has_times else below))
+
+    def marked_rows(self, name):
+        """Rows with their mark: found, and expected."""
+        shape = self.world.tables[name].shape
+        columns = [*shape.columns, DELETED_AT]
+        found = self.engine.read(SCHEMA, self.target(name), columns)
+        expected = [{**row, DELETED_AT.name: at} for row, at in self.marked[name].values()]
+        return tuple(sorted(tuple(canonical(column, row.get(column.name)) for column in columns) for row in rows) for rows in (found, expected))
+
     def rows(self, name):
         shape = self.world.tables[name].shape
+        if self.is_marked(name):
+            columns = [*shape.columns, DELETED_AT]
+            return as_set(shape, [row for row in self.engine.read(SCHEMA, self.target(name), columns) if row[DELETED_AT.name] is None])
         return as_set(shape, self.engine.read(SCHEMA, self.target(name), shape.columns))
 
     def check(self, name, lsn=None):
         lsn = self.merged if lsn is None else lsn
         shape = self.world.tables[name].shape
         found, expected = self.rows(name), as_set(shape, self.world.content_below(name, lsn))
+        if self.is_marked(name):
+            marked, expected_marked = self.marked_rows(name)
+            assert marked == expected_marked, (f"{name}, marked, at {lsn:x}: too many {[r for r in marked if r not in expected_marked][:4]}, "
+                                               f"missing {[r for r in expected_marked if r not in marked][:4]}")
         assert found == expected, (f"{name} at {lsn:x}: too many {[row for row in found if row not in expected][:4]}, "
                                    f"missing {[row for row in expected if row not in found][:4]}, "
                                    f"{len(found)} rows instead of {len(expected)}")

@@ -14,7 +14,7 @@ import pytest
 import merge_engine
 from merge_engine import SCHEMA, SnowflakeError, describe
 from merge_model import SHAPES, World, position, seq
-from merge_runs import Run, number_key, scripted_world
+from merge_runs import DELETED_AT, Run, number_key, scripted_world
 
 SEEDS = range(24)
 
@@ -38,9 +38,9 @@ def positions(world):
     return [lsn for lsn, _ in world.commits] + [world.lsn + 1]
 
 
-def two_merges(engine, tool, world, copy_at, cut, mutate=None):
+def two_merges(engine, tool, world, copy_at, cut, mutate=None, **options):
     """Copy at one position, first merge up to a cut, then up to the end."""
-    run = Run(engine, tool, world, mutate)
+    run = Run(engine, tool, world, mutate, **options)
     end = world.lsn + 1
     for name in world.tables:
         run.stream(name, copy_at)  # what came before the copy has landed too, and counts for nothing
@@ -111,6 +111,7 @@ def trial_duplicates_and_leftovers(engine, tool, mutate=None):
 def truncated_world(seed):
     rng = random.Random(seed)
     world = World(rng, [SHAPES["plain"], SHAPES["events"]])
+    world.commit(*[("plain", "insert", {"id": 10 + number, "body": "left alone", "n": 0}) for number in range(3)])
     for number in range(14):
         if number in (5, 9):
             world.commit(*[(name, "truncate") for name in world.tables])
@@ -268,6 +269,70 @@ def trial_append_only_refuses_updates(engine, tool, mutate=None):
     run.must_fail("etl_unresolved_0", world.lsn + 1)
 
 
+def trial_deleted_rows_stay(engine, tool, mutate=None):
+    """Marked with the merge's time; whatever the cuts, a row that lived is there with its last values."""
+    world = scripted_world(random.Random(40), SHAPES["plain"], number_key)
+    places = positions(world)
+    two_merges(engine, tool, world, places[1], places[3], mutate, marks=True)
+    two_merges(engine, tool, world, places[0], places[0], mutate, marks=True)
+
+
+def trial_deleted_rows_have_their_time(engine, tool, mutate=None):
+    world = scripted_world(random.Random(41), SHAPES["wide"], number_key)
+    places = positions(world)
+    two_merges(engine, tool, world, places[0], places[2], mutate, marks=True, has_times=True)
+
+
+def trial_truncated_rows_stay(engine, tool, mutate=None):
+    world = truncated_world(42)
+    places = positions(world)
+    for copy_at, cut in ((2, 4), (1, 8), (0, 0)):
+        two_merges(engine, tool, world, places[copy_at], places[cut], mutate, marks=True, has_times=copy_at == 1)
+
+
+def trial_marks_survive_a_resync(engine, tool, mutate=None):
+    """Rows that went while the table was not followed are marked by its first merge; those marked before keep their time."""
+    world = World(random.Random(43), [SHAPES["full"]])
+    for _ in range(24):
+        world.random_commit(truncate_chance=0)
+    places = positions(world)
+    run = Run(engine, tool, world, mutate, marks=True)
+    run.copy("full", places[4])
+    run.stream("full", places[-1])
+    run.merge(places[8])
+    run.check_all()
+    run.copy("full", places[14])
+    run.merge(places[16])
+    run.check_all()
+    run.merge(places[-1])
+    run.check_all()
+    # Another key by now: what the target holds cannot be told apart by it, and is not kept.
+    row = 'INSERT INTO "D"."S"."FULL" SELECT * FROM "D"."S"."FULL"'
+    engine.run(row)
+    run.copy("full", places[-1])
+    run.marked["full"] = {}
+    run.merge(places[-1] + 1)
+    run.check_all()
+
+
+def trial_marks_are_lost_when_deletes_are_done(engine, tool, mutate=None):
+    """The option was taken back: the column is there, rows are deleted, and a key that comes back is not marked."""
+    world = World(random.Random(44), [SHAPES["plain"]])
+    row = {"id": 1, "body": "x", "n": 1}
+    world.commit(("plain", "insert", row), ("plain", "insert", {**row, "id": 2}), ("plain", "insert", {**row, "id": 3}))
+    world.commit(("plain", "delete", (1,)))
+    world.commit(("plain", "insert", {**row, "n": 2}), ("plain", "delete", (2,)))
+    places = positions(world)
+    run = Run(engine, tool, world, mutate, marks=True)
+    run.copy("plain", places[1])
+    run.stream("plain", places[-1])
+    run.merge(places[2])
+    run.check_all()
+    run.merge(places[-1], marks_deletes=False)
+    found = engine.read(SCHEMA, "PLAIN", [SHAPES["plain"].columns[0], DELETED_AT])
+    assert sorted((int(one["id"]), one[DELETED_AT.name]) for one in found) == [(1, None), (3, None)]
+
+
 def bag_world(seed, count):
     rng = random.Random(seed)
     world = World(rng, [SHAPES["bag"], SHAPES["wide_bag"]])
@@ -414,7 +479,7 @@ def test_merge_random_histories(engine, tool, seed):
     world = World(rng, shapes)
     for _ in range(rng.choice((12, 30))):
         world.random_commit(truncate_chance=rng.choice((0, 0.05)))
-    run = Run(engine, tool, world, rng=rng)
+    run = Run(engine, tool, world, rng=rng, marks=seed % 3 == 1, has_times=seed % 2 == 1)
     spots = positions(world)
     start = rng.randrange(len(spots) // 2)
     for name in world.tables:
@@ -504,6 +569,19 @@ MUTANTS = {
     "a surplus beyond the target passes": (trial_multiset_twins, lambda t: t.replace("IF (etl_count > 0) THEN", "IF (FALSE) THEN")),
     "updates of a multiset pass": (trial_multiset_refuses_what_is_not_whole, lambda t: t.replace("IF (etl_odd > 0) THEN", "IF (FALSE) THEN")),
     "rows are compared by half": (trial_multiset, lambda t: re.sub(r' AND EQUAL_NULL\([^\n]*?"N"\)', "", re.sub(r'HASH\([^\n]*?\)( AS| = )', r"HASH(1)\1", t))),
+    "marks stay": (trial_deleted_rows_stay, lambda t: t.replace('"_ETL_DELETED_AT" = s."_ETL_DELETED_AT"\n  WHEN NOT',
+                                                 '"_ETL_DELETED_AT" = COALESCE(t."_ETL_DELETED_AT", s."_ETL_DELETED_AT")\n  WHEN NOT')),
+    "rows that came and went leave nothing": (trial_deleted_rows_stay, lambda t: t.replace("""WHEN NOT MATCHED AND s."_ETL_DO" = 'P' THEN""",
+                                                """WHEN NOT MATCHED AND s."_ETL_DO" = 'P' AND s."_ETL_DELETED_AT" IS NULL THEN""")),
+    "an end wipes the values": (trial_deleted_rows_stay, lambda t: t.replace('ORDER BY "_ETL_DO" DESC, "_ETL_SEQ" DESC) = 1', 'ORDER BY "_ETL_SEQ" DESC, "_ETL_DO" DESC) = 1')),
+    "deletes mark nothing": (trial_deleted_rows_stay, lambda t: t.replace("""WHEN MATCHED AND s."_ETL_DO" = 'D' THEN UPDATE""", """WHEN MATCHED AND s."_ETL_DO" = 'D' AND FALSE THEN UPDATE""")),
+    "a truncate marks nothing": (trial_truncated_rows_stay, lambda t: t.replace('WHERE "_ETL_DELETED_AT" IS NULL', "WHERE FALSE")),
+    "a truncate marks again": (trial_truncated_rows_stay, lambda t: t.replace(' WHERE "_ETL_DELETED_AT" IS NULL', "")),
+    "rows of before a truncate live": (trial_truncated_rows_stay, lambda t: t.replace("< :etl_from THEN :etl_at", "< '' THEN :etl_at")),
+    "a resync forgets": (trial_marks_survive_a_resync, lambda t: re.sub(r'UPDATE ([^ ]+) SET "_ETL_DELETED_AT" = :etl_at WHERE[^;]*', r"DELETE FROM \1", t)),
+    "a resync keeps any rows": (trial_marks_survive_a_resync, lambda t: t.replace("IF (etl_count > 0) THEN\n    DELETE", "IF (FALSE) THEN\n    DELETE")),
+    "deletes have the merge's time": (trial_deleted_rows_have_their_time, lambda t: re.sub(r'COALESCE\("_ETL_COMMIT_AT", ([^)]*\(6\))\) AS', r"\1 AS", t)),
+    "marks stay when deletes are done": (trial_marks_are_lost_when_deletes_are_done, lambda t: t.replace(', "_ETL_DELETED_AT" = NULL', "")),
     "base64 lands as it is": (trial_scripts_in_one_window, lambda t: re.sub(r'BASE64_DECODE_BINARY\(("[^)]*")\) AS', r"TO_BINARY(\1, 'UTF-8') AS", t)),
 }
 

@@ -163,6 +163,9 @@ static json_t *answer(const json_t *request)
         is_good = sf_layout_init(&described[i].layout, &described[i].table, described[i].encoders, window.database,
                                  text_at(table, "target_schema"), window.landing_schema, &error);
         described[i].has_layout = is_good;
+        described[i].layout.marks_deletes = json_is_true(json_object_get(table, "marks_deletes"));
+        described[i].layout.has_deleted_at = json_is_true(json_object_get(table, "has_deleted_at"));
+        described[i].layout.has_commit_at = json_is_true(json_object_get(table, "has_commit_at"));
         if (!is_good)
             break;
         sf_ddl_create_landing(&described[i].layout, window.pipeline, &text);

@@ -141,6 +141,22 @@ static void updates_without_a_key_are_split_in_two(void **state)
     assert_false(ndjson_splits(&encoder, &insert));
 }
 
+static void rows_of_the_stream_may_carry_their_commit_time(void **state)
+{
+    (void)state;
+    set_up(IDENTITY_KEY, 1, 0, 0);
+    encoder.has_commit_at = true;
+    struct value row[] = {text_value("7"), null_value(), null_value(), null_value()};
+    check('I', row, NULL, HEAD("I") ",\"_ETL_COMMIT_AT\":\"2000-01-01 00:00:00.000000Z\",\"ID\":7}\n");
+    check('T', NULL, NULL, HEAD("T") ",\"_ETL_COMMIT_AT\":\"2000-01-01 00:00:00.000000Z\"}\n");
+    check('C', row, NULL, HEAD("C") ",\"ID\":7}\n");
+    struct row_change change = change_of('I', row, NULL);
+    change.commit_time_us = 86400000001;
+    buf_reset(&out);
+    assert_true(ndjson_append_change(&encoder, &change, &out, &error));
+    assert_string_equal(buf_text(&out), HEAD("I") ",\"_ETL_COMMIT_AT\":\"2000-01-02 00:00:00.000001Z\",\"ID\":7}\n");
+}
+
 static void updates_tell_a_changed_key(void **state)
 {
     (void)state;
@@ -274,6 +290,7 @@ int main(void)
         cmocka_unit_test_teardown(deletes_hold_the_key_only, tear_down),
         cmocka_unit_test_teardown(deletes_without_a_key_hold_every_value, tear_down),
         cmocka_unit_test_teardown(updates_without_a_key_are_split_in_two, tear_down),
+        cmocka_unit_test_teardown(rows_of_the_stream_may_carry_their_commit_time, tear_down),
         cmocka_unit_test_teardown(updates_tell_a_changed_key, tear_down),
         cmocka_unit_test_teardown(a_key_is_the_same_in_text_and_binary, tear_down),
         cmocka_unit_test_teardown(unchanged_values_are_listed_by_attribute_number, tear_down),

@@ -116,6 +116,24 @@ static void test_sf_ddl_tables(void **state)
     assert_non_null(strstr(target, "\"RAW\" BINARY("));
     assert_null(strstr(target, "_ETL_"));
     assert_null(strstr(target, "ERROR_LOGGING"));
+
+    layout.has_commit_at = layout.has_deleted_at = true;
+    buf_reset(&out);
+    sf_ddl_create_landing(&layout, "p", &out);
+    assert_non_null(strstr(buf_text(&out), "\"_ETL_COERCED\" VARIANT, \"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)) DATA"));
+    assert_non_null(strstr(buf_text(&out), "role=landing has=commit_at'"));
+    buf_reset(&out);
+    sf_ddl_create_target(&layout, "p", &out);
+    assert_non_null(strstr(buf_text(&out), ", \"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)) COMMENT = "));
+    assert_non_null(strstr(buf_text(&out), "role=target has=deleted_at'"));
+    buf_reset(&out);
+    sf_ddl_add_commit_at(&layout, &out);
+    assert_string_equal(buf_text(&out), "ALTER TABLE \"D\".\"L\".\"LANDING_ORDER'S\" ADD COLUMN IF NOT EXISTS "
+                                        "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)");
+    buf_reset(&out);
+    sf_ddl_comment_target(&layout, "p", &out);
+    assert_string_equal(buf_text(&out), "ALTER TABLE \"D\".\"S\".\"ORDER'S\" SET COMMENT = 'etl-stream: pipeline=p "
+                                        "table=public.Order%27s role=target has=deleted_at'");
     sf_layout_deinit(&layout);
     buf_deinit(&out);
 }

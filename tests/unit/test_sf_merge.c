@@ -331,6 +331,37 @@ static void test_sf_merge_multiset(void **state)
     fixture_deinit(&fixture);
 }
 
+static void test_sf_merge_marks_deletes(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    fixture.layout.has_deleted_at = true;
+    const char *text = built(&fixture);  // deletes are done, but a mark of earlier is taken away
+    check_has(text, "\"N\" = s.\"N\", \"_ETL_DELETED_AT\" = NULL\n");
+    check_has(text, "WHEN MATCHED AND s.\"_ETL_DO\" = 'D' THEN DELETE\n");
+    check_lacks(text, "etl_at");
+
+    fixture.layout.marks_deletes = true;
+    text = built(&fixture);
+    check_has(text, "  etl_at TIMESTAMP_TZ(6);\nBEGIN\n");
+    check_has(text,
+              "  SELECT CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6) INTO :etl_at;\n  IF (etl_from <> '') THEN\n    UPDATE "
+              "\"D\".\"S\".\"DOCS\" SET \"_ETL_DELETED_AT\" = :etl_at WHERE \"_ETL_DELETED_AT\" IS NULL;\n  END IF;\n");
+    check_has(text, "THEN UPDATE SET \"_ETL_DELETED_AT\" = s.\"_ETL_DELETED_AT\"\n");
+    check_lacks(text, "DELETE FROM");
+    check_lacks(text, "THEN DELETE");
+    check_lacks(text, "> :etl_from");
+
+    fixture.layout.has_commit_at = true;
+    fixture.merge.is_first = true;
+    text = built(&fixture);
+    check_has(text, "COALESCE(\"_ETL_COMMIT_AT\", CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6)) AS \"_ETL_AT\"");
+    check_has(text, "GROUP BY \"ID\" HAVING COUNT(*) > 1");
+    check_has(text, "MERGE INTO");
+    fixture_deinit(&fixture);
+}
+
 static void test_sf_merge_refuses(void **state)
 {
     (void)state;
@@ -389,7 +420,8 @@ int main(void)
         cmocka_unit_test(test_sf_merge_first_replaces),  cmocka_unit_test(test_sf_merge_append_only),
         cmocka_unit_test(test_sf_merge_guard),           cmocka_unit_test(test_sf_merge_commit_time),
         cmocka_unit_test(test_sf_merge_quotes_any_name), cmocka_unit_test(test_sf_merge_multiset),
-        cmocka_unit_test(test_sf_merge_refuses),         cmocka_unit_test(test_sf_merge_failure_of),
+        cmocka_unit_test(test_sf_merge_marks_deletes),   cmocka_unit_test(test_sf_merge_refuses),
+        cmocka_unit_test(test_sf_merge_failure_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,23 @@ static void check_marker(const char *pipeline, const char *schema, const char *n
     buf_deinit(&out);
 }
 
+static void test_sf_marker_has(void **state)
+{
+    (void)state;
+    struct table table = {.schema_name = (char[]){"s has=commit_at"}, .table_name = (char[]){"has=deleted_at"}};
+    struct buf out;
+    bool is_other = true;
+    buf_init(&out, 10000);
+    sf_marker_append(&out, "p has=commit_at", &table, "target");
+    assert_false(sf_marker_has(buf_text(&out), SF_MARKER_COMMIT_AT));  // names that look like it
+    assert_false(sf_marker_has(buf_text(&out), SF_MARKER_DELETED_AT));
+    sf_marker_append_has(&out, SF_MARKER_DELETED_AT);
+    assert_true(sf_marker_has(buf_text(&out), SF_MARKER_DELETED_AT));
+    assert_false(sf_marker_has(buf_text(&out), "deleted"));
+    assert_true(sf_marker_is_ours(buf_text(&out), "p has=commit_at", &is_other));
+    buf_deinit(&out);
+}
+
 static void test_sf_marker(void **state)
 {
     (void)state;
@@ -122,6 +139,7 @@ int main(void)
         cmocka_unit_test(test_sf_append_folded_is_ascii_only),
         cmocka_unit_test(test_sf_channel_name_depends_on_all_parts),
         cmocka_unit_test(test_sf_marker),
+        cmocka_unit_test(test_sf_marker_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

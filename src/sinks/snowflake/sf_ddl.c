@@ -7,6 +7,8 @@
 #include "sinks/snowflake/sf_names.h"
 
 #define LANDING_PREFIX "LANDING_"
+#define COMMIT_AT_COLUMN "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)"
+#define DELETED_AT_COLUMN "\"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)"
 
 static char *folded(const char *prefix, const char *name)
 {
@@ -109,6 +111,10 @@ static void append_comment(const struct sf_table_layout *layout, const char *pip
     struct buf marker;
     buf_init(&marker, SF_MARKER_SIZE_MAX);
     sf_marker_append(&marker, pipeline, layout->table, role);
+    if (strcmp(role, "landing") == 0 && layout->has_commit_at)
+        sf_marker_append_has(&marker, SF_MARKER_COMMIT_AT);
+    if (strcmp(role, "target") == 0 && layout->has_deleted_at)
+        sf_marker_append_has(&marker, SF_MARKER_DELETED_AT);
     CHECK(!marker.failed);
     buf_append_text(out, " COMMENT = ");
     sf_append_literal(out, buf_text(&marker));
@@ -124,7 +130,9 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
     buf_append_text(out, " (");
     append_columns(layout, true, out);
     buf_append_text(out, ", \"_ETL_OP\" VARCHAR(1), \"_ETL_SEQ\" VARCHAR(26), \"_ETL_OLD_KEY\" ARRAY, "
-                         "\"_ETL_UNCHANGED\" ARRAY, \"_ETL_COERCED\" VARIANT) DATA_RETENTION_TIME_IN_DAYS = 1 "
+                         "\"_ETL_UNCHANGED\" ARRAY, \"_ETL_COERCED\" VARIANT");
+    buf_append_text(out, layout->has_commit_at ? ", " COMMIT_AT_COLUMN : "");
+    buf_append_text(out, ") DATA_RETENTION_TIME_IN_DAYS = 1 "
                          "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
     append_comment(layout, pipeline, "landing", out);
 }
@@ -136,7 +144,40 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
     sf_append_qualified(out, layout->database, layout->schema, layout->target_name);
     buf_append_text(out, " (");
     append_columns(layout, false, out);
-    buf_append_byte(out, ')');
+    buf_append_text(out, layout->has_deleted_at ? ", " DELETED_AT_COLUMN ")" : ")");
+    append_comment(layout, pipeline, "target", out);
+}
+
+static void begin_alter(const struct sf_table_layout *layout, bool is_landing, struct buf *out)
+{
+    buf_append_text(out, "ALTER TABLE ");
+    sf_append_qualified(out, layout->database, is_landing ? layout->landing_schema : layout->schema,
+                        is_landing ? layout->landing_name : layout->target_name);
+}
+
+void sf_ddl_add_commit_at(const struct sf_table_layout *layout, struct buf *out)
+{
+    begin_alter(layout, true, out);
+    buf_append_text(out, " ADD COLUMN IF NOT EXISTS " COMMIT_AT_COLUMN);
+}
+
+void sf_ddl_add_deleted_at(const struct sf_table_layout *layout, struct buf *out)
+{
+    begin_alter(layout, false, out);
+    buf_append_text(out, " ADD COLUMN IF NOT EXISTS " DELETED_AT_COLUMN);
+}
+
+void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
+{
+    begin_alter(layout, true, out);
+    buf_append_text(out, " SET");
+    append_comment(layout, pipeline, "landing", out);
+}
+
+void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
+{
+    begin_alter(layout, false, out);
+    buf_append_text(out, " SET");
     append_comment(layout, pipeline, "target", out);
 }
 

@@ -20,6 +20,10 @@ struct sf_table_layout {
     char *target_name;  // owned
     char *landing_name;
     char **column_names;  // in Snowflake, per column (target); landing uses the same
+    // Of the merge, none by default; a key is needed for the first.
+    bool marks_deletes;   // a deleted row stays in the target with _ETL_DELETED_AT, which has_deleted_at must allow
+    bool has_deleted_at;  // the target has that column
+    bool has_commit_at;   // the landing table has _ETL_COMMIT_AT, and the encoder writes it
 };
 
 // Names: upper case. False (ERR_CONFIG) when two columns would share a name, one collides with ours (_ETL_…), or a name
@@ -29,6 +33,11 @@ bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, c
 void sf_layout_deinit(struct sf_table_layout *layout);
 
 void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+// Columns that an option asked for after the table was made; the comment tells that they are there (sf_marker_has).
+void sf_ddl_add_commit_at(const struct sf_table_layout *layout, struct buf *out);
+void sf_ddl_add_deleted_at(const struct sf_table_layout *layout, struct buf *out);
+void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 // The state table of a pipeline, one row:
 //   PIPELINE   its name

@@ -60,15 +60,15 @@ static void write_below(struct merge_text *text, const char *argument)
     append_quoted(text, text->below);
 }
 
+// {commit_at}: the source's commit time at the bound, or NULL; {commit_at:NOW}: or this very time.
 // By way of VARIANT, which reads it in automatic format whatever the account's TIMESTAMP_INPUT_FORMAT is.
-static void write_commit_at(struct merge_text *text, const char *argument)
+void sf_merge_write_commit_at(struct merge_text *text, const char *argument)
 {
-    (void)argument;
     int64_t wall_us = text->window->commit_wall_us;
     time_t seconds = (time_t)(wall_us / 1000000);
     struct tm parts;
     if (wall_us <= 0 || gmtime_r(&seconds, &parts) == NULL) {
-        buf_append_text(text->out, "NULL");
+        buf_append_text(text->out, *argument == '\0' ? "NULL" : "CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6)");
         return;
     }
     buf_appendf(text->out, "'%04d-%02d-%02d %02d:%02d:%02d.%06d +00:00'::VARIANT::TIMESTAMP_TZ(6)",
@@ -168,6 +168,32 @@ static void write_exceptions(struct merge_text *text, const char *argument)
     }
 }
 
+static void write_variables(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    for (uint32_t i = 0; i < text->table_count; i++)
+        if (merge_marks(&text->tables[i])) {
+            buf_append_text(text->out, "  etl_at TIMESTAMP_TZ(6);\n");
+            return;
+        }
+}
+
+// A first merge and a truncate leave no row of before: it is deleted, or marked as deleted.
+static void append_emptying(struct merge_text *text)
+{
+    const struct sf_merge_table *table = text->table;
+    if (merge_marks(table)) {
+        sf_merge_append_expanded(text, table->layout->has_commit_at ? sql_sinks_snowflake_merge_marked_at
+                                                                    : "  SELECT {commit_at:NOW} INTO :etl_at;\n");
+        if (table->is_first)
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_marked_keys);
+    }
+    if (table->is_first)
+        sf_merge_append_expanded(text, "  {emptying};\n");
+    else
+        sf_merge_append_expanded(text, "  IF (etl_from <> '') THEN\n    {emptying};\n  END IF;\n");
+}
+
 static void write_tables(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -175,10 +201,7 @@ static void write_tables(struct merge_text *text, const char *argument)
         select_table(text, i);
         const struct sf_merge_table *table = text->table;
         sf_merge_append_expanded(text, sql_sinks_snowflake_merge_guard);
-        if (table->is_first)
-            sf_merge_append_expanded(text, "  DELETE FROM {target};\n");
-        else
-            sf_merge_append_expanded(text, "  IF (etl_from <> '') THEN\n    DELETE FROM {target};\n  END IF;\n");
+        append_emptying(text);
         if (merge_is_multiset(table))
             sf_merge_append_expanded(text, sql_sinks_snowflake_merge_multiset_check);
         if (merge_is_lacking(table)) {
@@ -191,6 +214,8 @@ static void write_tables(struct merge_text *text, const char *argument)
         else if (merge_is_multiset(table))
             sf_merge_append_expanded(text, table->is_first ? sql_sinks_snowflake_merge_multiset_first
                                                            : sql_sinks_snowflake_merge_multiset);
+        else if (merge_marks(table))
+            sf_merge_append_expanded(text, sql_sinks_snowflake_merge_keyed_marked);
         else if (table->is_first)
             sf_merge_append_expanded(text, sql_sinks_snowflake_merge_keyed_first);
         else
@@ -215,6 +240,15 @@ static void write_target(struct merge_text *text, const char *argument)
     (void)argument;
     const struct sf_table_layout *layout = text->table->layout;
     sf_append_qualified(text->out, layout->database, layout->schema, layout->target_name);
+}
+
+static void write_emptying(struct merge_text *text, const char *argument)
+{
+    bool is_marking = merge_marks(text->table);
+    buf_append_text(text->out, is_marking ? "UPDATE " : "DELETE FROM ");
+    write_target(text, argument);
+    if (is_marking)
+        buf_append_text(text->out, " SET \"_ETL_DELETED_AT\" = :etl_at WHERE \"_ETL_DELETED_AT\" IS NULL");
 }
 
 static void write_from(struct merge_text *text, const char *argument)
@@ -294,7 +328,9 @@ static void write_window(struct merge_text *text, const char *argument)
                     operations, text->copied);
     else
         buf_appendf(text->out, "\"_ETL_SEQ\" < '%s' AND %s", text->below, operations);
-    buf_append_text(text->out, " AND \"_ETL_SEQ\" > :etl_from");
+    // What a truncate ended in the window leaves its marks too: the target must not depend on where windows are cut.
+    if (!merge_marks(text->table))
+        buf_append_text(text->out, " AND \"_ETL_SEQ\" > :etl_from");
 }
 
 // --- templates ---------------------------------------------------------------------------------------------------
@@ -302,8 +338,9 @@ static void write_window(struct merge_text *text, const char *argument)
 static const struct merge_placeholder placeholders[] = {
     {"below", write_below},
     {"checks", write_checks},
-    {"commit_at", write_commit_at},
+    {"commit_at", sf_merge_write_commit_at},
     {"copied", write_copied},
+    {"emptying", write_emptying},
     {"exceptions", write_exceptions},
     {"from", write_from},
     {"index", write_index},
@@ -315,6 +352,7 @@ static const struct merge_placeholder placeholders[] = {
     {"state_from", write_state_from},
     {"tables", write_tables},
     {"target", write_target},
+    {"variables", write_variables},
     {"window", write_window},
     {"writer", write_writer},
 };

@@ -38,6 +38,8 @@ extern const size_t sf_merge_source_placeholder_count;
 // Appends a template, line by line, without its comments.
 void sf_merge_append_expanded(struct merge_text *text, const char *template);
 
+void sf_merge_write_commit_at(struct merge_text *text, const char *argument);
+
 static inline bool merge_is_append_only(const struct sf_merge_table *table)
 {
     return table->layout->table->identity == IDENTITY_NOTHING;
@@ -51,6 +53,11 @@ static inline bool merge_is_multiset(const struct sf_merge_table *table)
 static inline bool merge_is_keyed(const struct sf_merge_table *table)
 {
     return table->layout->table->key_count > 0 && !merge_is_append_only(table);
+}
+
+static inline bool merge_marks(const struct sf_merge_table *table)
+{
+    return table->layout->marks_deletes && merge_is_keyed(table);
 }
 
 static inline bool merge_is_moving(const struct sf_merge_table *table)

@@ -242,6 +242,62 @@ static void write_same(struct merge_text *text, const char *argument)
     }
 }
 
+// --- marks of deleted rows ------------------------------------------------------------------------------------------
+
+// {event_at}: the time of a landing row.
+static void write_event_at(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!merge_marks(text->table))
+        return;
+    bool is_known = text->table->layout->has_commit_at;
+    buf_append_text(text->out, is_known ? ", COALESCE(\"_ETL_COMMIT_AT\", " : ", ");
+    sf_merge_write_commit_at(text, "NOW");
+    buf_append_text(text->out, is_known ? ") AS \"_ETL_AT\"" : " AS \"_ETL_AT\"");
+}
+
+static void write_at(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_append_text(text->out, merge_marks(text->table) ? ", \"_ETL_AT\"" : "");
+}
+
+static void append_last(struct merge_text *text, const char *column)
+{
+    buf_appendf(text->out, "FIRST_VALUE(\"%s\") OVER (PARTITION BY ", column);
+    write_partition(text, "");
+    buf_append_text(text->out, " ORDER BY \"_ETL_SEQ\" DESC, \"_ETL_DO\" DESC)");
+}
+
+// {deleted_at}: when the key's row went, by its own end or by a truncate behind it; NULL if it lives.
+static void write_deleted_at(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    if (!merge_marks(text->table))
+        return;
+    buf_append_text(text->out, ",\n             CASE WHEN ");
+    append_last(text, "_ETL_DO");
+    buf_append_text(text->out, " = 'D' THEN ");
+    append_last(text, "_ETL_AT");
+    buf_append_text(text->out, "\n                  WHEN ");
+    append_last(text, "_ETL_SEQ");
+    buf_append_text(text->out, " < :etl_from THEN :etl_at END AS \"_ETL_DELETED_AT\"");
+}
+
+// The newest event of a key; where deleted rows stay its newest row, whatever became of it: an end has no values.
+static void write_newest_first(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_append_text(text->out, merge_marks(text->table) ? "\"_ETL_DO\" DESC, \"_ETL_SEQ\" DESC"
+                                                        : "\"_ETL_SEQ\" DESC, \"_ETL_DO\" DESC");
+}
+
+static void write_marked(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_append_text(text->out, merge_marks(text->table) ? ", h.\"_ETL_DELETED_AT\"" : "");
+}
+
 static void write_multiset(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -255,18 +311,25 @@ static void write_surplus(struct merge_text *text, const char *argument)
                                                          : sql_sinks_snowflake_merge_multiset_surplus);
 }
 
+// Where deletes are marked, or were once, a row that is put loses the mark or gets it.
 static void write_update(struct merge_text *text, const char *argument)
 {
+    static const char begin[] = "  WHEN MATCHED THEN UPDATE SET ";
     (void)argument;
     bool is_first = true;
     for (uint16_t i = 0; i < column_count(text); i++) {
         if (is_key(text, i))
             continue;
-        buf_append_text(text->out, is_first ? "  WHEN MATCHED THEN UPDATE SET " : ", ");
+        buf_append_text(text->out, is_first ? begin : ", ");
         is_first = false;
         append_column(text, "", i);
         buf_append_text(text->out, " = ");
         append_column(text, "s", i);
+    }
+    if (text->table->layout->has_deleted_at) {
+        buf_append_text(text->out, is_first ? begin : ", ");
+        buf_appendf(text->out, "\"_ETL_DELETED_AT\" = %s", merge_marks(text->table) ? "s.\"_ETL_DELETED_AT\"" : "NULL");
+        is_first = false;
     }
     buf_append_text(text->out, is_first ? "" : "\n");  // a table may consist of its key
 }
@@ -451,8 +514,11 @@ static void write_lacking(struct merge_text *text, const char *argument)
 }
 
 const struct merge_placeholder sf_merge_source_placeholders[] = {
+    {"at", write_at},
     {"before", write_before},
     {"columns", write_columns},
+    {"deleted_at", write_deleted_at},
+    {"event_at", write_event_at},
     {"hash", write_hash},
     {"join_before", write_join_before},
     {"key", write_key},
@@ -460,9 +526,11 @@ const struct merge_placeholder sf_merge_source_placeholders[] = {
     {"landing_columns", write_landing_columns},
     {"left_key", write_left_key},
     {"left_key_names", write_left_key_names},
+    {"marked", write_marked},
     {"match", write_match},
     {"moved_out", write_moved_out},
     {"multiset", write_multiset},
+    {"newest_first", write_newest_first},
     {"newest_sent", write_newest_sent},
     {"not_found", write_not_found},
     {"nothing_sent", write_nothing_sent},

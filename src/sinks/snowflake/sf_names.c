@@ -100,6 +100,24 @@ void sf_marker_append(struct buf *out, const char *pipeline, const struct table 
     append_word(out, role);
 }
 
+void sf_marker_append_has(struct buf *out, const char *what)
+{
+    buf_appendf(out, " has=%s", what);
+}
+
+// No name can look like such a word: blanks and '=' are written as %XX.
+bool sf_marker_has(const char *comment, const char *what)
+{
+    char word[32];
+    (void)snprintf(word, sizeof word, " has=%s", what);
+    for (const char *found = strstr(comment, word); found != NULL; found = strstr(found + 1, word)) {
+        char after = found[strlen(word)];
+        if (after == '\0' || after == ' ')
+            return true;
+    }
+    return false;
+}
+
 bool sf_marker_is_ours(const char *comment, const char *pipeline, bool *out_is_other_pipeline)
 {
     struct buf word;

@@ -30,6 +30,11 @@ void sf_channel_name_format(const char *pipeline, const char *schema, const char
 // Comment of our tables: "etl-stream: pipeline=NAME table=SCHEMA.TABLE role=ROLE", awkward characters as %XX; and
 // whether a comment is ours, and of which pipeline. role is "landing" or "target".
 void sf_marker_append(struct buf *out, const char *pipeline, const struct table *table, const char *role);
+// Behind it: columns of ours that the table has besides its usual ones.
+#define SF_MARKER_COMMIT_AT "commit_at"
+#define SF_MARKER_DELETED_AT "deleted_at"
+void sf_marker_append_has(struct buf *out, const char *what);
+bool sf_marker_has(const char *comment, const char *what);
 bool sf_marker_is_ours(const char *comment, const char *pipeline, bool *out_is_other_pipeline);
 
 #endif

@@ -341,6 +341,28 @@ static void floor_saved(struct sink *base, lsn_t floor_lsn)
 
 // --- tables ------------------------------------------------------------------------------------------------------
 
+// What the options ask of a table. False (ERR_CONFIG) where it cannot be.
+static bool table_set_options(struct sf_sink_table *table, const struct table *source, struct err *out_error)
+{
+    const struct sf_sink_options *options = &table->sink->options;
+    table->encoder.has_commit_at = table->layout.has_commit_at = options->landing_commit_time;
+    if (!options->soft_deletes)
+        return true;
+    if (table_is_multiset(source))
+        return err_set(
+            out_error, ERR_CONFIG, "soft_deletes",
+            "table %s.%s has REPLICA IDENTITY FULL and no immediate primary key: its rows cannot be marked as "
+            "deleted, as nothing tells equal ones apart; give it a primary key, or run without --soft-deletes",
+            source->schema_name, source->table_name);
+    if (source->identity == IDENTITY_NOTHING)
+        log_line(LOG_WARNING, NULL, "soft_deletes",
+                 "table %s.%s is append-only: --soft-deletes does not apply to it, a TRUNCATE empties its target",
+                 source->schema_name, source->table_name);
+    else
+        table->layout.marks_deletes = table->layout.has_deleted_at = true;
+    return true;
+}
+
 static struct sink_table *table_add(struct sink *base, const struct sink_table_options *options, struct err *out_error)
 {
     struct sf_sink *sink = sf_sink_of(base);
@@ -355,7 +377,9 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
         return NULL;
     }
     if (!sf_layout_init(&table->layout, options->table, table->encoder.columns, config->database, config->schema,
-                        config->landing_schema, out_error)) {
+                        config->landing_schema, out_error) ||
+        !table_set_options(table, options->table, out_error)) {
+        sf_layout_deinit(&table->layout);
         row_encoder_deinit(&table->encoder);
         free(table);
         return NULL;

@@ -21,6 +21,8 @@ struct sf_sink_options {
     size_t budget_bytes;   // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t merge_timeout_s, lock_timeout_s;
+    bool soft_deletes;         // deleted rows stay in the targets, marked
+    bool landing_commit_time;  // landing rows hold their commit's time
 };
 
 struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sink_events *events);

@@ -40,8 +40,13 @@ enum sf_prepare_step {
     SF_PREPARE_NONE,
     SF_PREPARE_SHOW_LANDING,
     SF_PREPARE_CREATE_LANDING,
+    SF_PREPARE_EXTEND_LANDING,  // columns that an option asks for
+    SF_PREPARE_COMMENT_LANDING,
     SF_PREPARE_SHOW_TARGET,
-    SF_PREPARE_CREATE_TARGET
+    SF_PREPARE_CREATE_TARGET,
+    SF_PREPARE_EXTEND_TARGET,
+    SF_PREPARE_COMMENT_TARGET,
+    SF_PREPARE_DONE
 };
 
 // One range of a table's copy on its way.

@@ -341,6 +341,30 @@ static bool check_is_ours(struct sf_sink_table *table, const char *schema, const
                    database, schema, name, database, schema, name, database, schema, name);
 }
 
+// What follows a look at a table: it is made, or gets the columns that options ask for, or is good as it is. comment:
+// NULL if there is no such table.
+static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is_landing, const char *comment)
+{
+    const enum sf_prepare_step after = is_landing ? SF_PREPARE_SHOW_TARGET : SF_PREPARE_DONE;
+    bool is_wanted = is_landing ? table->layout.has_commit_at : table->layout.marks_deletes;
+    if (comment == NULL)
+        return table->is_only_check ? after : is_landing ? SF_PREPARE_CREATE_LANDING : SF_PREPARE_CREATE_TARGET;
+    bool is_there = sf_marker_has(comment, is_landing ? SF_MARKER_COMMIT_AT : SF_MARKER_DELETED_AT);
+    // Deletes were marked once: rows that come back have to lose the mark, also when deletes are done by now.
+    if (!is_landing && is_there)
+        table->layout.has_deleted_at = true;
+    if (is_there || !is_wanted || table->is_only_check)
+        return after;
+    return is_landing ? SF_PREPARE_EXTEND_LANDING : SF_PREPARE_EXTEND_TARGET;
+}
+
+static enum sf_prepare_step step_after(enum sf_prepare_step step)
+{
+    if (step == SF_PREPARE_CREATE_LANDING)
+        return SF_PREPARE_SHOW_TARGET;
+    return step == SF_PREPARE_CREATE_TARGET ? SF_PREPARE_DONE : step + 1;
+}
+
 static void on_prepare_statement(void *context, const struct sf_sql_result *result, const struct err *error)
 {
     struct sf_setup_slot *slot = context;
@@ -357,26 +381,25 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     }
     if (is_landing || table->prepare_step == SF_PREPARE_SHOW_TARGET) {
         const char *name = is_landing ? table->layout.landing_name : table->layout.target_name;
+        const char *comment = NULL;
         size_t row = 0;
-        int comment = is_schema_absent ? -1 : sf_sql_column(result, "comment");
         if (!is_schema_absent && result_has_name(result, name, &row)) {
-            const char *text = comment < 0 ? NULL : sf_sql_value(result, row, (size_t)comment);
-            if (!check_is_ours(table, is_landing ? config->landing_schema : config->schema, name,
-                               text != NULL ? text : "", &problem)) {
+            int column = sf_sql_column(result, "comment");
+            comment = column < 0 ? NULL : sf_sql_value(result, row, (size_t)column);
+            comment = comment == NULL ? "" : comment;
+            if (!check_is_ours(table, is_landing ? config->landing_schema : config->schema, name, comment, &problem)) {
                 prepare_done(slot, &problem);
                 return;
             }
-            table->prepare_step++;  // it is there: nothing to create
-        } else if (table->is_only_check) {
-            table->prepare_step++;
         }
+        table->prepare_step = step_after_show(table, is_landing, comment);
+    } else {
+        table->prepare_step = step_after(table->prepare_step);
     }
-    if (table->prepare_step >= SF_PREPARE_CREATE_TARGET) {
+    if (table->prepare_step == SF_PREPARE_DONE)
         prepare_done(slot, NULL);
-        return;
-    }
-    table->prepare_step++;
-    prepare_step(slot);
+    else
+        prepare_step(slot);
 }
 
 static void prepare_step(struct sf_setup_slot *slot)
@@ -395,7 +418,12 @@ static void prepare_step(struct sf_setup_slot *slot)
         sf_ddl_show_table(config->database, config->schema, table->layout.target_name, &sink->text);
         break;
     case SF_PREPARE_CREATE_TARGET: sf_ddl_create_target(&table->layout, sink->options.pipeline, &sink->text); break;
-    case SF_PREPARE_NONE: CHECK(false);
+    case SF_PREPARE_EXTEND_LANDING: sf_ddl_add_commit_at(&table->layout, &sink->text); break;
+    case SF_PREPARE_COMMENT_LANDING: sf_ddl_comment_landing(&table->layout, sink->options.pipeline, &sink->text); break;
+    case SF_PREPARE_EXTEND_TARGET: sf_ddl_add_deleted_at(&table->layout, &sink->text); break;
+    case SF_PREPARE_COMMENT_TARGET: sf_ddl_comment_target(&table->layout, sink->options.pipeline, &sink->text); break;
+    case SF_PREPARE_NONE:
+    case SF_PREPARE_DONE: CHECK(false);
     }
     if (!sf_sql_run(slot->sql, buf_text(&sink->text), &metadata_options, on_prepare_statement, slot, &error))
         prepare_done(slot, &error);

@@ -5,7 +5,7 @@ DECLARE
   etl_from VARCHAR;
   etl_count INTEGER;
   etl_odd INTEGER;
-BEGIN
+{variables}BEGIN
   ALTER SESSION SET LOCK_TIMEOUT = {lock_timeout};
   BEGIN TRANSACTION;
 -- First of all, so that whoever merges from an older state finds out before it touches a target.
