@@ -23,11 +23,12 @@
 #define CATALOG_TOKEN_SIZE 41
 
 enum catalog_table_state {
-    CATALOG_TABLE_NEW,      // ended by the start of its copy
-    CATALOG_TABLE_COPYING,  // ended by the commit of its last copied row; after a restart it begins anew
-    CATALOG_TABLE_COPIED,   // ended by the first merge
-    CATALOG_TABLE_LIVE,     // ended by parking or a resynchronisation
-    CATALOG_TABLE_PARKED    // ended by a resynchronisation
+    CATALOG_TABLE_NEW,         // ended by the start of its copy
+    CATALOG_TABLE_COPYING,     // ended by the commit of its last copied row; after a restart it begins anew
+    CATALOG_TABLE_COPIED,      // ended by the first merge
+    CATALOG_TABLE_LIVE,        // ended by parking or a resynchronisation
+    CATALOG_TABLE_PARKED,      // ended by a resynchronisation
+    CATALOG_TABLE_UNPUBLISHED  // left the publication; ended by its return, which copies it anew
 };
 
 struct catalog_pipeline {

@@ -39,7 +39,7 @@ static char stop_message;
 
 const char *catalog_table_state_name(enum catalog_table_state state)
 {
-    static const char *const names[] = {"new", "copying", "copied", "live", "parked"};
+    static const char *const names[] = {"new", "copying", "copied", "live", "parked", "unpublished"};
     CHECK((unsigned)state < sizeof names / sizeof names[0]);
     return names[state];
 }

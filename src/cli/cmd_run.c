@@ -13,7 +13,7 @@
 
 #define STOP_DEADLINE_MS 20000
 
-enum { RUN_FROM, RUN_TO, RUN_NAME, RUN_STATE, RUN_MEMORY, RUN_OPTION_COUNT };
+enum { RUN_FROM, RUN_TO, RUN_NAME, RUN_STATE, RUN_MEMORY, RUN_POLL_INTERVAL, RUN_OPTION_COUNT };
 
 static const struct option_spec options[RUN_OPTION_COUNT] = {
     [RUN_FROM] =
@@ -29,6 +29,8 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
                    "the state file: positions and tables; keep it"},
     [RUN_MEMORY] = {"memory-mb", "ETL_MEMORY_MB", OPTION_NUMBER, "MB", "32", 8, 65536, NULL,
                     "what rows on their way may hold; when it is full, reading from PostgreSQL waits"},
+    [RUN_POLL_INTERVAL] = {"poll-interval-seconds", "PIPELINE_POLL_INTERVAL_SECS", OPTION_NUMBER, "N", "5", 1, 3600,
+                           NULL, "how often the publication is looked at for tables that were added or taken out"},
 };
 
 struct run {
@@ -64,6 +66,8 @@ static bool run_prepare(struct run *run, struct err *out_error)
         return false;
     plan_set_settings(plan, &run->settings);
     plan->pipeline.stop_deadline_ms = STOP_DEADLINE_MS;
+    plan->pipeline.look_interval_ms = (uint32_t)run->values[RUN_POLL_INTERVAL].number * 1000;
+    plan->pipeline.is_attended = true;
     plan->memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20;
     plan->shows_progress = isatty(STDERR_FILENO) == 1;
     run->is_state_new = access(state, F_OK) != 0;

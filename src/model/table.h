@@ -37,6 +37,8 @@ struct table {
     uint32_t relfilenode;
     int64_t bytes_estimate;  // pg_table_size at the time of the query
     double rows_estimate;    // reltuples, -1 unknown
+    bool is_unreadable;      // the source's user lacks SELECT on it, or USAGE on its schema
+    bool has_hidden_rows;    // row level security would hide rows from the source's user
     enum table_identity identity;
     struct column *columns;  // published columns in attribute order
     uint16_t column_count;

@@ -205,6 +205,8 @@ static struct table *read_table(struct reader *reader, int row_end)
     table->table_name = copy_text(read_field(reader, "table_name"), &failed);
     table->oid = read_oid(reader, "table_oid");
     table->relfilenode = read_oid(reader, "relfilenode");
+    table->is_unreadable = !read_bool(reader, "may_use_schema") || !read_bool(reader, "may_select");
+    table->has_hidden_rows = read_bool(reader, "has_row_security");
     table->bytes_estimate = read_number(reader, "bytes_estimate", 0, INT64_MAX);
     const char *rows = read_field(reader, "rows_estimate");
     table->rows_estimate = rows != NULL ? strtod(rows, NULL) : -1;
@@ -300,13 +302,20 @@ static void free_tables(struct table **tables, uint32_t count)
 bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
                             struct err *out_error)
 {
+    struct reader reader = {.result = result};
+    *out_tables = NULL;
+    *out_count = 0;
+    return check_privileges(&reader, PQntuples(result), out_error) &&
+           pg_catalog_read_tables_as_they_are(result, out_tables, out_count, out_error);
+}
+
+bool pg_catalog_read_tables_as_they_are(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
+                                        struct err *out_error)
+{
     *out_tables = NULL;
     *out_count = 0;
     int row_count = PQntuples(result);
     struct reader reader = {.result = result};
-    if (!check_privileges(&reader, row_count, out_error))
-        return false;
-
     struct table **tables = calloc((size_t)row_count + 1, sizeof(struct table *));
     uint32_t count = 0;
     bool has_memory = tables != NULL;
@@ -330,6 +339,37 @@ bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, 
     *out_tables = tables;
     *out_count = count;
     return true;
+}
+
+// ---- a look at the publication
+
+const char *pg_catalog_look_sql(void)
+{
+    return sql_pg_publication_look;
+}
+
+bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *out_look, struct err *out_error)
+{
+    struct reader reader = {.result = result};
+    int row_count = PQntuples(result);
+    memset(out_look, 0, sizeof *out_look);
+    out_look->tables = calloc((size_t)row_count + 1, sizeof *out_look->tables);
+    if (out_look->tables == NULL)
+        return err_set(out_error, ERR_INTERNAL, "", "out of memory for %d tables of a publication", row_count);
+    out_look->lsn = read_lsn(&reader, "current_lsn");
+    out_look->publication_exists = read_bool(&reader, "publication_exists");
+    for (reader.row = 0; reader.row < row_count; reader.row++) {
+        if (read_field(&reader, "table_oid") == NULL)
+            continue;
+        struct pg_published_table *table = &out_look->tables[out_look->table_count++];
+        table->oid = read_oid(&reader, "table_oid");
+        table->membership = (uint64_t)read_number(&reader, "membership", 0, INT64_MAX);
+    }
+    if (!reader_failed(&reader, "publication_look.sql", out_error))
+        return true;
+    free(out_look->tables);
+    out_look->tables = NULL;
+    return false;
 }
 
 // ---- quoting

@@ -39,10 +39,27 @@ bool pg_catalog_read_facts(const PGresult *result, struct pg_source_facts *out_f
 
 // publication_tables.sql: a row per column, ordered by table and attribute number. $1 publication.
 const char *pg_catalog_tables_sql(void);
-// Allocates *out_tables (array of pointers; each by table_free, the array by free). False with ERR_CONFIG that names the
-// tables when some may not be read, or would be read without the rows that row level security hides.
+// Allocates *out_tables (array of pointers; each by table_free, the array by free).
+bool pg_catalog_read_tables_as_they_are(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
+                                        struct err *out_error);
+// The same, but false with ERR_CONFIG that names the tables when some may not be read, or would be read without the rows
+// that row level security hides.
 bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
                             struct err *out_error);
+
+// publication_look.sql: what of a publication may change while we read it; a row per table, at least one. $1 publication.
+struct pg_publication_look {
+    lsn_t lsn;  // every change of the publication that shows here is below it
+    bool publication_exists;
+    uint32_t table_count;
+    struct pg_published_table {
+        uint32_t oid;
+        uint64_t
+            membership;  // another one: it was taken out and put in again, or its row filter or columns were changed
+    } * tables;          // by oid; free()
+};
+const char *pg_catalog_look_sql(void);
+bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *out_look, struct err *out_error);
 
 // Quoting for statements that take no parameters (COPY, LOCK, CREATE_REPLICATION_SLOT). Appends "a""b" or 'a''b'.
 struct buf;

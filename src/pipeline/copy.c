@@ -178,10 +178,17 @@ void copy_table_gone(struct pipeline_table *table)
     copy_go_if_ready(table->pipeline);
 }
 
+// Its stream takes rows already, or will before the copy reads anything (the first start): no commit falls in between.
+static bool may_copy(const struct pipeline_table *table)
+{
+    return table->is_joined || table->pipeline->state == PIPELINE_SNAPSHOT;
+}
+
 void copy_retry_if_needed(struct pipeline *pipeline)
 {
     for (uint32_t i = 0; pipeline->state == PIPELINE_RUNNING && i < pipeline->table_count; i++) {
-        if (pipeline_table_needs_copy(pipeline->tables[i]) && !pipeline->tables[i]->is_copy_read) {
+        if (pipeline_table_needs_copy(pipeline->tables[i]) && !pipeline->tables[i]->is_copy_read &&
+            may_copy(pipeline->tables[i])) {
             copy_retry_later(pipeline);
             return;
         }
@@ -195,7 +202,7 @@ static void on_table_failed(void *context, uint32_t table_index, const struct er
     if (error->kind == ERR_TRANSIENT)
         copy_table_failed(table, error);
     else
-        pipeline_park(table, error);
+        join_trouble(table, error);
 }
 
 static void on_waiting(void *context, const char *why)
@@ -230,7 +237,7 @@ static void collect(struct pipeline *pipeline)
     pipeline->copy_count = 0;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
-        if (!pipeline_table_needs_copy(table) || table->is_copy_read)
+        if (!pipeline_table_needs_copy(table) || table->is_copy_read || !may_copy(table))
             continue;
         table->is_in_copy = true;
         table->is_copy_open = table->is_copy_read = table->is_copy_opening = false;

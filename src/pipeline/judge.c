@@ -137,7 +137,18 @@ void judge_table(const struct table *table, judge_on_finding on_finding, void *c
     const struct judge judge = {.on_finding = on_finding, .context = context};
     char name[160];
     table_format_name(table, name, sizeof name);
-    if (table->column_count == 0)
+    if (table->is_unreadable)
+        find(&judge, JUDGE_ERROR, ERR_CONFIG, "42501",
+             "the source's user may not read %s; mend it with: GRANT USAGE ON SCHEMA \"%s\" TO the user; GRANT SELECT "
+             "ON "
+             "%s TO the user",
+             name, table->schema_name, name);
+    else if (table->has_hidden_rows)
+        find(&judge, JUDGE_ERROR, ERR_CONFIG, "row_security",
+             "row level security would hide rows of %s from the copy; give the source's user BYPASSRLS, or make it the "
+             "table's owner without FORCE ROW LEVEL SECURITY",
+             name);
+    else if (table->column_count == 0)
         find(&judge, JUDGE_ERROR, ERR_CONFIG, "no_columns", "%s has no published column", name);
     else if (table->identity == IDENTITY_FULL && table->key_count == 0)
         find(&judge, JUDGE_WARNING, ERR_CONFIG, "multiset",

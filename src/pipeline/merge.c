@@ -92,9 +92,11 @@ static void run(struct pipeline *pipeline)
 {
     struct err error = {0};
     uint32_t count = 0;
-    // A table that was parked between the intent and now is left out.
+    // A table that was parked, or began anew, between the intent and now is left out.
     for (uint32_t i = 0; i < pipeline->merge_table_count; i++) {
-        if (pipeline->merge_items[i]->sink_table == NULL)
+        const struct pipeline_table *table = pipeline->merge_items[i];
+        if (table->sink_table == NULL ||
+            (table->record.state != CATALOG_TABLE_COPIED && table->record.state != CATALOG_TABLE_LIVE))
             continue;
         pipeline->merge_items[count] = pipeline->merge_items[i];
         pipeline->merge_tables[count] = pipeline->merge_tables[i];
@@ -138,7 +140,8 @@ static void live_tell(struct pipeline *pipeline)
         return;
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         if (pipeline->tables[i]->record.state != CATALOG_TABLE_LIVE &&
-            pipeline->tables[i]->record.state != CATALOG_TABLE_PARKED)
+            pipeline->tables[i]->record.state != CATALOG_TABLE_PARKED &&
+            pipeline->tables[i]->record.state != CATALOG_TABLE_UNPUBLISHED)
             return;
     pipeline->was_merge_told = true;
     log_line(LOG_INFO, &pipeline->scope, "live", "every table is copied and merged");

@@ -66,6 +66,8 @@ void pipeline_restart(struct pipeline *pipeline, const struct err *error)
 
 static bool is_worth_another_try(const struct pipeline *pipeline, const struct err *error)
 {
+    if (!pipeline->options.is_attended)
+        return error->kind == ERR_TRANSIENT || error->kind == ERR_CONFIG;
     bool is_early = pipeline->state == PIPELINE_CHECKING || pipeline->state == PIPELINE_OPENING;
     bool is_late = loop_now_us(pipeline->loop) - pipeline->started_us > FIRST_START_PATIENCE_US;
     if (error->kind == ERR_TRANSIENT && pipeline->is_first_start)
@@ -109,6 +111,7 @@ static void on_restart_due(struct loop_timer *timer)
 
 static void close_source(struct pipeline *pipeline)
 {
+    join_end(pipeline);
     stream_end(pipeline);
     copy_end(pipeline);
     if (pipeline->check_conn != NULL) {
@@ -190,45 +193,11 @@ void pipeline_table_free(struct pipeline_table *table)
     free(table);
 }
 
-void pipeline_park(struct pipeline_table *table, const struct err *error)
+void pipeline_retire_definition(struct pipeline *pipeline, struct table *take_definition)
 {
-    struct pipeline *pipeline = table->pipeline;
-    struct log_scope scope = {pipeline->options.name, table->table->table_name};
-    if (table->record.state == CATALOG_TABLE_PARKED)
-        return;
-    log_line(LOG_ERROR, &scope, "parked", "%s.%s is parked, the other tables run on: %s", table->table->schema_name,
-             table->table->table_name, error->text);
-    table->record.state = CATALOG_TABLE_PARKED;
-    (void)snprintf(table->record.reason, sizeof table->record.reason, "%s", error->text);
-    table->record.is_in_merge = false;
-    table->is_record_dirty = true;
-    if (table->sink_table != NULL) {
-        pipeline->sink->operations->table_stop(table->sink_table);
-        table->sink_table = NULL;
-    }
-    copy_table_gone(table);
-    progress_save_soon(pipeline);
-    progress_update(pipeline);
-}
-
-// The destination lost what it had of the table: it is copied anew, by itself, and readers keep the old content until then.
-void pipeline_resync_table(struct pipeline_table *table, const struct err *why)
-{
-    struct pipeline *pipeline = table->pipeline;
-    struct log_scope scope = {pipeline->options.name, table->table->table_name};
-    log_line(LOG_WARNING, &scope, "resync", "%s.%s is copied anew: %s", table->table->schema_name,
-             table->table->table_name, why->text);
-    pipeline->sink->operations->table_stop(table->sink_table);
-    table->sink_table = NULL;
-    table->is_prepared = table->is_stream_open = false;
-    table->record.state = CATALOG_TABLE_NEW;
-    table->record.is_in_merge = false;
-    progress_channels_forget(table);
-    table->is_record_dirty = true;
-    copy_table_gone(table);
-    progress_save_soon(pipeline);
-    if (pipeline->state != PIPELINE_WAITING && !pipeline->is_restart_wanted)
-        pipeline_restart(pipeline, why);  // tables are attached where a start looks at them
+    pipeline->retired = reallocarray(pipeline->retired, pipeline->retired_count + 1, sizeof(struct table *));
+    CHECK(pipeline->retired != NULL);
+    pipeline->retired[pipeline->retired_count++] = take_definition;
 }
 
 // --- the sink's events -------------------------------------------------------------------------------------------
@@ -247,6 +216,7 @@ static void prepare_begin(struct pipeline *pipeline)
         if (table->sink_table == NULL || table->is_prepared)
             continue;
         pipeline->pending_count++;
+        table->is_preparing = true;
         pipeline->sink->operations->table_prepare(table->sink_table, pipeline->is_check_only);
     }
     if (pipeline->pending_count == 0)
@@ -325,24 +295,11 @@ void pipeline_checked(struct pipeline *pipeline)
         after_sink_open(pipeline);
 }
 
-static void on_prepared(void *context, void *table_context, const struct err *error)
+static void prepare_check_done(struct pipeline *pipeline)
 {
-    struct pipeline *pipeline = context;
-    struct pipeline_table *table = table_context;
-    if (has_stopped(pipeline))
+    if (pipeline->state != PIPELINE_PREPARING || pipeline->pending_count > 0)
         return;
-    if (error != NULL) {
-        if (!err_is_set(&pipeline->start_error))
-            pipeline->start_error = *error;
-        if (error->kind != ERR_TRANSIENT && !pipeline->is_first_start)
-            pipeline_park(table, error);
-    } else {
-        table->is_prepared = !pipeline->is_check_only;
-    }
-    if (pipeline->state != PIPELINE_PREPARING || --pipeline->pending_count > 0)
-        return;
-    if (err_is_set(&pipeline->start_error) &&
-        (pipeline->is_first_start || pipeline->start_error.kind == ERR_TRANSIENT)) {
+    if (err_is_set(&pipeline->start_error)) {
         pipeline_fail(pipeline, &pipeline->start_error);
         return;
     }
@@ -365,6 +322,29 @@ static void on_prepared(void *context, void *table_context, const struct err *er
     progress_save_soon(pipeline);
 }
 
+static void on_prepared(void *context, void *table_context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct pipeline_table *table = table_context;
+    if (has_stopped(pipeline))
+        return;
+    table->is_preparing = false;
+    if (pipeline->state != PIPELINE_PREPARING) {
+        join_prepared(table, error);
+        return;
+    }
+    if (error == NULL) {
+        table->is_prepared = !pipeline->is_check_only;
+    } else if (error->kind == ERR_TRANSIENT || (pipeline->is_first_start && pipeline->options.is_attended)) {
+        if (!err_is_set(&pipeline->start_error))
+            pipeline->start_error = *error;
+    } else {
+        join_trouble(table, error);
+    }
+    pipeline->pending_count--;
+    prepare_check_done(pipeline);
+}
+
 static void channels_check_done(struct pipeline *pipeline)
 {
     if (pipeline->state != PIPELINE_CHANNELS || pipeline->pending_count > 0)
@@ -374,13 +354,24 @@ static void channels_check_done(struct pipeline *pipeline)
     progress_save_soon(pipeline);
 }
 
+void pipeline_answer_missed(struct pipeline *pipeline)
+{
+    CHECK(pipeline->pending_count > 0);
+    pipeline->pending_count--;
+    prepare_check_done(pipeline);
+    channels_check_done(pipeline);
+}
+
 void pipeline_channels_saved(struct pipeline *pipeline)
 {
+    if (pipeline->state == PIPELINE_RUNNING)
+        join_channels_saved(pipeline);
     if (pipeline->state != PIPELINE_CHANNELS || pipeline->pending_count > 0)
         return;
     pipeline_set_state(pipeline, PIPELINE_RUNNING);
     pipeline->has_run = true;
     pipeline->is_first_start = false;
+    join_begin(pipeline);
     stream_begin(pipeline);
     if (pipeline->copy == NULL)
         copy_begin(pipeline, false);
@@ -396,6 +387,7 @@ void pipeline_channels_begin(struct pipeline *pipeline)
             continue;
         progress_stream_kept(table, &kept);
         pipeline->pending_count++;
+        table->is_stream_opening = true;
         pipeline->sink->operations->stream_open(table->sink_table, pipeline->record.epoch, pipeline->saved_lsn, &kept);
     }
     channels_check_done(pipeline);
@@ -407,12 +399,16 @@ static void on_stream_opened(void *context, void *table_context)
     struct pipeline_table *table = table_context;
     if (has_stopped(pipeline))
         return;
+    table->is_stream_opening = false;
     table->is_stream_open = true;
     table->is_record_dirty = true;
     table->observed_from_lsn = pipeline->sink->operations->committed_row_lsn(table->sink_table);
-    if (pipeline->state == PIPELINE_CHANNELS)
+    if (pipeline->state == PIPELINE_CHANNELS) {
         pipeline->pending_count--;
-    channels_check_done(pipeline);
+        channels_check_done(pipeline);
+    } else if (pipeline->state == PIPELINE_RUNNING) {
+        join_stream_opened(table);
+    }
 }
 
 static void on_stream_changed(void *context, void *table_context)
@@ -432,8 +428,10 @@ static void on_copy_opened(void *context, void *table_context, uint16_t range)
 static void on_copy_committed(void *context, void *table_context, uint16_t range, uint64_t row_count)
 {
     (void)range;
-    if (!has_stopped(context))
-        copy_committed(table_context, row_count);
+    if (has_stopped(context))
+        return;
+    join_recovered(table_context);
+    copy_committed(table_context, row_count);
 }
 
 static void on_committed(void *context)
@@ -479,12 +477,7 @@ static void on_table_failed(void *context, void *table_context, const struct err
         pipeline_resync_table(table, error);
         return;
     }
-    bool was_awaited = pipeline->state == PIPELINE_CHANNELS && !table->is_stream_open;
-    pipeline_park(table, error);
-    if (was_awaited) {
-        pipeline->pending_count--;
-        channels_check_done(pipeline);
-    }
+    join_trouble(table, error);
 }
 
 static void on_merged(void *context, const struct err *error)
@@ -583,6 +576,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
     pipeline->stop_timer = (struct loop_timer){.on_due = on_stop_check, .context = pipeline};
     backoff_init(&pipeline->backoff, &pipeline_backoff, (uint64_t)loop_wall_us(loop) | 1);
     progress_init(pipeline);
+    join_init(pipeline);
     pipeline->replies = mailbox_new(loop, REPLIES_MAX, progress_on_reply, pipeline, out_error);
     struct sink_events sink_events = {.on_opened = on_sink_opened,
                                       .on_state = on_sink_state,
@@ -635,6 +629,10 @@ void pipeline_free(struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         pipeline_table_free(pipeline->tables[i]);
     free(pipeline->tables);
+    for (uint32_t i = 0; i < pipeline->retired_count; i++)
+        table_free(pipeline->retired[i]);
+    free(pipeline->retired);
+    stream_deinit(pipeline);
     buf_deinit(&pipeline->name_scratch);
     free(pipeline->scratch);
     free(pipeline);

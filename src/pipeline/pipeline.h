@@ -29,13 +29,18 @@ struct pipeline_options {
     uint32_t merge_interval_ms;
     uint32_t stop_deadline_ms;  // how long a clean end may take
     bool resync_on_slot_lost;
-    uint32_t decoding_work_mem_kb;      // 0: the server's
+    uint32_t decoding_work_mem_kb;  // 0: the server's
+    uint32_t look_interval_ms;      // how often the publication is looked at for tables that come and go
+    uint32_t table_retry_max;       // how often a table that fails by itself is tried again before it is parked
+    uint32_t table_retry_delay_ms;
+    bool is_attended;  // a person waits for the first start: what is wrong then ends it instead of being tried again
     struct catalog *catalog;            // started
     const struct catalog_known *known;  // what catalog_load found, or NULL
 };
 
 struct pipeline_events {
-    void (*on_live)(void *context);  // every table is copied and merged for the first time
+    void (*on_live)(void *context);          // every table is copied and merged for the first time
+    void (*on_resync_taken)(void *context);  // what pipeline_resync asked for is durable
     // It has ended, by itself (error) or as told (NULL). Free it (deferred).
     void (*on_ended)(void *context, const struct err *error);
     void *context;
@@ -46,6 +51,8 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
 void pipeline_start(struct pipeline *pipeline);
 void pipeline_stop(
     struct pipeline *pipeline);  // stop reading, finish what is in flight within the deadline, confirm, end
+// Copies tables anew, parked ones too: "schema.table" or "table"; count 0: all. How many it knows of.
+uint32_t pipeline_resync(struct pipeline *pipeline, const char *const *names, uint32_t count);
 void pipeline_free(struct pipeline *pipeline);  // not inside its callbacks
 // One line for a person at a terminal: copy progress with rate and time left, or lag.
 void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size);

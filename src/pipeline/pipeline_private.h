@@ -46,9 +46,19 @@ struct pipeline_table {
     struct pipeline_channel *channels;  // what is in the catalog, or will be; those that are gone until that is saved
     uint32_t channel_count;
     bool is_stream_changed, is_stream_saving;  // the sink waits until the stream's new step is in the catalog
+    bool is_preparing, is_stream_opening;      // asked of the sink; ended by its answer
     bool is_prepared;
     bool is_stream_open;
-    bool is_relation_checked;  // in this run of the stream
+    bool is_joined;            // takes rows: its channel is open and in the catalog
+    bool is_relation_checked;  // in this run of the stream the newest description fits ours
+    bool is_resync_wanted;     // once the pipeline runs
+    bool is_membership_known;
+    uint64_t membership;  // see pg_publication_look
+    lsn_t left_lsn;       // as of there the publication held it no more; LSN_NONE: it does
+    uint32_t try_count;   // failures of its own since it was last well; more than table_retry_max park it
+    uint64_t retry_us;
+    int64_t trouble_since_us;  // wall clock
+    struct err trouble;        // not set: none
     bool is_copy_opening, is_copy_open;
     bool is_copy_read;               // every row was read; its commit is awaited
     bool is_in_copy;                 // part of the copy under way
@@ -99,6 +109,15 @@ struct pipeline {
     struct buf name_scratch;
     struct err stop_reason;  // set by a callback that answered false
 
+    struct pg_conn *look_conn;
+    struct loop_timer look_timer;
+    bool is_looking, is_look_wanted, is_look_broken;
+    struct err publication_error;       // what the newest look found wrong
+    struct stream_relation *relations;  // descriptions that fit no joined table of ours
+    uint32_t relation_count;
+    struct table **retired;  // definitions that a stopped sink table may still read
+    uint32_t retired_count;
+
     struct pg_copy *copy;
     bool is_copy_paused, is_copy_waiting;  // waiting: channels are not open yet
     struct table **copy_tables;
@@ -118,6 +137,7 @@ struct pipeline {
     struct catalog_save *save_inflight;
     bool is_save_wanted;
     bool is_channels_dirty, is_channels_saving;  // the stream waits until its channels are in the catalog
+    bool is_resync_dirty, is_resync_saving;      // on_resync_taken waits until what was asked for is durable
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
     uint64_t saved_us, status_us;
     bool is_merging, is_merge_saving;         // saving: the intent, before the merge itself
@@ -153,20 +173,46 @@ void pipeline_restart(struct pipeline *pipeline, const struct err *error);  // a
 void pipeline_rewind(struct pipeline *pipeline, const struct err *why);
 void pipeline_channels_begin(struct pipeline *pipeline);
 void pipeline_channels_saved(struct pipeline *pipeline);
-void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
-void pipeline_park(struct pipeline_table *table, const struct err *error);
+void pipeline_answer_missed(struct pipeline *pipeline);  // a table that was awaited in this state will not answer
+void pipeline_retire_definition(struct pipeline *pipeline, struct table *take_definition);
 void pipeline_table_free(struct pipeline_table *table);
 bool pipeline_table_needs_copy(const struct pipeline_table *table);
 extern const struct backoff_policy pipeline_backoff;
 
+// join.c: tables that come, go, fail by themselves or are copied anew while the pipeline runs
+void join_init(struct pipeline *pipeline);
+void join_begin(struct pipeline *pipeline);  // RUNNING begins
+void join_end(struct pipeline *pipeline);    // the source's connections close
+void join_look_soon(struct pipeline *pipeline);
+// The table goes on without a place at the destination: what it had there stays, nothing is added.
+void join_detach(struct pipeline_table *table);
+void join_prepared(struct pipeline_table *table, const struct err *error);
+void join_stream_opened(struct pipeline_table *table);
+void join_channels_saved(struct pipeline *pipeline);
+// The table failed for reasons of its own: it is tried again after a while, copied anew, or parked when that helps no more.
+void join_trouble(struct pipeline_table *table, const struct err *error);
+void join_recovered(struct pipeline_table *table);
+void pipeline_park(struct pipeline_table *table, const struct err *error);
+// Copied anew by its own snapshot while the stream goes on; readers keep the old content until then.
+void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
+
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well
 void start_check(struct pipeline *pipeline);
 void pipeline_checked(struct pipeline *pipeline);
+bool start_attach(struct pipeline_table *table);  // gives it a place at the sink; false: it is in trouble or parked
+// The definition that the source has now, of a table without a place at the sink. What the stream brings under an older one
+// is of before the copy.
+void start_redefine(struct pipeline_table *table, struct table *take_definition);
+struct pipeline_table *start_table_add(struct pipeline *pipeline, struct table *take_definition);
+// A table of the same name and another oid is still being followed. One that is not any more gives its place.
+bool start_name_is_leaving(struct pipeline *pipeline, const struct table *definition);
 
 // stream.c
 void stream_begin(struct pipeline *pipeline);
 void stream_end(struct pipeline *pipeline);
-void stream_renew_after_giant(struct pipeline *pipeline);  // the giant row's commit is durable: give its memory back
+void stream_deinit(struct pipeline *pipeline);
+void stream_relation_recall(struct pipeline_table *table);  // it joined: does the newest description fit it?
+void stream_renew_after_giant(struct pipeline *pipeline);   // the giant row's commit is durable: give its memory back
 
 // copy.c
 void copy_begin(struct pipeline *pipeline, bool makes_slot);

@@ -203,6 +203,8 @@ void progress_save_now(struct pipeline *pipeline)
     tables_put(pipeline, save);
     pipeline->is_record_dirty = pipeline->is_save_wanted = false;
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
+    pipeline->is_resync_saving |= pipeline->is_resync_dirty;
+    pipeline->is_resync_dirty = false;
     pipeline->is_channels_saving = pipeline->is_channels_dirty;
     pipeline->is_snapshot_dirty = pipeline->is_channels_dirty = false;
     pipeline->saved_us = pipeline->status_us = loop_now_us(pipeline->loop);
@@ -226,6 +228,8 @@ static void save_failed(struct pipeline *pipeline, const struct err *error)
     pipeline->is_snapshot_dirty |= pipeline->is_snapshot_saving;
     pipeline->is_channels_dirty |= pipeline->is_channels_saving;
     pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
+    pipeline->is_resync_dirty |= pipeline->is_resync_saving;
+    pipeline->is_resync_saving = false;
     merge_intent_failed(pipeline);
     pipeline->is_save_wanted = true;
     pipeline->last_error = *error;
@@ -288,6 +292,9 @@ void progress_on_reply(void *context, void *message)
         pipeline_channels_saved(pipeline);
     pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
     merge_intent_saved(pipeline);
+    if (pipeline->is_resync_saving && pipeline->events.on_resync_taken != NULL)
+        pipeline->events.on_resync_taken(pipeline->events.context);
+    pipeline->is_resync_saving = false;
     if (pipeline->is_save_wanted)
         progress_save_soon(pipeline);  // asked for meanwhile
 }

@@ -85,7 +85,9 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
         if (table->sink_table != NULL)
             pipeline->sink->operations->table_stop(table->sink_table);  // its channels belong to the old epoch
         table->sink_table = NULL;
-        table->is_prepared = table->is_stream_open = false;
+        table->is_prepared = table->is_stream_open = table->is_joined = false;
+        if (table->record.state == CATALOG_TABLE_UNPUBLISHED)
+            continue;
         table->record.state = CATALOG_TABLE_NEW;
         table->is_record_dirty = true;
     }
@@ -252,9 +254,27 @@ static bool is_same_shape(const struct table *a, const struct table *b)
     return true;
 }
 
+void start_redefine(struct pipeline_table *table, struct table *take_definition)
+{
+    CHECK(table->sink_table == NULL);
+    if (is_same_shape(table->table, take_definition)) {
+        table->table->relfilenode = take_definition->relfilenode;
+        table->table->bytes_estimate = take_definition->bytes_estimate;
+        table->table->rows_estimate = take_definition->rows_estimate;
+        table->table->is_unreadable = take_definition->is_unreadable;
+        table->table->has_hidden_rows = take_definition->has_hidden_rows;
+        table_free(take_definition);
+        return;
+    }
+    table->is_relation_checked = false;
+    pipeline_retire_definition(table->pipeline, table->table);
+    table->table = take_definition;
+}
+
 static const struct catalog_table *find_known(const struct pipeline *pipeline, const struct table *table)
 {
-    for (uint32_t i = 0; pipeline->options.known != NULL && i < pipeline->options.known->table_count; i++) {
+    for (uint32_t i = 0;
+         !pipeline->has_run && pipeline->options.known != NULL && i < pipeline->options.known->table_count; i++) {
         const struct catalog_table *known = &pipeline->options.known->tables[i];
         if (strcmp(known->schema_name, table->schema_name) == 0 && strcmp(known->table_name, table->table_name) == 0)
             return known;
@@ -282,17 +302,24 @@ static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_
     return true;
 }
 
-static void table_attach(struct pipeline *pipeline, struct pipeline_table *table)
+bool start_attach(struct pipeline_table *table)
 {
     struct err error = {0};
+    struct pipeline *pipeline = table->pipeline;
     struct sink_table_options options = {.table = table->table, .encoding = pipeline->encoding, .context = table};
-    if (table->record.state == CATALOG_TABLE_PARKED)
-        return;
+    if (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED)
+        return false;
     judge_table(table->table, keep_first_error, &error);
     if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);
-    if (table->sink_table == NULL || !name_is_free(pipeline, table, &error))
+    if (table->sink_table != NULL && name_is_free(pipeline, table, &error))
+        return true;
+    // A privilege may be granted any time; a name or a definition stays as it is.
+    if (table->table->is_unreadable || table->table->has_hidden_rows)
+        join_trouble(table, &error);
+    else
         pipeline_park(table, &error);
+    return false;
 }
 
 static struct pipeline_table *table_new(struct pipeline *pipeline, struct table *take_table)
@@ -311,8 +338,9 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
         (void)snprintf(table->record.table_name, sizeof table->record.table_name, "%s", take_table->table_name);
         table->is_record_dirty = true;
     }
-    // Made again under the same name, or a new epoch: what was copied is of another table.
-    if (known != NULL && (known->oid != take_table->oid || !pipeline->record.is_slot_made)) {
+    // Made again under the same name, gone from the publication in between, or a new epoch: what was copied is history.
+    if (known != NULL && (known->oid != take_table->oid || known->state == CATALOG_TABLE_UNPUBLISHED ||
+                          !pipeline->record.is_slot_made)) {
         table->record.state = CATALOG_TABLE_NEW;
         table->is_record_dirty = true;
     }
@@ -326,27 +354,101 @@ static int compare_by_oid(const void *a, const void *b)
     return x->table->oid < y->table->oid ? -1 : x->table->oid > y->table->oid;
 }
 
+struct pipeline_table *start_table_add(struct pipeline *pipeline, struct table *take_definition)
+{
+    pipeline->tables = reallocarray(pipeline->tables, pipeline->table_count + 1, sizeof *pipeline->tables);
+    CHECK(pipeline->tables != NULL);
+    struct pipeline_table *table = table_new(pipeline, take_definition);
+    pipeline->tables[pipeline->table_count++] = table;
+    qsort(pipeline->tables, pipeline->table_count, sizeof(struct pipeline_table *), compare_by_oid);
+    return table;
+}
+
+static bool is_same_name(const struct table *a, const struct table *b)
+{
+    return strcmp(a->schema_name, b->schema_name) == 0 && strcmp(a->table_name, b->table_name) == 0;
+}
+
+static void table_remove(struct pipeline *pipeline, uint32_t index)
+{
+    struct pipeline_table *table = pipeline->tables[index];
+    CHECK(table->sink_table == NULL);
+    pipeline_retire_definition(pipeline, table->table);
+    free(table->channels);
+    free(table);
+    pipeline->last_table = NULL;
+    memmove(&pipeline->tables[index], &pipeline->tables[index + 1],
+            (--pipeline->table_count - index) * sizeof(struct pipeline_table *));
+}
+
+bool start_name_is_leaving(struct pipeline *pipeline, const struct table *definition)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct pipeline_table *table = pipeline->tables[i];
+        if (table->table->oid == definition->oid || !is_same_name(table->table, definition))
+            continue;
+        // A copy or a merge under way may still speak of it.
+        if (table->record.state != CATALOG_TABLE_UNPUBLISHED || pipeline->copy != NULL || pipeline->is_merging)
+            return true;
+        table_remove(pipeline, i);
+        return false;
+    }
+    return false;
+}
+
 static void table_meet(struct pipeline *pipeline, struct table *take_table)
 {
     struct pipeline_table *present = pipeline_find_table(pipeline, take_table->oid);
     if (present == NULL) {
-        pipeline->tables = reallocarray(pipeline->tables, pipeline->table_count + 1, sizeof *pipeline->tables);
-        CHECK(pipeline->tables != NULL);
-        struct pipeline_table *table = table_new(pipeline, take_table);
-        pipeline->tables[pipeline->table_count++] = table;
-        table_attach(pipeline, table);
-        qsort(pipeline->tables, pipeline->table_count, sizeof(struct pipeline_table *), compare_by_oid);
+        start_attach(start_table_add(pipeline, take_table));
         return;
     }
-    if (!is_same_shape(present->table, take_table)) {
+    if (present->sink_table != NULL && !is_same_shape(present->table, take_table)) {
         struct err error = {0};
         err_set(&error, ERR_DATA, "schema_changed",
                 "its columns changed at the source; a table whose definition changes has to be copied anew");
         pipeline_park(present, &error);
+    } else if (present->sink_table == NULL && present->record.state == CATALOG_TABLE_NEW) {
+        start_redefine(present, take_table);
+        start_attach(present);
+        return;
     } else if (present->sink_table == NULL) {
-        table_attach(pipeline, present);
+        start_attach(present);
     }
     table_free(take_table);
+}
+
+// Known from an earlier life and no longer in the publication: shown, and copied anew if it comes back.
+static void tables_note_missing(struct pipeline *pipeline)
+{
+    for (uint32_t i = 0;
+         !pipeline->has_run && pipeline->options.known != NULL && i < pipeline->options.known->table_count; i++) {
+        const struct catalog_table *known = &pipeline->options.known->tables[i];
+        bool is_there = false;
+        for (uint32_t j = 0; j < pipeline->table_count; j++)
+            is_there |= strcmp(pipeline->tables[j]->table->schema_name, known->schema_name) == 0 &&
+                        strcmp(pipeline->tables[j]->table->table_name, known->table_name) == 0;
+        if (is_there)
+            continue;
+        struct table *definition = calloc(1, sizeof *definition);
+        CHECK(definition != NULL);
+        definition->schema_name = strdup(known->schema_name);
+        definition->table_name = strdup(known->table_name);
+        CHECK(definition->schema_name != NULL && definition->table_name != NULL);
+        definition->oid = known->oid;
+        definition->rows_estimate = -1;
+        struct pipeline_table *table = start_table_add(pipeline, definition);
+        bool was_known = known->state == CATALOG_TABLE_UNPUBLISHED;
+        table->record.state = CATALOG_TABLE_UNPUBLISHED;
+        (void)snprintf(table->record.reason, sizeof table->record.reason,
+                       "no longer in publication \"%s\"; its target stays as it is", pipeline->options.publication);
+        progress_channels_forget(table);
+        table->is_record_dirty = true;
+        if (!was_known)
+            log_line(LOG_WARNING, &pipeline->scope, "table_left",
+                     "%s.%s is no longer in publication \"%s\" and is not followed any more; its target stays as it is",
+                     known->schema_name, known->table_name, pipeline->options.publication);
+    }
 }
 
 static void on_tables(void *context, const PGresult *result, const struct err *error)
@@ -359,7 +461,10 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
         check_failed_with(pipeline, error);
         return;
     }
-    if (!pg_catalog_read_tables(result, &tables, &count, &problem)) {
+    // A person who waits hears of all tables that cannot be read; later on each is in trouble by itself.
+    bool must_read_all = pipeline->is_first_start && pipeline->options.is_attended;
+    if (!(must_read_all ? pg_catalog_read_tables(result, &tables, &count, &problem)
+                        : pg_catalog_read_tables_as_they_are(result, &tables, &count, &problem))) {
         check_failed_with(pipeline, &problem);
         return;
     }
@@ -367,9 +472,10 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     for (uint32_t i = 0; i < count; i++)
         table_meet(pipeline, tables[i]);
     free(tables);
+    tables_note_missing(pipeline);
     pipeline->is_reap_check = true;
     loop_defer(pipeline->loop, &pipeline->reap);
-    if (pipeline->table_count == 0) {
+    if (count == 0) {
         err_set(&problem, ERR_CONFIG, "publication_empty",
                 "publication \"%s\" on %s holds no table; mend it with: ALTER PUBLICATION \"%s\" ADD TABLE …",
                 pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);

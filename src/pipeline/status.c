@@ -36,6 +36,29 @@ static const char *merge_kind(const struct table *table)
     return table_is_multiset(table) ? "multiset" : "key";
 }
 
+static void set_time(json_t *object, const char *key, int64_t wall_us)
+{
+    char when[32];
+    clock_format(wall_us, when, sizeof when);
+    set_text(object, key, when);
+}
+
+static json_t *retry_json(const struct pipeline_table *table)
+{
+    const struct pipeline *pipeline = table->pipeline;
+    uint64_t now_us = loop_now_us(pipeline->loop);
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    set_text(object, "error", table->trouble.text);
+    set_text(object, "code", table->trouble.code);
+    set_count(object, "failures", table->try_count);
+    set_count(object, "parked_after", pipeline->options.table_retry_max + 1);
+    set_time(object, "since", table->trouble_since_us);
+    if (table->retry_us > now_us)
+        set_time(object, "next_try", loop_wall_us(pipeline->loop) + (int64_t)(table->retry_us - now_us));
+    return object;
+}
+
 static json_t *table_json(const struct pipeline_table *table)
 {
     json_t *object = json_object();
@@ -43,9 +66,12 @@ static json_t *table_json(const struct pipeline_table *table)
     set_text(object, "schema", table->table->schema_name);
     set_text(object, "table", table->table->table_name);
     set_text(object, "state", catalog_table_state_name(table->record.state));
-    if (table->record.reason[0] != '\0' && table->record.state == CATALOG_TABLE_PARKED)
+    if (table->record.reason[0] != '\0' &&
+        (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED))
         set_text(object, "reason", table->record.reason);
     set_text(object, "merge", merge_kind(table->table));
+    if (err_is_set(&table->trouble))
+        json_object_set_new(object, "retry", retry_json(table));
     set_count(object, "rows_copied", table->is_in_copy ? table->rows_copied : table->record.copied_rows);
     if (table->table->rows_estimate >= 0)
         set_count(object, "rows_estimate", (uint64_t)table->table->rows_estimate);

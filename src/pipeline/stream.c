@@ -1,5 +1,6 @@
 // From the replication stream to the sink: messages are decoded in place and handed over as views.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -66,17 +67,94 @@ static bool relation_matches(struct pipeline *pipeline, const struct table *tabl
     return true;
 }
 
-static void on_relation(struct pipeline *pipeline, const struct pgoutput_message *message)
+// The server describes a relation once a connection, and again when it changes. A description that no table of ours takes
+// is kept: a table may join, or get another definition, later on.
+struct stream_relation {
+    uint32_t oid;
+    uint8_t *data;
+    size_t size;
+};
+
+static void relation_forget(struct pipeline *pipeline, uint32_t oid)
+{
+    for (uint32_t i = 0; i < pipeline->relation_count; i++) {
+        if (pipeline->relations[i].oid != oid)
+            continue;
+        free(pipeline->relations[i].data);
+        pipeline->relations[i] = pipeline->relations[--pipeline->relation_count];
+        return;
+    }
+}
+
+static void relation_keep(struct pipeline *pipeline, uint32_t oid, const uint8_t *data, size_t size)
+{
+    relation_forget(pipeline, oid);
+    pipeline->relations = reallocarray(pipeline->relations, pipeline->relation_count + 1, sizeof *pipeline->relations);
+    CHECK(pipeline->relations != NULL);
+    struct stream_relation *relation = &pipeline->relations[pipeline->relation_count++];
+    *relation = (struct stream_relation){.oid = oid, .data = malloc(size), .size = size};
+    CHECK(relation->data != NULL);
+    memcpy(relation->data, data, size);
+}
+
+static void relations_clear(struct pipeline *pipeline)
+{
+    while (pipeline->relation_count > 0)
+        free(pipeline->relations[--pipeline->relation_count].data);
+}
+
+void stream_deinit(struct pipeline *pipeline)
+{
+    relations_clear(pipeline);
+    free(pipeline->relations);
+}
+
+void stream_relation_recall(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct pgoutput_message message;
+    struct err ignored = {0};
+    char why[160];
+    for (uint32_t i = 0; i < pipeline->relation_count; i++) {
+        const struct stream_relation *relation = &pipeline->relations[i];
+        if (relation->oid != table->table->oid)
+            continue;
+        CHECK(pgoutput_decode(relation->data, relation->size, pipeline->scratch, &message, &ignored));
+        table->is_relation_checked = relation_matches(pipeline, table->table, &message, why, sizeof why);
+        if (table->is_relation_checked)
+            relation_forget(pipeline, table->table->oid);
+        return;
+    }
+}
+
+// Its copy's snapshot, taken or still to come, holds what is read now: the stream may bring it under an older definition.
+static bool is_before_copy(const struct pipeline_table *table, lsn_t commit_lsn)
+{
+    switch (table->record.state) {
+    case CATALOG_TABLE_NEW: return true;
+    case CATALOG_TABLE_COPYING:
+    case CATALOG_TABLE_COPIED: return commit_lsn < table->record.copy_lsn;
+    default: return false;
+    }
+}
+
+static void on_relation(struct pipeline *pipeline, const struct pgoutput_message *message, const uint8_t *data,
+                        size_t size)
 {
     struct pipeline_table *table = pipeline_find_table(pipeline, message->relation_oid);
     char why[160];
     struct err error = {0};
-    if (table == NULL || table->sink_table == NULL)
-        return;
-    if (relation_matches(pipeline, table->table, message, why, sizeof why)) {
+    bool is_ours = table != NULL && table->is_joined;
+    if (is_ours && relation_matches(pipeline, table->table, message, why, sizeof why)) {
         table->is_relation_checked = true;
+        relation_forget(pipeline, message->relation_oid);
         return;
     }
+    relation_keep(pipeline, message->relation_oid, data, size);
+    if (table != NULL)
+        table->is_relation_checked = false;
+    if (!is_ours || is_before_copy(table, pipeline->transaction.commit_lsn))
+        return;
     err_set(&error, ERR_DATA, "schema_changed",
             "its definition changed at the source (%s); a table whose definition changes has to be copied anew", why);
     pipeline_park(table, &error);
@@ -126,11 +204,13 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
     if (!next_seq(pipeline, &change.seq))
         return false;
     struct pipeline_table *table = pipeline_find_table(pipeline, message->relation_oid);
-    if (table == NULL || table->sink_table == NULL) {
+    if (table == NULL || !table->is_joined) {
         if (trap_is_set("ordinal_counts_every_change"))
             pipeline->transaction.message_number--;
         return true;
     }
+    if (!table->is_relation_checked && is_before_copy(table, change.seq.commit_lsn))
+        return true;
     if (!table->is_relation_checked)
         return stop_with(pipeline, ERR_DATA, "protocol", "the server sent a change of a table before describing it");
     change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';
@@ -152,7 +232,7 @@ static bool on_truncate(struct pipeline *pipeline, const struct pgoutput_message
         return false;
     for (uint32_t i = 0; i < message->truncate.relation_count; i++) {
         struct pipeline_table *table = pipeline_find_table(pipeline, message->truncate.relation_oids[i]);
-        if (table != NULL && table->sink_table != NULL && !append(pipeline, table, &change))
+        if (table != NULL && table->is_joined && !append(pipeline, table, &change))
             return false;
     }
     return true;
@@ -195,7 +275,7 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
     switch (message.kind) {
     case PGOUTPUT_BEGIN: goes_on = on_begin(pipeline, &message); break;
     case PGOUTPUT_COMMIT: goes_on = on_commit(pipeline, &message); break;
-    case PGOUTPUT_RELATION: on_relation(pipeline, &message); break;
+    case PGOUTPUT_RELATION: on_relation(pipeline, &message, data, size); break;
     case PGOUTPUT_INSERT:
     case PGOUTPUT_UPDATE:
     case PGOUTPUT_DELETE: goes_on = on_change(pipeline, &message); break;
@@ -293,6 +373,7 @@ void stream_begin(struct pipeline *pipeline)
             pipeline->sink->operations->table_wants_text(table->sink_table, &column_as_text))
             pipeline->is_text = true;
     }
+    relations_clear(pipeline);
     pipeline->transaction.is_open = false;
     pipeline->is_stream_paused = pipeline->is_stream_started = false;
     pipeline->received_lsn = pipeline->saved_lsn;

@@ -16,6 +16,8 @@ void plan_set_settings(struct plan *plan, const struct pipeline_settings *settin
     plan->pipeline.merge_interval_ms = settings->merge_interval_seconds * 1000;
     plan->pipeline.resync_on_slot_lost = settings->on_slot_lost == ON_SLOT_LOST_RESYNC;
     plan->pipeline.decoding_work_mem_kb = settings->decoding_work_mem_kb;
+    plan->pipeline.table_retry_max = settings->table_error_retry_max_attempts;
+    plan->pipeline.table_retry_delay_ms = settings->table_error_retry_delay_ms;
     plan->batch_rows_max = settings->batch_max_size;
     plan->batch_fill_ms_max = settings->batch_max_fill_ms;
     plan->merge_timeout_s = settings->merge_timeout_seconds;

@@ -1,0 +1,526 @@
+// Tables that come and go while the pipeline runs: added to the publication or taken out of it, copied anew because somebody
+// asked or their history was lost, tried again after a failure of their own. The stream is not restarted for any of it.
+//
+// A connection of our own looks at the publication now and then. A table that is to be followed is in state NEW without a
+// sink table, and goes this way:
+//
+//   due ── definition read ──► attached ── prepared ──► channel open ── in the catalog ──► joined: takes rows, is copied
+//
+// Why nothing is missing: the snapshot of its copy is taken after it joined, so a commit that the snapshot does not hold is
+// read from the stream after that. What the stream brings of earlier commits is below the snapshot's LSN, and the merge
+// leaves it out, whether it was appended or not.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pipeline/judge.h"
+#include "pipeline/pipeline_private.h"
+
+#define LOOK_CONNECT_TIMEOUT_MS 15000
+#define LOOK_QUERY_TIMEOUT_MS 60000
+#define SOON_US 1000
+
+static void on_look_due(struct loop_timer *timer);
+
+static struct log_scope scope_of(const struct pipeline_table *table)
+{
+    return (struct log_scope){table->pipeline->options.name, table->table->table_name};
+}
+
+static bool wants_to_join(const struct pipeline_table *table)
+{
+    return table->record.state == CATALOG_TABLE_NEW && table->sink_table == NULL;
+}
+
+static bool is_in_running_copy(const struct pipeline_table *table)
+{
+    const struct pipeline *pipeline = table->pipeline;
+    for (uint32_t i = 0; pipeline->copy != NULL && i < pipeline->copy_count; i++)
+        if (pipeline->copy_items[i] == table)
+            return true;
+    return false;
+}
+
+// --- leaving the sink ---------------------------------------------------------------------------------------------
+
+static void stop_at_sink(struct pipeline_table *table)
+{
+    if (table->sink_table != NULL)
+        table->pipeline->sink->operations->table_stop(table->sink_table);
+    table->sink_table = NULL;
+    table->is_prepared = table->is_preparing = table->is_stream_open = table->is_stream_opening = false;
+    table->is_joined = false;
+}
+
+void join_detach(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    bool was_awaited = (pipeline->state == PIPELINE_CHANNELS && table->is_stream_opening) ||
+                       (pipeline->state == PIPELINE_PREPARING && table->is_preparing);
+    stop_at_sink(table);
+    copy_table_gone(table);
+    if (was_awaited)
+        pipeline_answer_missed(pipeline);
+}
+
+static void become_new(struct pipeline_table *table)
+{
+    join_detach(table);
+    table->record.state = CATALOG_TABLE_NEW;
+    table->record.is_in_merge = false;
+    table->record.reason[0] = '\0';
+    progress_channels_forget(table);
+    table->is_record_dirty = true;
+}
+
+// --- troubles of one table ------------------------------------------------------------------------------------------
+
+// Worth trying again by itself: the network, or what somebody may mend meanwhile (a grant, a name in the way). A value or a
+// definition that cannot be handled stays what it is.
+static bool is_worth_a_retry(const struct err *error)
+{
+    return error->kind == ERR_TRANSIENT || error->kind == ERR_CONFIG;
+}
+
+void join_trouble(struct pipeline_table *table, const struct err *error)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct log_scope scope = scope_of(table);
+    // An outage is nobody's fault: it is waited for without end. Only what is the table's own counts.
+    bool counts = error->kind != ERR_TRANSIENT;
+    if (!is_worth_a_retry(error) || (counts && table->try_count >= pipeline->options.table_retry_max)) {
+        pipeline_park(table, error);
+        return;
+    }
+    if (!err_is_set(&table->trouble))
+        table->trouble_since_us = loop_wall_us(pipeline->loop);
+    table->trouble = *error;
+    table->try_count += counts;
+    table->retry_us = loop_now_us(pipeline->loop) + (uint64_t)pipeline->options.table_retry_delay_ms * 1000;
+    log_line(LOG_WARNING, &scope, "table_retry", "%s.%s is tried again in %u ms (failure %u, parked after %u): %s",
+             table->table->schema_name, table->table->table_name, pipeline->options.table_retry_delay_ms,
+             table->try_count, pipeline->options.table_retry_max + 1, error->text);
+    become_new(table);
+    progress_save_soon(pipeline);
+    progress_update(pipeline);
+    join_look_soon(pipeline);
+}
+
+void join_recovered(struct pipeline_table *table)
+{
+    table->try_count = 0;
+    table->retry_us = 0;
+    err_clear(&table->trouble);
+}
+
+void pipeline_park(struct pipeline_table *table, const struct err *error)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct log_scope scope = scope_of(table);
+    if (table->record.state == CATALOG_TABLE_PARKED)
+        return;
+    log_line(LOG_ERROR, &scope, "parked", "%s.%s is parked, the other tables run on: %s", table->table->schema_name,
+             table->table->table_name, error->text);
+    table->record.state = CATALOG_TABLE_PARKED;
+    (void)snprintf(table->record.reason, sizeof table->record.reason, "%s", error->text);
+    table->record.is_in_merge = false;
+    table->is_record_dirty = true;
+    join_recovered(table);
+    join_detach(table);
+    progress_save_soon(pipeline);
+    progress_update(pipeline);
+}
+
+// --- copying anew ----------------------------------------------------------------------------------------------------
+
+void pipeline_resync_table(struct pipeline_table *table, const struct err *why)
+{
+    struct log_scope scope = scope_of(table);
+    log_line(LOG_WARNING, &scope, "resync", "%s.%s is copied anew: %s", table->table->schema_name,
+             table->table->table_name, why->text);
+    join_recovered(table);
+    become_new(table);
+    progress_save_soon(table->pipeline);
+    progress_update(table->pipeline);
+    join_look_soon(table->pipeline);
+}
+
+static bool is_named(const struct pipeline_table *table, const char *const *names, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const char *dot = strchr(names[i], '.');
+        size_t schema_size = dot != NULL ? (size_t)(dot - names[i]) : 0;
+        if (strcmp(names[i], table->table->table_name) == 0 ||
+            (dot != NULL && strcmp(dot + 1, table->table->table_name) == 0 &&
+             strlen(table->table->schema_name) == schema_size &&
+             memcmp(names[i], table->table->schema_name, schema_size) == 0))
+            return true;
+    }
+    return count == 0;
+}
+
+static void resync_wanted(struct pipeline_table *table)
+{
+    struct err why = {0};
+    table->is_resync_wanted = false;
+    err_set(&why, ERR_CONFIG, "resync", "asked for");
+    pipeline_resync_table(table, &why);
+}
+
+uint32_t pipeline_resync(struct pipeline *pipeline, const char *const *names, uint32_t count)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        if (table->record.state == CATALOG_TABLE_UNPUBLISHED || !is_named(table, names, count))
+            continue;
+        found++;
+        // On its way to the first copy already, or still starting: once it runs.
+        if (pipeline->state == PIPELINE_RUNNING)
+            resync_wanted(table);
+        else
+            table->is_resync_wanted = true;
+    }
+    pipeline->is_resync_dirty = true;
+    progress_save_soon(pipeline);
+    return found;
+}
+
+// --- a table on its way in -----------------------------------------------------------------------------------------
+
+static void open_stream(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct sink_stream_record kept;
+    progress_stream_kept(table, &kept);
+    table->is_stream_opening = true;
+    pipeline->sink->operations->stream_open(table->sink_table, pipeline->record.epoch, pipeline->saved_lsn, &kept);
+}
+
+static void attach(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    if (!start_attach(table))
+        return;
+    table->is_preparing = true;
+    pipeline->sink->operations->table_prepare(table->sink_table, false);
+}
+
+void join_prepared(struct pipeline_table *table, const struct err *error)
+{
+    if (table->pipeline->state != PIPELINE_RUNNING)
+        return;  // it ends
+    if (error != NULL) {
+        join_trouble(table, error);
+        return;
+    }
+    table->is_prepared = true;
+    open_stream(table);
+}
+
+void join_stream_opened(struct pipeline_table *table)
+{
+    // As at a start: a channel is in the catalog before its first row.
+    table->is_record_dirty = true;
+    table->pipeline->is_channels_dirty = true;
+    progress_save_soon(table->pipeline);
+}
+
+void join_channels_saved(struct pipeline *pipeline)
+{
+    bool has_joined = false;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        if (table->sink_table == NULL || !table->is_stream_open || table->is_joined)
+            continue;
+        table->is_joined = has_joined = true;
+        stream_relation_recall(table);
+    }
+    if (has_joined)
+        copy_retry_if_needed(pipeline);
+}
+
+// --- the look --------------------------------------------------------------------------------------------------------
+
+static void look_close(struct pipeline *pipeline)
+{
+    if (pipeline->look_conn != NULL)
+        pg_conn_free(pipeline->look_conn);
+    pipeline->look_conn = NULL;
+    pipeline->is_looking = false;
+}
+
+static void look_later(struct pipeline *pipeline)
+{
+    uint64_t now_us = loop_now_us(pipeline->loop), next_us = (uint64_t)pipeline->options.look_interval_ms * 1000;
+    pipeline->is_looking = false;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct pipeline_table *table = pipeline->tables[i];
+        if (wants_to_join(table) && table->retry_us > now_us && table->retry_us - now_us < next_us)
+            next_us = table->retry_us - now_us;
+    }
+    loop_timer_set(pipeline->loop, &pipeline->look_timer, next_us);
+}
+
+void join_look_soon(struct pipeline *pipeline)
+{
+    if (pipeline->state != PIPELINE_RUNNING || pipeline->is_end_wanted || pipeline->is_restart_wanted)
+        return;
+    if (pipeline->is_looking)
+        pipeline->is_look_wanted = true;
+    else
+        loop_timer_set(pipeline->loop, &pipeline->look_timer, SOON_US);
+}
+
+static void look_failed(struct pipeline *pipeline, const struct err *error)
+{
+    log_line(LOG_WARNING, &pipeline->scope, "look_failed", "the publication could not be looked at: %s", error->text);
+    pipeline->is_look_broken = true;  // its connection ends outside of its own callbacks
+    look_later(pipeline);
+}
+
+static void on_look_broken(void *context, const struct err *error)
+{
+    look_failed(context, error);
+}
+
+static bool look_query(struct pipeline *pipeline, const char *sql, pg_on_result on_result)
+{
+    struct err error = {0};
+    const char *parameters[] = {pipeline->options.publication};
+    if (pg_conn_query(pipeline->look_conn, sql, 1, parameters, LOOK_QUERY_TIMEOUT_MS, on_result, pipeline, &error))
+        return true;
+    look_failed(pipeline, &error);
+    return false;
+}
+
+static void look_done(struct pipeline *pipeline)
+{
+    look_later(pipeline);
+    if (pipeline->is_look_wanted)
+        loop_timer_set(pipeline->loop, &pipeline->look_timer, SOON_US);
+    pipeline->is_look_wanted = false;
+}
+
+static void describe(struct pipeline *pipeline, struct table *take_definition)
+{
+    uint64_t now_us = loop_now_us(pipeline->loop);
+    struct pipeline_table *table = pipeline_find_table(pipeline, take_definition->oid);
+    if (table == NULL) {
+        struct log_scope scope = {pipeline->options.name, take_definition->table_name};
+        log_line(LOG_INFO, &scope, "table_added", "%s.%s is new in publication \"%s\" and is copied",
+                 take_definition->schema_name, take_definition->table_name, pipeline->options.publication);
+        table = start_table_add(pipeline, take_definition);
+        attach(table);
+        return;
+    }
+    if (!wants_to_join(table) || table->retry_us > now_us || is_in_running_copy(table)) {
+        table_free(take_definition);
+        return;
+    }
+    start_redefine(table, take_definition);
+    attach(table);
+}
+
+static void on_look_tables(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct table **tables = NULL;
+    uint32_t count = 0;
+    struct err problem = {0};
+    if (error != NULL || !pg_catalog_read_tables_as_they_are(result, &tables, &count, &problem)) {
+        look_failed(pipeline, error != NULL ? error : &problem);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        // One that has left under another oid goes first; this one follows at the next look.
+        if (pipeline->state == PIPELINE_RUNNING && !start_name_is_leaving(pipeline, tables[i]))
+            describe(pipeline, tables[i]);
+        else
+            table_free(tables[i]);
+    }
+    free(tables);
+    look_done(pipeline);
+}
+
+// Taken out of the publication: what was committed before is merged, then it is not followed any more.
+static bool has_left(const struct pipeline_table *table)
+{
+    const struct pipeline *pipeline = table->pipeline;
+    if (table->sink_table == NULL || table->record.state == CATALOG_TABLE_NEW ||
+        table->record.state == CATALOG_TABLE_COPYING)
+        return true;
+    if (pipeline->committed_lsn < table->left_lsn || pipeline->is_merging || pipeline->is_merge_resolving)
+        return false;
+    return !pipeline->sink->operations->has_merge ||
+           (table->record.state == CATALOG_TABLE_LIVE &&
+            pipeline->sink->operations->committed_row_lsn(table->sink_table) < pipeline->merged_lsn);
+}
+
+static void leave(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    struct log_scope scope = scope_of(table);
+    if (table->record.state == CATALOG_TABLE_UNPUBLISHED)
+        return;
+    log_line(LOG_WARNING, &scope, "table_left",
+             "%s.%s is no longer in publication \"%s\" and is not followed any more; its target stays as it is",
+             table->table->schema_name, table->table->table_name, pipeline->options.publication);
+    become_new(table);
+    join_recovered(table);
+    table->record.state = CATALOG_TABLE_UNPUBLISHED;
+    (void)snprintf(table->record.reason, sizeof table->record.reason,
+                   "no longer in publication \"%s\"; its target stays as it is", pipeline->options.publication);
+    table->left_lsn = LSN_NONE;
+    progress_save_soon(pipeline);
+    progress_update(pipeline);
+}
+
+static const struct pg_published_table *find_published(const struct pg_publication_look *look, uint32_t oid)
+{
+    for (uint32_t i = 0; i < look->table_count; i++)
+        if (look->tables[i].oid == oid)
+            return &look->tables[i];
+    return NULL;
+}
+
+static void compare(struct pipeline_table *table, const struct pg_publication_look *look)
+{
+    const struct pg_published_table *published = find_published(look, table->table->oid);
+    struct err why = {0};
+    if (published == NULL) {
+        if (table->left_lsn == LSN_NONE)
+            table->left_lsn = look->lsn;
+        if (has_left(table))
+            leave(table);
+        return;
+    }
+    bool is_back = table->record.state == CATALOG_TABLE_UNPUBLISHED || table->left_lsn != LSN_NONE;
+    bool was_put_in_again = table->is_membership_known && table->membership != published->membership;
+    table->left_lsn = LSN_NONE;
+    table->membership = published->membership;
+    table->is_membership_known = true;
+    if (!is_back && (!was_put_in_again || table->record.state == CATALOG_TABLE_PARKED))
+        return;
+    err_set(&why, ERR_LOST, "published_again",
+            "its place in publication \"%s\" is another one: changes may be missing in between",
+            table->pipeline->options.publication);
+    pipeline_resync_table(table, &why);
+}
+
+static bool is_description_wanted(const struct pipeline *pipeline, const struct pg_publication_look *look)
+{
+    uint64_t now_us = loop_now_us(pipeline->loop);
+    for (uint32_t i = 0; i < look->table_count; i++) {
+        const struct pipeline_table *table =
+            pipeline_find_table((struct pipeline *)(uintptr_t)pipeline, look->tables[i].oid);
+        if (table == NULL || (wants_to_join(table) && table->retry_us <= now_us && !is_in_running_copy(table)))
+            return true;
+    }
+    return false;
+}
+
+static void publication_judge(struct pipeline *pipeline, const struct pg_publication_look *look)
+{
+    struct err finding = {0};
+    if (!look->publication_exists)
+        err_set(&finding, ERR_CONFIG, "publication_missing",
+                "publication \"%s\" does not exist on %s any more; make it again with: CREATE PUBLICATION \"%s\" FOR "
+                "TABLE …",
+                pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
+    else if (look->table_count == 0)
+        err_set(&finding, ERR_CONFIG, "publication_empty",
+                "publication \"%s\" on %s holds no table any more; mend it with: ALTER PUBLICATION \"%s\" ADD TABLE …",
+                pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
+    if (err_is_set(&finding) && strcmp(finding.code, pipeline->publication_error.code) != 0)
+        log_line(LOG_ERROR, &pipeline->scope, finding.code, "%s", finding.text);
+    pipeline->publication_error = finding;
+}
+
+static void on_look(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    struct pg_publication_look look;
+    struct err problem = {0};
+    if (error != NULL || !pg_catalog_read_look(result, &look, &problem)) {
+        look_failed(pipeline, error != NULL ? error : &problem);
+        return;
+    }
+    if (pipeline->state != PIPELINE_RUNNING) {
+        free(look.tables);
+        return;
+    }
+    publication_judge(pipeline, &look);
+    // Of a publication that is gone nothing can be said: it may be made again.
+    for (uint32_t i = 0; look.publication_exists && i < pipeline->table_count; i++)
+        compare(pipeline->tables[i], &look);
+    bool is_wanted = look.publication_exists && is_description_wanted(pipeline, &look);
+    free(look.tables);
+    if (is_wanted)
+        look_query(pipeline, pg_catalog_tables_sql(), on_look_tables);
+    else
+        look_done(pipeline);
+}
+
+static void on_look_open(void *context, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    if (error != NULL)
+        look_failed(pipeline, error);
+    else
+        look_query(pipeline, pg_catalog_look_sql(), on_look);
+}
+
+static void on_look_due(struct loop_timer *timer)
+{
+    struct pipeline *pipeline = timer->context;
+    struct pg_conn_events events = {.on_open = on_look_open, .on_broken = on_look_broken, .context = pipeline};
+    struct err error = {0};
+    if (pipeline->state != PIPELINE_RUNNING)
+        return;
+    if (pipeline->is_look_broken)
+        look_close(pipeline);
+    pipeline->is_look_broken = false;
+    pipeline->is_looking = true;
+    if (pipeline->look_conn != NULL) {
+        look_query(pipeline, pg_catalog_look_sql(), on_look);
+        return;
+    }
+    pipeline->look_conn = pg_conn_new(pipeline->loop, pipeline->resolver);
+    CHECK(pipeline->look_conn != NULL);
+    if (!pg_conn_open(pipeline->look_conn, pipeline->options.source, false, NULL, NULL, LOOK_CONNECT_TIMEOUT_MS,
+                      &events, &error))
+        look_failed(pipeline, &error);
+}
+
+// --- beginning and end -----------------------------------------------------------------------------------------------
+
+void join_init(struct pipeline *pipeline)
+{
+    pipeline->look_timer = (struct loop_timer){.on_due = on_look_due, .context = pipeline};
+}
+
+void join_begin(struct pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        pipeline->tables[i]->is_joined = pipeline->tables[i]->is_stream_open;
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        if (pipeline->tables[i]->is_resync_wanted)
+            resync_wanted(pipeline->tables[i]);
+    join_look_soon(pipeline);
+}
+
+// What was on its way in begins again where the next start looks at it.
+void join_end(struct pipeline *pipeline)
+{
+    loop_timer_stop(pipeline->loop, &pipeline->look_timer);
+    look_close(pipeline);
+    pipeline->is_look_broken = pipeline->is_look_wanted = false;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        if (table->is_preparing || table->is_stream_opening)
+            stop_at_sink(table);
+    }
+}

@@ -1,0 +1,160 @@
+"""Tables that join a running pipeline and leave it: the stream is never restarted for it, and nothing is missing."""
+import pytest
+
+import compare
+import load
+from program import wait_until
+from snowflake_client import Snowflake
+
+OPTIONS = ("--merge-interval-seconds", 1, "--poll-interval-seconds", 1, "--table-error-retry-delay-ms", 500)
+STREAMED_ONCE = 1
+
+
+def make_tables(source, customers=50):
+    with source.connect() as connection:
+        load.create_tables(connection, source.publication)
+        load.fill(connection, customers)
+
+
+def settle(source, standin, program, seconds=60):
+    with source.connect() as connection:
+        mark = load.write_mark(connection)
+    load.wait_for_mark(Snowflake(standin.to), mark, seconds, lambda: None)
+    compare.assert_equal(source.conninfo, source.publication, standin.to)
+
+
+def table_status(program, name):
+    status = program.status()
+    tables = status["pipelines"][0].get("tables", []) if status and status["pipelines"] else []
+    return next((table for table in tables if table["table"] == name), {})
+
+
+def wait_for_table(program, name, state, seconds=60):
+    return wait_until(lambda: (found := table_status(program, name)).get("state") == state and found, seconds,
+                      f"{name} to be {state}", pause=0.2)
+
+
+@pytest.mark.threads
+def test_a_table_that_is_added_is_copied_and_followed(source, standin, stream):
+    make_tables(source)
+    source.sql("CREATE TABLE late (id int PRIMARY KEY, note text)")
+    source.sql("INSERT INTO late SELECT i, 'before ' || i FROM generate_series(1, 500) AS i")
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    busy = load.Load(source.conninfo, 11, rate=40).start()
+    try:
+        source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE late")
+        # Written while it joins: in the copy or in the stream, in exactly one of them.
+        for i in range(501, 700):
+            source.sql(f"INSERT INTO late VALUES ({i}, 'while')")
+            source.sql(f"UPDATE late SET note = 'changed' WHERE id = {i - 300}")
+        wait_for_table(program, "late", "live")
+    finally:
+        assert busy.stop().committed > 0
+    source.sql("DELETE FROM late WHERE id % 7 = 0")
+    settle(source, standin, program)
+    assert len(program.events("streaming")) == STREAMED_ONCE
+    assert program.terminate() == 0
+
+
+def test_a_table_that_is_taken_out_keeps_its_target_and_is_copied_anew_when_it_returns(source, standin, stream):
+    make_tables(source)
+    source.sql("CREATE TABLE guest (id int PRIMARY KEY, note text)")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    source.sql("INSERT INTO guest VALUES (1, 'one'), (2, 'two')")
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    source.sql("INSERT INTO guest VALUES (3, 'three')")
+    source.sql(f"ALTER PUBLICATION {source.publication} DROP TABLE guest")
+    left = wait_for_table(program, "guest", "unpublished")
+    assert "its target stays" in left["reason"]
+    assert int(Snowflake(standin.to).value('SELECT COUNT(*) FROM "GUEST"')) == 3
+    source.sql("UPDATE guest SET note = 'unseen'")
+    source.sql("DELETE FROM guest WHERE id = 1")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    wait_for_table(program, "guest", "live")
+    source.sql("INSERT INTO guest VALUES (4, 'four')")
+    settle(source, standin, program)
+    assert len(program.events("streaming")) == STREAMED_ONCE
+    assert program.terminate() == 0
+
+
+def test_a_table_taken_out_and_put_in_again_between_two_looks_is_copied_anew(source, standin, stream):
+    make_tables(source)
+    source.sql("CREATE TABLE guest (id int PRIMARY KEY, note text)")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    wait_until(lambda: program.status()["pipelines"][0]["state"] == "running", 30, "running")
+    program.wait_for_event("merged", 30)
+    with source.connect() as connection:
+        connection.execute(f"ALTER PUBLICATION {source.publication} DROP TABLE guest")
+        connection.execute("INSERT INTO guest VALUES (1, 'not in the stream')")
+        connection.execute(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    program.wait_for_event("resync", 30)
+    wait_for_table(program, "guest", "live")
+    settle(source, standin, program)
+    assert program.terminate() == 0
+
+
+def test_a_table_made_anew_under_its_name_is_followed(source, standin, stream):
+    make_tables(source)
+    source.sql("CREATE TABLE guest (id int PRIMARY KEY, note text)")
+    source.sql("INSERT INTO guest VALUES (1, 'old')")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    with source.connect() as connection:
+        connection.execute("DROP TABLE guest")
+        connection.execute("CREATE TABLE guest (id int PRIMARY KEY, note text)")
+        connection.execute("INSERT INTO guest VALUES (7, 'new')")
+        connection.execute(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    wait_until(lambda: table_status(program, "guest").get("state") == "live"
+               and table_status(program, "guest").get("rows_copied") == 1
+               and program.events("table_left"), 60, "the new table")
+    settle(source, standin, program)
+    assert program.terminate() == 0
+
+
+def test_a_missing_privilege_is_tried_again_until_it_is_granted(own_postgres, standin, start_stream):
+    source = own_postgres
+    make_tables(source)
+    source.sql("CREATE ROLE reader LOGIN REPLICATION")
+    source.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    source.sql("GRANT USAGE ON SCHEMA public TO reader")
+    url = source.url().replace("postgres://" + source.url().split("://")[1].split("@")[0], "postgres://reader")
+    program = start_stream(url, standin.to, *OPTIONS)
+    program.wait_for_event("live", 60)
+    source.sql("CREATE TABLE hidden (id int PRIMARY KEY)")
+    source.sql("INSERT INTO hidden VALUES (1), (2)")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE hidden")
+    program.wait_for_event("table_retry", 30, table="hidden", count=2)
+    trouble = wait_until(lambda: table_status(program, "hidden").get("retry"), 20, "the trouble to show")
+    assert "GRANT SELECT" in trouble["error"] and trouble["failures"] >= 1 and trouble["parked_after"] == 6
+    source.sql("GRANT SELECT ON hidden TO reader")
+    wait_for_table(program, "hidden", "live")
+    assert "retry" not in table_status(program, "hidden")
+    settle(source, standin, program)
+    assert program.terminate() == 0
+
+
+def test_a_table_that_fails_too_often_is_parked_and_the_others_run_on(own_postgres, standin, start_stream):
+    source = own_postgres
+    make_tables(source)
+    source.sql("CREATE ROLE reader LOGIN REPLICATION")
+    source.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    source.sql("GRANT USAGE ON SCHEMA public TO reader")
+    url = source.url().replace("postgres://" + source.url().split("://")[1].split("@")[0], "postgres://reader")
+    program = start_stream(url, standin.to, *OPTIONS, "--table-error-retry-max-attempts", 2,
+                           "--table-error-retry-delay-ms", 200)
+    program.wait_for_event("live", 60)
+    source.sql("CREATE TABLE hidden (id int PRIMARY KEY)")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE hidden")
+    program.wait_for_event("parked", 30, table="hidden")
+    assert len(program.events("table_retry")) == 2
+    parked = wait_for_table(program, "hidden", "parked")
+    assert "GRANT SELECT" in parked["reason"]
+    source.sql(f"ALTER PUBLICATION {source.publication} DROP TABLE hidden")
+    wait_for_table(program, "hidden", "unpublished")
+    settle(source, standin, program)
+    assert program.terminate() == 0
