@@ -7,8 +7,18 @@
 #include "base/trap.h"
 #include "pipeline/pipeline_private.h"
 
-#define MERGE_RETRY_US 2000000
+#define STATE_RETRY_US 2000000
 #define POSTGRES_EPOCH_US 946684800000000  // 2000-01-01 in microseconds since 1970-01-01
+
+// Of merges that failed: the first after two seconds, then less and less often, without end.
+static const struct backoff_policy merge_backoff_policy = {
+    .delay_first_ms = 2000, .delay_min_ms = 1000, .delay_max_ms = 300000, .tries_max = 0};
+
+void merge_init(struct pipeline *pipeline)
+{
+    backoff_init(&pipeline->merge_backoff, &merge_backoff_policy, (uint64_t)loop_wall_us(pipeline->loop) | 1);
+    pipeline->merge_suspect = UINT32_MAX;
+}
 
 static bool is_first_of_epoch(const struct pipeline *pipeline)
 {
@@ -39,13 +49,14 @@ static bool is_due(const struct pipeline *pipeline)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
     if (!pipeline->sink->operations->has_merge || pipeline->is_merging || pipeline->is_merge_resolving ||
+        pipeline->is_search_wanted || pipeline->is_trying || pipeline->search.phase != MERGE_SEARCH_OFF ||
         pipeline->state != PIPELINE_RUNNING || now_us < pipeline->merge_retry_us)
         return false;
     if (is_first_of_epoch(pipeline))
         return !is_table_missing(pipeline);
     return pipeline->committed_lsn > pipeline->merged_lsn &&
            (now_us - pipeline->merge_began_us >= (uint64_t)pipeline->options.merge_interval_ms * 1000 ||
-            !pipeline->was_merge_told);
+            !pipeline->was_merge_told || pipeline->is_merge_now);
 }
 
 static void add_table(struct pipeline *pipeline, struct pipeline_table *table)
@@ -88,6 +99,23 @@ static void begin(struct pipeline *pipeline)
     pipeline->is_merge_saving = true;
 }
 
+static struct sink_merge merge_of(const struct pipeline *pipeline, const struct sink_merge_table *tables,
+                                  uint32_t count)
+{
+    struct sink_merge merge = {.epoch = pipeline->record.epoch,
+                               .state_epoch = pipeline->record.state_epoch,
+                               .state_lsn = pipeline->record.state_lsn,
+                               .from_lsn = pipeline->merged_lsn,
+                               .below_lsn = pipeline->merge_below_lsn,
+                               .commit_wall_us = pipeline->received_commit_time_us == 0
+                                                     ? 0
+                                                     : pipeline->received_commit_time_us + POSTGRES_EPOCH_US,
+                               .tables = tables,
+                               .table_count = count};
+    (void)snprintf(merge.writer, sizeof merge.writer, "%s", pipeline->record.writer);
+    return merge;
+}
+
 static void run(struct pipeline *pipeline)
 {
     struct err error = {0};
@@ -103,19 +131,9 @@ static void run(struct pipeline *pipeline)
         pipeline->merge_tables[count++].table = pipeline->merge_items[i]->sink_table;
     }
     pipeline->merge_table_count = count;
-    struct sink_merge merge = {.epoch = pipeline->record.epoch,
-                               .state_epoch = pipeline->record.state_epoch,
-                               .state_lsn = pipeline->record.state_lsn,
-                               .from_lsn = pipeline->merged_lsn,
-                               .below_lsn = pipeline->merge_below_lsn,
-                               .commit_wall_us = pipeline->received_commit_time_us == 0
-                                                     ? 0
-                                                     : pipeline->received_commit_time_us + POSTGRES_EPOCH_US,
-                               .tables = pipeline->merge_tables,
-                               .table_count = count};
-    (void)snprintf(merge.writer, sizeof merge.writer, "%s", pipeline->record.writer);
+    const struct sink_merge merge = merge_of(pipeline, pipeline->merge_tables, count);
     if (!pipeline->sink->operations->merge(pipeline->sink, &merge, &error))
-        merge_ended(pipeline, &error);
+        merge_ended(pipeline, NULL, &error);
 }
 
 void merge_intent_saved(struct pipeline *pipeline)
@@ -166,6 +184,10 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
             table->unchanged_lsn = table->moved_lsn = pipeline->received_lsn;  // what came since counts as perhaps such
     }
     err_clear(&pipeline->merge_error);
+    backoff_reset(&pipeline->merge_backoff);
+    pipeline->merge_failures = 0;
+    pipeline->merge_accused = NULL;
+    pipeline->is_merge_now = false;
     pipeline->merge_count++;
     pipeline->merge_ended_us = loop_now_us(pipeline->loop);
     if (pipeline->merge_began_us != 0)
@@ -176,18 +198,150 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
     progress_save_soon(pipeline);
 }
 
-void merge_ended(struct pipeline *pipeline, const struct err *error)
+// --- failures ----------------------------------------------------------------------------------------------------
+
+static void retry_later(struct pipeline *pipeline)
 {
-    if (error == NULL) {
-        done(pipeline, pipeline->merge_below_lsn);
-        return;
-    }
+    uint32_t delay_ms = 0;
+    backoff_next(&pipeline->merge_backoff, &delay_ms);
+    pipeline->merge_retry_us = loop_now_us(pipeline->loop) + (uint64_t)delay_ms * 1000;
+    pipeline->is_merge_now = true;  // whatever the interval
+}
+
+static void failed(struct pipeline *pipeline, const struct pipeline_table *suspect, const struct err *error)
+{
     log_line(LOG_ERROR, &pipeline->scope, "merge_failed", "%s", error->text);
     pipeline->merge_error = *error;
     pipeline->is_merging = false;
+    // Whether it was done all the same is asked: an answer may be lost.
     pipeline->is_merge_resolving = true;
     pipeline->is_merge_asked = false;
-    pipeline->merge_retry_us = loop_now_us(pipeline->loop) + MERGE_RETRY_US;
+    retry_later(pipeline);
+    if (error->kind == ERR_LOST || error->kind == ERR_FENCED || strcmp(error->code, SINK_CODE_HINT) == 0)
+        return;
+    pipeline->merge_failures++;
+    pipeline->merge_suspect = UINT32_MAX;
+    for (uint32_t i = 0; i < pipeline->merge_table_count; i++)
+        if (pipeline->merge_items[i] == suspect)
+            pipeline->merge_suspect = i;
+    pipeline->is_search_wanted =
+        error->kind != ERR_TRANSIENT || pipeline->merge_failures > pipeline->options.table_retry_max;
+}
+
+// One table's trouble stays its own: it is parked, or copied anew where that mends it, and the others merge without it.
+static void blame(struct pipeline *pipeline, struct pipeline_table *table, const struct err *error)
+{
+    struct err reason = *error;
+    if (table->sink_table == NULL)
+        return;
+    if (strcmp(error->code, SINK_CODE_ROWS_MISSING) == 0) {
+        pipeline_resync_table(table, error);
+        return;
+    }
+    err_set(&reason, error->kind, error->code,
+            "its merge fails: %s; mend the cause, then copy the table anew: etl-stream pipeline resync %s %s.%s",
+            error->text, pipeline->options.name, table->table->schema_name, table->table->table_name);
+    pipeline_park(table, &reason);
+}
+
+// What may pass by itself has to be found twice in a row: the first time may have been anybody's.
+static void found(struct pipeline *pipeline, struct pipeline_table *table)
+{
+    if (pipeline->merge_error.kind == ERR_TRANSIENT && pipeline->merge_accused != table) {
+        pipeline->merge_accused = table;
+        pipeline->merge_failures = pipeline->options.table_retry_max;  // the next failure begins another search
+        retry_later(pipeline);
+        return;
+    }
+    pipeline->merge_accused = NULL;
+    pipeline->merge_failures = 0;
+    pipeline->merge_retry_us = 0;
+    blame(pipeline, table, &pipeline->merge_error);
+}
+
+static void search_end(struct pipeline *pipeline)
+{
+    merge_search_end(&pipeline->search);
+    pipeline->is_search_wanted = false;
+}
+
+static void search_try(struct pipeline *pipeline)
+{
+    struct err error = {0};
+    uint32_t count = 0;
+    struct sink_merge_table *tables = calloc((size_t)pipeline->search.tried + 1, sizeof *tables);
+    CHECK(tables != NULL);
+    for (uint32_t i = 0; i < pipeline->search.tried; i++) {
+        uint32_t item = pipeline->search.order[i];
+        enum catalog_table_state state = pipeline->merge_items[item]->record.state;
+        bool is_first = pipeline->merge_tables[item].is_first;
+        if (pipeline->merge_items[item]->sink_table == NULL ||
+            state != (is_first ? CATALOG_TABLE_COPIED : CATALOG_TABLE_LIVE))
+            continue;  // parked meanwhile, or to be copied anew
+        tables[count] = pipeline->merge_tables[item];
+        tables[count++].table = pipeline->merge_items[item]->sink_table;
+    }
+    struct sink_merge merge = merge_of(pipeline, tables, count);
+    merge.is_trial = true;
+    pipeline->is_trying = true;
+    bool is_sent = pipeline->sink->operations->merge(pipeline->sink, &merge, &error);
+    free(tables);
+    if (!is_sent) {
+        pipeline->is_trying = false;
+        search_end(pipeline);
+        retry_later(pipeline);
+    }
+}
+
+static void search_begin(struct pipeline *pipeline)
+{
+    log_line(LOG_WARNING, &pipeline->scope, "merge_search", "looking for the table that makes the merge fail, among %u",
+             pipeline->merge_table_count);
+    merge_search_begin(&pipeline->search, pipeline->merge_table_count, pipeline->merge_suspect);
+    search_try(pipeline);
+}
+
+static void tried(struct pipeline *pipeline, const struct err *error)
+{
+    pipeline->is_trying = false;
+    if (pipeline->search.phase == MERGE_SEARCH_OFF)
+        return;
+    if (pipeline->state != PIPELINE_RUNNING ||
+        (error != NULL && (error->kind == ERR_LOST || error->kind == ERR_FENCED))) {
+        pipeline->is_merge_resolving |= error != NULL && error->kind == ERR_FENCED;
+        search_end(pipeline);
+        return;
+    }
+    if (error != NULL)
+        pipeline->merge_error = *error;
+    switch (merge_search_answer(&pipeline->search, error != NULL)) {
+    case MERGE_SEARCH_TRY: search_try(pipeline); return;
+    case MERGE_SEARCH_FOUND: found(pipeline, pipeline->merge_items[pipeline->search.order[0]]); break;
+    case MERGE_SEARCH_COMMON:
+        log_line(LOG_WARNING, &pipeline->scope, "merge_search",
+                 "no table is to blame, a merge of none fails as well: %s", pipeline->merge_error.text);
+        pipeline->merge_failures = 0;
+        retry_later(pipeline);
+        break;
+    case MERGE_SEARCH_PASSED:
+        log_line(LOG_INFO, &pipeline->scope, "merge_search", "no table makes the merge fail any more");
+        pipeline->merge_failures = 0;
+        pipeline->merge_retry_us = 0;
+        break;
+    }
+    search_end(pipeline);
+}
+
+void merge_ended(struct pipeline *pipeline, struct pipeline_table *suspect, const struct err *error)
+{
+    if (pipeline->is_trying)
+        tried(pipeline, error);
+    else if (!pipeline->is_merging)
+        return;  // of an epoch that is over
+    else if (error == NULL)
+        done(pipeline, pipeline->merge_below_lsn);
+    else
+        failed(pipeline, suspect, error);
 }
 
 static void state_is_foreign(struct pipeline *pipeline, const struct sink_state *state)
@@ -214,7 +368,7 @@ void merge_state_read(struct pipeline *pipeline, const struct sink_state *state,
 {
     pipeline->is_merge_asked = false;
     if (error != NULL) {
-        pipeline->merge_retry_us = loop_now_us(pipeline->loop) + MERGE_RETRY_US;
+        pipeline->merge_retry_us = loop_now_us(pipeline->loop) + STATE_RETRY_US;
         if (pipeline->state == PIPELINE_OPENING) {
             pipeline->is_merge_resolving = false;
             pipeline_fail(pipeline, error);
@@ -241,8 +395,11 @@ void merge_tick(struct pipeline *pipeline)
 {
     if (pipeline->save_inflight == NULL && is_due(pipeline))
         begin(pipeline);
-    if (pipeline->is_merge_resolving && !pipeline->is_merge_asked && pipeline->state == PIPELINE_RUNNING &&
-        loop_now_us(pipeline->loop) >= pipeline->merge_retry_us) {
+    if (pipeline->is_search_wanted && pipeline->search.phase == MERGE_SEARCH_OFF && !pipeline->is_trying &&
+        !pipeline->is_merge_resolving && pipeline->state == PIPELINE_RUNNING)
+        search_begin(pipeline);
+    if (pipeline->is_merge_resolving && !pipeline->is_merge_asked && !pipeline->is_trying &&
+        pipeline->state == PIPELINE_RUNNING && loop_now_us(pipeline->loop) >= pipeline->merge_retry_us) {
         pipeline->is_merge_asked = true;
         pipeline->sink->operations->read_state(pipeline->sink);
     }
@@ -250,6 +407,7 @@ void merge_tick(struct pipeline *pipeline)
 
 void merge_deinit(struct pipeline *pipeline)
 {
+    merge_search_end(&pipeline->search);
     free(pipeline->merge_tables);
     free(pipeline->merge_items);
 }

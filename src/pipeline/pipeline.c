@@ -480,10 +480,10 @@ static void on_table_failed(void *context, void *table_context, const struct err
     join_trouble(table, error);
 }
 
-static void on_merged(void *context, const struct err *error)
+static void on_merged(void *context, void *table_context, const struct err *error)
 {
     if (!has_stopped(context))
-        merge_ended(context, error);
+        merge_ended(context, table_context, error);
 }
 
 // --- life --------------------------------------------------------------------------------------------------------
@@ -577,6 +577,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
     backoff_init(&pipeline->backoff, &pipeline_backoff, (uint64_t)loop_wall_us(loop) | 1);
     progress_init(pipeline);
     join_init(pipeline);
+    merge_init(pipeline);
     pipeline->replies = mailbox_new(loop, REPLIES_MAX, progress_on_reply, pipeline, out_error);
     struct sink_events sink_events = {.on_opened = on_sink_opened,
                                       .on_state = on_sink_state,

@@ -17,6 +17,7 @@
 #include "pg/pg_copy.h"
 #include "pg/pg_stream.h"
 #include "pg/pgoutput.h"
+#include "pipeline/merge_search.h"
 #include "pipeline/pipeline.h"
 
 enum pipeline_state {
@@ -151,6 +152,12 @@ struct pipeline {
     lsn_t merge_below_lsn;
     uint64_t merge_began_us, merge_ended_us, merge_took_us, merge_count;
     struct err merge_error;
+    struct backoff merge_backoff;
+    uint32_t merge_failures;               // in a row, those aside that ask for nothing but another try
+    struct merge_search search;            // for the table that makes merges fail
+    uint32_t merge_suspect;                // among merge_items, or UINT32_MAX
+    struct pipeline_table *merge_accused;  // found by the last search, for something that may pass by itself
+    bool is_search_wanted, is_trying;
     struct loop_timer tick;  // positions, saves, merges, status
     struct loop_timer restart_timer, stop_timer;
     struct backoff backoff;
@@ -239,11 +246,13 @@ void progress_stream_kept(const struct pipeline_table *table, struct sink_stream
 void progress_ended(struct pipeline *pipeline);  // status tells why it ended
 
 // merge.c
+void merge_init(struct pipeline *pipeline);
 void merge_tick(struct pipeline *pipeline);
 void merge_intent_saved(
     struct pipeline *pipeline);  // a save was answered: if it held a merge's intent, the merge is sent
 void merge_intent_failed(struct pipeline *pipeline);
-void merge_ended(struct pipeline *pipeline, const struct err *error);
+// suspect: the table that seems to be the cause, or NULL.
+void merge_ended(struct pipeline *pipeline, struct pipeline_table *suspect, const struct err *error);
 void merge_writer_set(struct pipeline *pipeline, const struct sink_state *state);
 void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
 void merge_deinit(struct pipeline *pipeline);

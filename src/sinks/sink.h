@@ -72,7 +72,9 @@ struct sink_events {
     // floor (rows that are safe are told by SINK_ALREADY). Until then the table takes nothing: a later row would hide them.
     void (*on_rewind)(void *context, void *table_context, const struct err *why);
     void (*on_table_failed)(void *context, void *table_context, const struct err *error);
-    void (*on_merged)(void *context, const struct err *error);
+    // error NULL: done. Otherwise table_context is the table that seems to be the cause, or NULL. What its kind asks for:
+    // TRANSIENT, another try; DATA and CONFIG, finding the table; LOST, nothing (its table was told to fail); FENCED, read_state.
+    void (*on_merged)(void *context, void *table_context, const struct err *error);
     void *context;
 };
 
@@ -98,9 +100,15 @@ struct sink_merge {
     lsn_t from_lsn;   // rows from it on (0 where the state is of another epoch)
     lsn_t below_lsn;  // … and below it
     int64_t commit_wall_us;
+    bool is_trial;  // everything is done and rolled back: does it fail?
     const struct sink_merge_table *tables;
     uint32_t table_count;
 };
+
+// Of on_merged: committed rows are not at the destination. Another try may find them; if it stays, the table has to be copied anew.
+#define SINK_CODE_ROWS_MISSING "rows_missing"
+// A hint was wrong (may_have_…): the next merge does without.
+#define SINK_CODE_HINT "hint"
 
 struct sink_stats {
     uint64_t rows, appends, raw_bytes, wire_bytes, retries;
@@ -153,7 +161,7 @@ struct sink_operations {
     const struct row_encoder *(*table_encoder)(const struct sink_table *table);
     const char *(*table_target)(const struct sink_table *table);  // name at the destination, for messages
     bool (*merge)(struct sink *sink, const struct sink_merge *merge,
-                  struct err *out_error);  // → on_merged; one at a time
+                  struct err *out_error);  // → on_merged; one at a time (ERR_TRANSIENT while another one runs)
     bool (*has_inflight)(
         const struct sink *sink);  // anything buffered or sent and not answered (a clean end waits for it)
     void (*stats)(const struct sink *sink, struct sink_stats *out_stats);

@@ -174,7 +174,7 @@ static json_t *answer(const json_t *request)
         answer_add(ddl, &text);
         merge_table_fill(table, &described[i], &merge_tables[i]);
     }
-    if (is_good && sf_merge_build(&window, merge_tables, count, &text, &error))
+    if (is_good && sf_merge_build(&window, merge_tables, count, NULL, &text, &error))
         answer_set(result, "merge", &text);
     else
         json_object_set_new(result, "error", json_string(error.code));

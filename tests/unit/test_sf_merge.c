@@ -73,7 +73,7 @@ static void fixture_deinit(struct fixture *fixture)
 static const char *built(struct fixture *fixture)
 {
     buf_reset(&fixture->out);
-    assert_true(sf_merge_build(&fixture->window, &fixture->merge, 1, &fixture->out, &fixture->error));
+    assert_true(sf_merge_build(&fixture->window, &fixture->merge, 1, NULL, &fixture->out, &fixture->error));
     return buf_text(&fixture->out);
 }
 
@@ -374,15 +374,15 @@ static void test_sf_merge_refuses(void **state)
     assert_non_null(tables);
     for (uint32_t i = 0; i < many; i++)
         tables[i] = fixture.merge;
-    assert_false(sf_merge_build(&fixture.window, tables, many, &fixture.out, &fixture.error));
+    assert_false(sf_merge_build(&fixture.window, tables, many, NULL, &fixture.out, &fixture.error));
     assert_string_equal(fixture.error.code, "merge_text_size");
     assert_int_equal(fixture.error.kind, ERR_DATA);
     assert_string_equal(buf_text(&fixture.out), "before");
-    assert_true(sf_merge_build(&fixture.window, tables, 300, &fixture.out, &fixture.error));
+    assert_true(sf_merge_build(&fixture.window, tables, 300, NULL, &fixture.out, &fixture.error));
     check_has(buf_text(&fixture.out), "etl_hint_299 EXCEPTION (-20309, ");
     // Without tables there is still a position to move on.
     buf_reset(&fixture.out);
-    assert_true(sf_merge_build(&fixture.window, NULL, 0, &fixture.out, &fixture.error));
+    assert_true(sf_merge_build(&fixture.window, NULL, 0, NULL, &fixture.out, &fixture.error));
     check_has(buf_text(&fixture.out), "END IF;\n  COMMIT;\n");
     free(tables);
     fixture_deinit(&fixture);
@@ -413,6 +413,37 @@ static void test_sf_merge_failure_of(void **state)
     }
 }
 
+static void test_sf_merge_suspect_of(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    const struct sf_merge_table tables[] = {fixture.merge, fixture.merge, fixture.merge};
+    uint32_t lines[3];
+    assert_true(sf_merge_build(&fixture.window, tables, 3, lines, &fixture.out, &fixture.error));
+    // Each begins where its guard does, counted from the quote behind EXECUTE IMMEDIATE.
+    const char *text = strchr(buf_text(&fixture.out), '\n');
+    uint32_t line = 1, found = 0;
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c != '\n')
+            continue;
+        line++;
+        if (strncmp(c + 1, "  SELECT MAX(", 13) == 0)
+            assert_int_equal(lines[found++], line);
+    }
+    assert_int_equal(found, 3);
+    char message[128];
+    (void)snprintf(message, sizeof message, "Uncaught exception of type 'STATEMENT_ERROR' on line %u at position 2 : x",
+                   (unsigned)lines[1] + 3);
+    assert_int_equal(sf_merge_suspect_of(message, lines, 3), 1);
+    assert_int_equal(sf_merge_suspect_of("… on line 2 at position 1 : x", lines, 3), UINT32_MAX);
+    assert_int_equal(sf_merge_suspect_of("Statement reached its timeout", lines, 3), UINT32_MAX);
+    fixture.window.is_trial = true;
+    check_has(built(&fixture), "  ROLLBACK;\n  RETURN 'tried';\nEXCEPTION\n");
+    check_lacks(built(&fixture), "COMMIT;");
+    fixture_deinit(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,7 +452,7 @@ int main(void)
         cmocka_unit_test(test_sf_merge_guard),           cmocka_unit_test(test_sf_merge_commit_time),
         cmocka_unit_test(test_sf_merge_quotes_any_name), cmocka_unit_test(test_sf_merge_multiset),
         cmocka_unit_test(test_sf_merge_marks_deletes),   cmocka_unit_test(test_sf_merge_refuses),
-        cmocka_unit_test(test_sf_merge_failure_of),
+        cmocka_unit_test(test_sf_merge_failure_of),      cmocka_unit_test(test_sf_merge_suspect_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

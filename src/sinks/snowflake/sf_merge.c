@@ -194,12 +194,29 @@ static void append_emptying(struct merge_text *text)
         sf_merge_append_expanded(text, "  IF (etl_from <> '') THEN\n    {emptying};\n  END IF;\n");
 }
 
+// The number of the line that comes next; the block begins behind a line break of its own ("$$\n").
+static uint32_t next_line(struct merge_text *text)
+{
+    for (; text->lines_size < text->out->size; text->lines_size++)
+        text->lines += text->out->data[text->lines_size] == '\n';
+    return text->lines + 2;
+}
+
+static void write_end(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_append_text(text->out,
+                    text->window->is_trial ? "  ROLLBACK;\n  RETURN 'tried';\n" : "  COMMIT;\n  RETURN 'merged';\n");
+}
+
 static void write_tables(struct merge_text *text, const char *argument)
 {
     (void)argument;
     for (uint32_t i = 0; i < text->table_count; i++) {
         select_table(text, i);
         const struct sf_merge_table *table = text->table;
+        if (text->out_lines != NULL)
+            text->out_lines[i] = next_line(text);
         sf_merge_append_expanded(text, sql_sinks_snowflake_merge_guard);
         append_emptying(text);
         if (merge_is_multiset(table))
@@ -340,6 +357,7 @@ static const struct merge_placeholder placeholders[] = {
     {"checks", write_checks},
     {"commit_at", sf_merge_write_commit_at},
     {"copied", write_copied},
+    {"end", write_end},
     {"emptying", write_emptying},
     {"exceptions", write_exceptions},
     {"from", write_from},
@@ -437,13 +455,14 @@ static void append_block(struct buf *body, struct buf *out)
 }
 
 bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
-                    struct buf *out, struct err *out_error)
+                    uint32_t *out_lines, struct buf *out, struct err *out_error)
 {
     struct buf body;
     struct merge_text text = {.out = &body,
                               .window = window,
                               .tables = tables,
                               .table_count = table_count,
+                              .out_lines = out_lines,
                               .exception_last = EXCEPTION_FIRST - 1};
     size_t size_before = out->size;
     check_tables(window, tables, table_count);
@@ -492,4 +511,14 @@ enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_tab
             failure != SF_MERGE_FAILURE_FENCED && end != digits && number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
     }
     return failure;
+}
+
+uint32_t sf_merge_suspect_of(const char *message, const uint32_t *lines, uint32_t table_count)
+{
+    const char *found = strcasestr(message, "on line ");
+    uint32_t suspect = UINT32_MAX;
+    unsigned long line = found != NULL ? strtoul(found + strlen("on line "), NULL, 10) : 0;
+    for (uint32_t i = 0; i < table_count && lines[i] <= line; i++)
+        suspect = i;
+    return suspect;
 }

@@ -40,12 +40,13 @@ struct sf_merge_window {
     lsn_t below;                                  // … and below this one
     int64_t commit_wall_us;  // source's commit time at the bound, 0 unknown; kept in the state table
     uint32_t lock_timeout_s;
+    bool is_trial;  // ends with a rollback: to see whether it fails
 };
 
-// Appends EXECUTE IMMEDIATE …. False, with out as it was: ERR_DATA "merge_text_size" when the text would pass Snowflake's
-// limit.
+// Appends EXECUTE IMMEDIATE …. out_lines, unless NULL, gets for each table the line of the block at which its part begins,
+// from 1. False, with out as it was: ERR_DATA "merge_text_size" when the text would pass Snowflake's limit.
 bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
-                    struct buf *out, struct err *out_error);
+                    uint32_t *out_lines, struct buf *out, struct err *out_error);
 
 // What a failed merge's message says. The exceptions of the block are named etl_fenced, etl_behind_<table>, …
 enum sf_merge_failure {
@@ -59,5 +60,9 @@ enum sf_merge_failure {
 // *out_table is the index in sf_merge_build's tables, UINT32_MAX if the message does not tell (an account that limits
 // recursion, and a row that lacks a value and moved more often than that in one window: merge tables one by one to find it).
 enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_table);
+
+// "… on line 12 at position 4 …" names a statement of the block, and with it a table; how Snowflake counts lines is not
+// documented to the letter, so this is a suspicion. UINT32_MAX: none.
+uint32_t sf_merge_suspect_of(const char *message, const uint32_t *lines, uint32_t table_count);
 
 #endif

@@ -20,6 +20,9 @@ struct merge_text {
     uint32_t table_count;
     uint32_t index;  // of the table
     int exception_last;
+    uint32_t *out_lines;  // or NULL
+    uint32_t lines;       // counted in the first lines_size bytes
+    size_t lines_size;
     bool is_check;  // {source} yields the rows that cannot be resolved, with nothing but what finding them takes
     char below[SEQ_POSITION_TEXT_SIZE + 1];
     char from[SEQ_POSITION_TEXT_SIZE + 1];  // of the table's window

@@ -113,7 +113,8 @@ static void on_notify(struct loop_deferred *deferred)
     if (told & SF_EVENT_ROOM)
         events->on_room(events->context);
     if (told & SF_EVENT_MERGED)
-        events->on_merged(events->context, err_is_set(&sink->merge_error) ? &sink->merge_error : NULL);
+        events->on_merged(events->context, sink->merge_suspect != NULL ? sink->merge_suspect->context : NULL,
+                          err_is_set(&sink->merge_error) ? &sink->merge_error : NULL);
     reap_stopped(sink);
 }
 
@@ -411,6 +412,8 @@ static void table_stop(struct sink_table *sink_table)
     struct sf_sink_table *table = sf_sink_table_of(sink_table);
     struct sf_sink *sink = table->sink;
     table->is_stopped = true;
+    if (sink->merge_suspect == table)
+        sink->merge_suspect = NULL;
     for (uint32_t i = 0; i < sink->merge_table_count; i++)
         if (sink->merge_tables[i] == table)
             sink->merge_tables[i] = NULL;
@@ -488,6 +491,7 @@ static void free_sink(struct sink *base)
     loop_defer_stop(sink->options.loop, &sink->notify);
     buf_deinit(&sink->text);
     free(sink->merge_tables);
+    free(sink->merge_lines);
     free(sink);
 }
 

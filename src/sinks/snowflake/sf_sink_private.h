@@ -115,8 +115,10 @@ struct sf_sink {
     struct sf_setup_slot slots[SF_SETUP_STATEMENTS_MAX];
     struct sf_sql *merge_sql;
     struct sf_sink_table **merge_tables;  // of the merge under way, in its order
+    uint32_t *merge_lines;                // … and the line of the statement at which each begins
     uint32_t merge_table_count;
-    bool is_merge_cautious;  // a hint was wrong once: hints are not used any more
+    struct sf_sink_table *merge_suspect;  // which one the last failure seems to name, or NULL
+    bool is_merge_cautious;               // a hint was wrong once: hints are not used any more
     struct sf_auth_waiter ingest_waiter;
     enum sf_open_step open_step;
     enum sf_state_step state_step;

@@ -14,9 +14,7 @@ DECLARE
   IF (SQLROWCOUNT <> 1) THEN
     RAISE etl_fenced;
   END IF;
-{tables}  COMMIT;
-  RETURN 'merged';
-EXCEPTION
+{tables}{end}EXCEPTION
   WHEN OTHER THEN
     ROLLBACK;
     RAISE;

@@ -1,0 +1,77 @@
+"""Merges that fail: one table's trouble stays its own, and what is no table's is nobody's."""
+from program import wait_until
+from snowflake_client import Snowflake
+from test_merge_options import settle
+
+MERGE_OFTEN = ("--merge-interval-seconds", 1)
+TABLES = [f"t{number}" for number in range(9)]
+
+
+def make_tables(source, more=""):
+    for name in TABLES:
+        source.sql(f"create table {name} (id int primary key, body text, n int); insert into {name} values (1, 'a', 1)")
+    source.sql(f"create table mark (id bigint primary key); create publication etl for table mark, {', '.join(TABLES)}{more}")
+
+
+def states(program):
+    return {table["table"]: table for table in program.status()["pipelines"][0]["tables"]}
+
+
+def count(snowflake, table):
+    return int(snowflake.value(f"select count(*) from {snowflake.qualified(table.upper())}"))
+
+
+def test_a_table_that_makes_the_merge_fail_is_parked_and_the_others_go_on(source, standin, stream):
+    make_tables(source)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 60)
+    snowflake.execute(f'alter table {snowflake.qualified("T3")} drop column "BODY"')
+    snowflake.execute(f'drop table {snowflake.qualified("T7")}')
+    for name in TABLES:
+        source.sql(f"insert into {name} values (2, 'b', 2)")
+    settle(source, snowflake, program, 1)
+    parked = {name: table["reason"] for name, table in states(program).items() if table["state"] == "parked"}
+    assert set(parked) == {"t3", "t7"}
+    assert all("its merge fails: " in reason and "etl-stream pipeline resync" in reason for reason in parked.values()), parked
+    assert 'BODY' in parked["t3"] and "public.t3" in parked["t3"]
+    assert all(count(snowflake, name) == 2 for name in TABLES if name not in parked)
+    # Nothing else was merged while it was looked for, and nothing is lost behind it.
+    source.sql("insert into t0 values (3, 'c', 3)")
+    settle(source, snowflake, program, 2)
+    assert count(snowflake, "t0") == 3
+    assert program.terminate() == 0
+
+
+def test_a_failure_that_passes_parks_nobody(source, standin, stream):
+    """Snowflake's internal errors, one after the other, in merges and in the tries that look for a table."""
+    make_tables(source)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN, "--table-error-retry-max-attempts", 0)
+    program.wait_for_event("live", 60)
+    fault = standin.add_fault("sql.execute", status=500, times=4, skip=1)
+    source.sql("insert into t0 values (2, 'b', 2)")
+    wait_until(lambda: standin.fault_hits(fault) == 4, 60, "all of the faults")
+    settle(source, snowflake, program, 1)
+    assert program.events("merge_failed") and not program.events("parked")
+    assert count(snowflake, "t0") == 2
+    assert program.terminate() == 0
+
+
+def test_a_row_that_enters_a_row_filter_resynchronises_its_table(source, standin, stream):
+    """The server sends it as an INSERT without the large value, which was never sent before."""
+    source.sql("create table filtered (id int not null, n int not null, body text); create unique index filtered_i on filtered (id, n);"
+               "alter table filtered replica identity using index filtered_i; alter table filtered alter body set storage external;"
+               "create table mark (id bigint primary key); create publication etl for table mark, filtered where (n > 0);"
+               "insert into filtered values (1, 1, repeat('a', 5000)), (2, 0, repeat('b', 5000))")
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 60)
+    source.sql("update filtered set n = 5 where id = 2")
+    line = program.wait_for_event("resync", 60)
+    assert "not known at the destination" in line["message"]
+    settle(source, snowflake, program, 1)
+    wait_until(lambda: states(program)["filtered"]["state"] == "live", 60, "the table to be live again")
+    rows = snowflake.query(f'select "ID", "N", LENGTH("BODY") from {snowflake.qualified("FILTERED")} order by 1')
+    assert [tuple(row) for row in rows] == [("1", "1", "5000"), ("2", "5", "5000")]
+    assert program.terminate() == 0
