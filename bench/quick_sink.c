@@ -1,10 +1,11 @@
 // A destination that costs as little as possible, for benchmarks only: it speaks just as much of Snowflake's streaming and SQL
 // interfaces as the program needs, over TLS on 127.0.0.1, throws rows away unread, and calls everything committed at once.
-// It checks nothing; the stand-in of tools/sandbox is what tests run against.
+// It checks nothing but, when told, the limits on a channel; the stand-in of tools/sandbox is what tests run against.
 //
 //   quick_sink CERTIFICATE KEY       prints its port, then obeys commands on standard input, each answered by one line:
 //     save | restore                 keeps the channels' offset tokens; puts them back and forgets later channels
 //     delay MS                       every append is answered so much later
+//     limit 0|1                      more than 10 appends or 20 MB uncompressed of one channel in any second are refused (429)
 //     count 0|1                      decompresses appends and counts their lines (not while something is measured)
 //     note 0|1                       notes when each append was complete
 //     report                         counters and, per channel, the last offset token and when its append was complete
@@ -32,13 +33,19 @@ enum {
     CHANNELS_MAX = 256,
     NOTES_MAX = 100000,
     HEAD_SIZE = 16384,
-    BODY_SIZE = 1 << 20
+    BODY_SIZE = 1 << 20,
+    APPENDS_PER_SECOND_MAX = 10,
+    RAW_BYTES_PER_SECOND_MAX = 20 * 1000 * 1000
 };
+static const uint64_t SECOND_NS = 1000000000;
 
 struct channel {
     char name[NAME_SIZE], pipe[NAME_SIZE];
     char token[TOKEN_SIZE];  // "": none
-    uint64_t at_ns;
+    uint64_t at_ns, appends, raw_bytes;
+    // The newest appends that were taken: a ring, `next` being the oldest.
+    uint64_t taken_ns[APPENDS_PER_SECOND_MAX];
+    size_t taken_bytes[APPENDS_PER_SECOND_MAX], next;
 };
 
 struct note {
@@ -51,8 +58,9 @@ static struct channel channels[CHANNELS_MAX], kept[CHANNELS_MAX];
 static size_t channel_count, kept_count, note_count;
 static struct note *notes;
 static uint64_t appends, wire_bytes, raw_bytes, lines, statements;
+static uint64_t first_append_ns, throttled, throttled_late;  // late: more than a second after the first append
 static unsigned delay_ms;
-static bool is_counting, is_noting;
+static bool is_counting, is_noting, is_limiting;
 static uint16_t port;
 
 struct client {
@@ -89,6 +97,20 @@ static struct channel *find_or_add(const char *name, const char *pipe)
     (void)snprintf(channel->name, sizeof channel->name, "%s", name);
     (void)snprintf(channel->pipe, sizeof channel->pipe, "%s", pipe);
     return channel;
+}
+
+// Any second that ends now holds no more than what is allowed, this append included.
+static bool is_within_limits(struct channel *channel, uint64_t at_ns, size_t raw_size)
+{
+    size_t bytes = raw_size;
+    for (size_t i = 0; i < APPENDS_PER_SECOND_MAX; i++)
+        bytes += channel->taken_ns[i] + SECOND_NS > at_ns ? channel->taken_bytes[i] : 0;
+    if (channel->taken_ns[channel->next] + SECOND_NS > at_ns || bytes > RAW_BYTES_PER_SECOND_MAX)
+        return false;
+    channel->taken_ns[channel->next] = at_ns;
+    channel->taken_bytes[channel->next] = raw_size;
+    channel->next = (channel->next + 1) % APPENDS_PER_SECOND_MAX;
+    return true;
 }
 
 static int print_status(char *out, size_t size, const struct channel *channel)
@@ -171,15 +193,20 @@ static bool take_body(struct client *client, size_t size, bool is_kept)
     return true;
 }
 
-static bool answer(struct client *client, const char *type, const char *text)
+static bool answer_status(struct client *client, const char *status, const char *type, const char *text)
 {
     size_t size = strlen(text) + 256;
     char *out = malloc(size);
-    int length = snprintf(out, size, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", type,
+    int length = snprintf(out, size, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", status, type,
                           strlen(text), text);
     bool is_sent = SSL_write(client->tls, out, length) == length;
     free(out);
     return is_sent;
+}
+
+static bool answer(struct client *client, const char *type, const char *text)
+{
+    return answer_status(client, "200 OK", type, text);
 }
 
 // The part of the path after `before`, up to '/', ':' or '?'.
@@ -217,6 +244,15 @@ static bool append(struct client *client, const char *path, size_t body_size, si
     pthread_mutex_lock(&lock);
     struct channel *channel = find_or_add(name, pipe);
     unsigned wait_ms = delay_ms;
+    if (first_append_ns == 0)
+        first_append_ns = at_ns;
+    if (is_limiting && channel != NULL && !is_within_limits(channel, at_ns, raw_size)) {
+        throttled++;
+        throttled_late += at_ns > first_append_ns + SECOND_NS;
+        pthread_mutex_unlock(&lock);
+        return answer_status(client, "429 Too Many Requests", "application/json",
+                             "{\"code\":\"ReceiverSaturated\",\"message\":\"more than a channel may take\"}");
+    }
     uint64_t number = ++appends;
     wire_bytes += body_size;
     raw_bytes += raw_size;
@@ -225,6 +261,8 @@ static bool append(struct client *client, const char *path, size_t body_size, si
     if (channel != NULL) {
         (void)snprintf(channel->token, sizeof channel->token, "%s", last);
         channel->at_ns = at_ns;
+        channel->appends++;
+        channel->raw_bytes += raw_size;
     }
     if (is_noting && note_count < NOTES_MAX) {
         struct note *note = &notes[note_count++];
@@ -380,11 +418,14 @@ static void *run_client(void *tls)
 static void report(void)
 {
     printf("{\"appends\":%" PRIu64 ",\"wire_bytes\":%" PRIu64 ",\"raw_bytes\":%" PRIu64 ",\"lines\":%" PRIu64
-           ",\"statements\":%" PRIu64 ",\"channels\":[",
-           appends, wire_bytes, raw_bytes, lines, statements);
+           ",\"statements\":%" PRIu64 ",\"throttled\":%" PRIu64 ",\"throttled_late\":%" PRIu64
+           ",\"first_at\":%" PRIu64 ",\"channels\":[",
+           appends, wire_bytes, raw_bytes, lines, statements, throttled, throttled_late, first_append_ns);
     for (size_t i = 0; i < channel_count; i++)
-        printf("%s{\"pipe\":\"%s\",\"token\":\"%s\",\"at\":%" PRIu64 "}", i == 0 ? "" : ",", channels[i].pipe,
-               channels[i].token, channels[i].at_ns);
+        printf("%s{\"pipe\":\"%s\",\"name\":\"%s\",\"token\":\"%s\",\"at\":%" PRIu64 ",\"appends\":%" PRIu64
+               ",\"raw_bytes\":%" PRIu64 "}",
+               i == 0 ? "" : ",", channels[i].pipe, channels[i].name, channels[i].token, channels[i].at_ns,
+               channels[i].appends, channels[i].raw_bytes);
     printf("]}\n");
 }
 
@@ -398,8 +439,11 @@ static void obey(const char *line)
         memcpy(channels, kept, sizeof kept);
         channel_count = kept_count;
         appends = wire_bytes = raw_bytes = lines = statements = note_count = 0;
+        first_append_ns = throttled = throttled_late = 0;
     } else if (sscanf(line, "delay %u", &number) == 1) {
         delay_ms = number;
+    } else if (sscanf(line, "limit %u", &number) == 1) {
+        is_limiting = number != 0;
     } else if (sscanf(line, "count %u", &number) == 1) {
         is_counting = number != 0;
     } else if (sscanf(line, "note %u", &number) == 1) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "model/spread.h"
 
 // The parts of a row; clang-format sets calls better than nested braces.
 #define TEXT(name, value_name, help)                                \
@@ -128,6 +129,11 @@ static const struct setting settings[] = {
                                            "rows at which a batch is sent at the latest")),
     PIPELINE_COLUMN(batch_max_fill_ms, NUMBER("batch-max-fill-ms", NULL, "MS", "5000", 1, 600000,
                                               "age at which a batch is sent at the latest")),
+    PIPELINE_SETTING(
+        channels_per_table,
+        NUMBER("channels-per-table", NULL, "N", "4", 1, SPREAD_CHANNELS_MAX,
+               "channels that a table's changes may be spread over; it begins with one and gets more when\nSnowflake's "
+               "limits on a channel hold it back")),
     PIPELINE_COLUMN(table_error_retry_delay_ms,
                     NUMBER("table-error-retry-delay-ms", NULL, "MS", "10000", 1, 86400000,
                            "how long a table that failed for a reason of its own waits before it is tried again")),

@@ -33,6 +33,7 @@ enum on_slot_lost { ON_SLOT_LOST_STOP, ON_SLOT_LOST_RESYNC };
 struct pipeline_settings {
     char *slot;  // NULL: made from the pipeline's name
     uint32_t batch_max_size, batch_max_fill_ms;
+    uint32_t channels_per_table;
     uint32_t table_error_retry_delay_ms, table_error_retry_max_attempts;
     uint32_t max_table_sync_workers;
     uint32_t merge_interval_seconds, merge_timeout_seconds;

@@ -79,7 +79,8 @@ static struct sink *sink_new(void *context, const char *identity, const struct s
                                                           .identity = identity,
                                                           .budget_bytes = CHECK_BUDGET_BYTES,
                                                           .batch_rows_max = 1,
-                                                          .batch_fill_ms_max = 1};
+                                                          .batch_fill_ms_max = 1,
+                                                          .channels_per_table = 1};
     return destination_sink_new(&checker->endpoints->destination, &tools, &sink_options, events);
 }
 

@@ -76,6 +76,7 @@ static json_t *table_json(const struct pipeline_table *table)
     if (table->table->rows_estimate >= 0)
         set_count(object, "rows_estimate", (uint64_t)table->table->rows_estimate);
     set_count(object, "rows_streamed", table->rows_streamed);
+    set_count(object, "channels", spread_channel_count(&table->record.spread));
     if (table->sink_table != NULL)
         set_count(object, "values_coerced",
                   table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values);

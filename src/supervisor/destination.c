@@ -57,6 +57,7 @@ struct sink *destination_sink_new(const struct destination *destination, const s
                                         .budget_bytes = options->budget_bytes,
                                         .batch_rows_max = options->batch_rows_max,
                                         .batch_fill_ms_max = options->batch_fill_ms_max,
+                                        .channels_per_table = options->channels_per_table,
                                         .merge_timeout_s = options->merge_timeout_s,
                                         .soft_deletes = options->soft_deletes,
                                         .landing_commit_time = options->landing_commit_time,

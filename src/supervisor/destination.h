@@ -35,6 +35,7 @@ struct destination_sink_options {
     const char *identity;  // see sink_new in pipeline.h
     size_t budget_bytes;   // what rows on their way may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
+    uint32_t channels_per_table;
     uint32_t merge_timeout_s, merge_lock_timeout_s;
     bool soft_deletes, landing_commit_time;  // of destinations that merge
 };

@@ -20,6 +20,7 @@ void plan_set_settings(struct plan *plan, const struct pipeline_settings *settin
     plan->pipeline.table_retry_delay_ms = settings->table_error_retry_delay_ms;
     plan->batch_rows_max = settings->batch_max_size;
     plan->batch_fill_ms_max = settings->batch_max_fill_ms;
+    plan->channels_per_table = settings->channels_per_table;
     plan->merge_timeout_s = settings->merge_timeout_seconds;
     plan->soft_deletes = settings->soft_deletes;
     plan->landing_commit_time = settings->landing_commit_time;

@@ -25,6 +25,7 @@ struct plan {
     char source_text[PLAN_TEXT_SIZE];  // for people, without secrets
     size_t memory_bytes;               // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
+    uint32_t channels_per_table;
     uint32_t merge_timeout_s;
     bool soft_deletes, landing_commit_time;
     bool shows_progress;         // a person watches standard error

@@ -148,6 +148,7 @@ static void start(struct worker *worker, uint64_t id, struct plan *take_plan)
                                                           .budget_bytes = take_plan->memory_bytes,
                                                           .batch_rows_max = take_plan->batch_rows_max,
                                                           .batch_fill_ms_max = take_plan->batch_fill_ms_max,
+                                                          .channels_per_table = take_plan->channels_per_table,
                                                           .merge_timeout_s = take_plan->merge_timeout_s,
                                                           .soft_deletes = take_plan->soft_deletes,
                                                           .landing_commit_time = take_plan->landing_commit_time,

@@ -223,7 +223,7 @@ def read_a_transaction_twice_with_other_tables(source, standin, stream, without)
     wait_live(program)
     rows = 3000
     channel = next(one["channel_name"] for one in standin.channels() if "KEPT" in json.dumps(one))
-    fault = standin.add_fault("append.before", delay_ms=60_000, skip=2, times=None, channel=channel)
+    fault = standin.add_fault("append.before", delay_ms=60_000, skip=1, times=None, channel=channel)
     with source.connect(autocommit=False) as writer:
         with writer.cursor() as cursor:
             for number in range(rows):

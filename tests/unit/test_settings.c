@@ -116,6 +116,7 @@ static void test_options_fill_them_too(void **state)
     assert_int_equal(settings.batch_max_size, 7);
     assert_int_equal(settings.on_slot_lost, ON_SLOT_LOST_RESYNC);
     assert_int_equal(settings.merge_timeout_seconds, 3600);
+    assert_int_equal(settings.channels_per_table, 4);
     pipeline_settings_deinit(&settings);
 }
 

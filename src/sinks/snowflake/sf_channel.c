@@ -297,6 +297,26 @@ void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *o
 
 // ---- rows in, appends out
 
+// Called whenever one of its conditions may have changed.
+static void note_held(struct sf_channel *channel)
+{
+    bool is_waiting = channel->state == SF_CHANNEL_SENDING ||
+                      (channel->state == SF_CHANNEL_READY && channel->rate_timer.heap_index != 0);
+    bool is_held = is_waiting && channel->batch.data.size >= BATCH_BYTES_AT_ONCE;
+    if (is_held == (channel->held_since_us != 0))
+        return;
+    uint64_t now_us = loop_now_us(channel->shared.loop);
+    if (!is_held)
+        channel->held_us += now_us - channel->held_since_us;
+    channel->held_since_us = is_held ? now_us : 0;
+}
+
+uint64_t sf_channel_held_us(const struct sf_channel *channel)
+{
+    uint64_t since_us = channel->held_since_us;
+    return channel->held_us + (since_us == 0 ? 0 : loop_now_us(channel->shared.loop) - since_us);
+}
+
 void sf_channel_row_added(struct sf_channel *channel, const struct sf_token *token, size_t line_bytes)
 {
     struct sf_batch *batch = &channel->batch;
@@ -319,8 +339,22 @@ void sf_channel_row_added(struct sf_channel *channel, const struct sf_token *tok
     }
     channel->high = *token;
     channel->stats.rows++;
-    if (batch->rows >= channel->batch_rows_max || batch->data.size >= BATCH_BYTES_AT_ONCE)
+    if ((batch->rows >= channel->batch_rows_max || batch->data.size >= BATCH_BYTES_AT_ONCE) &&
+        channel->state == SF_CHANNEL_READY && channel->rate_timer.heap_index == 0)
         sf_channel_pump(channel);
+    else if (channel->held_since_us == 0 && batch->data.size >= BATCH_BYTES_AT_ONCE)
+        note_held(channel);
+}
+
+void sf_channel_hold(struct sf_channel *channel)
+{
+    channel->batch.ready_count = channel->batch.cut_count;
+}
+
+void sf_channel_release(struct sf_channel *channel)
+{
+    channel->batch.ready_count = SIZE_MAX;
+    sf_channel_pump(channel);
 }
 
 static void begin_drop(struct sf_channel *channel)
@@ -332,7 +366,7 @@ static void begin_drop(struct sf_channel *channel)
     sf_channel_send(channel);
 }
 
-void sf_channel_pump(struct sf_channel *channel)
+static void pump(struct sf_channel *channel)
 {
     struct sf_batch *batch = &channel->batch;
     struct sf_append *append = &channel->append;
@@ -342,13 +376,14 @@ void sf_channel_pump(struct sf_channel *channel)
         sf_channel_reopen(channel, channel->reopen_reason, channel->is_stall_probe);
         return;
     }
-    if (!append->is_kept && batch->cut_count == 0) {
+    size_t ready_count = sf_batch_ready(batch);
+    if (!append->is_kept && ready_count == 0) {
         if (channel->is_drop_wanted)
             begin_drop(channel);
         return;
     }
     size_t first_bytes = append->is_kept ? append->raw_bytes : batch->cut_offsets[0];
-    size_t all_bytes = append->is_kept ? append->raw_bytes : batch->data.size;
+    size_t all_bytes = append->is_kept ? append->raw_bytes : batch->cut_offsets[ready_count - 1];
     size_t raw_bytes_max = 0;
     uint64_t wait_us =
         sf_rate_wait_us(&channel->rate, loop_now_us(channel->shared.loop), first_bytes, all_bytes, &raw_bytes_max);
@@ -366,6 +401,12 @@ void sf_channel_pump(struct sf_channel *channel)
     channel->state = SF_CHANNEL_SENDING;
     sf_request_id_new(&channel->request_id);
     sf_channel_send(channel);
+}
+
+void sf_channel_pump(struct sf_channel *channel)
+{
+    pump(channel);
+    note_held(channel);
 }
 
 static void on_rate_due(struct loop_timer *timer)
@@ -685,6 +726,7 @@ static void on_answer(struct http_request *request, const struct err *error)
     else
         sf_channel_on_open_answer(channel, &outcome);
     sf_answer_deinit(&outcome.answer);
+    note_held(channel);
 }
 
 // ---- life
@@ -722,6 +764,7 @@ struct sf_channel *sf_channel_new(const struct sf_channel_shared *shared, const 
     channel->initial = options->initial_token;
     channel->batch_rows_max = options->batch_rows_max == 0 ? UINT32_MAX : options->batch_rows_max;
     buf_init(&channel->batch.data, BATCH_BYTES_MAX);
+    channel->batch.ready_count = SIZE_MAX;
     buf_init(&channel->append.wire, SF_APPEND_WIRE_BYTES_MAX);
     buf_init(&channel->url, ANSWER_BYTES_MAX);
     buf_init(&channel->body, ANSWER_BYTES_MAX);

@@ -113,6 +113,11 @@ void sf_channel_row_added(struct sf_channel *channel, const struct sf_token *tok
 // when the limit does not. Called at the end of a reading turn; the channel calls it itself after an answer.
 void sf_channel_pump(struct sf_channel *channel);
 void sf_channel_rewound(struct sf_channel *channel);  // answers on_rewind
+// Rows that are added from now on are kept in the batch until the release; those before are sent.
+void sf_channel_hold(struct sf_channel *channel);
+void sf_channel_release(struct sf_channel *channel);  // and sends
+// For how long in its life a full batch (a megabyte) waited behind the append in flight or for the rate limit.
+uint64_t sf_channel_held_us(const struct sf_channel *channel);
 
 const struct sf_token *sf_channel_high_token(const struct sf_channel *channel);
 const struct sf_token *sf_channel_committed_token(const struct sf_channel *channel);

@@ -47,7 +47,8 @@ bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t l
 {
     size_t count = batch->cut_count;
     size_t cut_start = count > 1 ? batch->cut_offsets[count - 2] : 0;
-    bool is_new_cut = count == 0 || line_bytes >= CUT_BYTES || batch->cut_offsets[count - 1] - cut_start >= CUT_BYTES;
+    bool is_new_cut = count == 0 || count == batch->ready_count || line_bytes >= CUT_BYTES ||
+                      batch->cut_offsets[count - 1] - cut_start >= CUT_BYTES;
     if (is_new_cut) {
         if (!cuts_reserve(batch))
             return false;
@@ -59,6 +60,11 @@ bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t l
     batch->cut_offsets[batch->cut_count - 1] = batch->data.size;
     batch->rows++;
     return true;
+}
+
+size_t sf_batch_ready(const struct sf_batch *batch)
+{
+    return batch->cut_count < batch->ready_count ? batch->cut_count : batch->ready_count;
 }
 
 static void batch_give(struct sf_channel *channel, size_t bytes)
@@ -74,6 +80,8 @@ void sf_batch_drop(struct sf_channel *channel)
     buf_reset(&channel->batch.data);
     channel->batch.cut_count = 0;
     channel->batch.rows = 0;
+    if (channel->batch.ready_count != SIZE_MAX)
+        channel->batch.ready_count = 0;
 }
 
 void sf_append_drop(struct sf_channel *channel)
@@ -92,6 +100,8 @@ static void batch_consume(struct sf_channel *channel, size_t cut_count)
     struct sf_batch *batch = &channel->batch;
     size_t bytes = batch->cut_offsets[cut_count - 1];
     batch->cut_count -= cut_count;
+    if (batch->ready_count != SIZE_MAX)
+        batch->ready_count -= cut_count;
     memmove(batch->cuts, batch->cuts + cut_count, batch->cut_count * sizeof *batch->cuts);
     for (size_t i = 0; i < batch->cut_count; i++)
         batch->cut_offsets[i] = batch->cut_offsets[i + cut_count] - bytes;
@@ -107,9 +117,10 @@ bool sf_batch_seal(struct sf_channel *channel, size_t raw_bytes_max, struct err 
 {
     struct sf_batch *batch = &channel->batch;
     struct sf_append *append = &channel->append;
-    CHECK(!append->is_kept && batch->cut_count > 0);
+    size_t ready_count = sf_batch_ready(batch);
+    CHECK(!append->is_kept && ready_count > 0);
     size_t count = 1;
-    while (count < batch->cut_count && batch->cut_offsets[count] <= raw_bytes_max)
+    while (count < ready_count && batch->cut_offsets[count] <= raw_bytes_max)
         count++;
     size_t last = 0;
     struct err error;

@@ -20,12 +20,13 @@ struct sf_cut {
 };
 
 // Rows before they are an append. cut_offsets[k] is the end of cuts[k] in data; the last one is the end of all.
+// Cuts from ready_count on wait for sf_channel_release; without a hold it is SIZE_MAX. No cut has rows of both sides.
 // Invariant: cut_count is 0 only when data is empty; budget_bytes is what the shared budget holds for data.
 struct sf_batch {
     struct buf data;
     struct sf_cut *cuts;
     size_t *cut_offsets;
-    size_t cut_count, cut_capacity;
+    size_t cut_count, cut_capacity, ready_count;
     size_t rows;
     size_t budget_bytes;
 };
@@ -83,6 +84,7 @@ struct sf_channel {
     struct sf_token owed;  // oldest row that was dropped (rewind, failure) and is not committed; "": none
 
     struct sf_batch batch;
+    uint64_t held_us, held_since_us;  // since: 0 when no full batch waits
     struct sf_append append;
     struct sf_ring accepted;
     struct sf_rate rate;
@@ -146,8 +148,9 @@ void sf_channel_on_stale(struct sf_channel *channel, const char *why);
 
 // ---- sf_channel_batch.c
 bool sf_batch_add(struct sf_batch *batch, const struct sf_token *token, size_t line_bytes, const struct loop *loop);
-void sf_batch_drop(struct sf_channel *channel);   // and gives its budget back
-void sf_append_drop(struct sf_channel *channel);  // likewise
+size_t sf_batch_ready(const struct sf_batch *batch);  // cuts that may be sent
+void sf_batch_drop(struct sf_channel *channel);       // and gives its budget back
+void sf_append_drop(struct sf_channel *channel);      // likewise
 // Compresses the front of the batch, at most raw_bytes_max of it but one cut at least, into the append.
 bool sf_batch_seal(struct sf_channel *channel, size_t raw_bytes_max, struct err *out_error);
 void sf_buffers_shrink(struct sf_channel *channel);  // gives large buffers of an idle channel back

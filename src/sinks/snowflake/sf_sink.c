@@ -9,12 +9,6 @@
 #include "base/trap.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
-static void seq_token_format(const struct seq *seq, struct sf_token *out_token)
-{
-    seq_format(seq, out_token->text);
-    out_token->text[SEQ_TEXT_SIZE] = '\0';
-}
-
 struct sf_sink_table *sf_sink_table_of(struct sink_table *table)
 {
     return (struct sf_sink_table *)table;
@@ -47,10 +41,7 @@ void sf_sink_table_fail(struct sf_sink_table *table, const struct err *error)
 
 static void table_free_all(struct sf_sink_table *table)
 {
-    if (table->stream_channel != NULL) {
-        sf_pipe_remove(table->pipe, table->stream_channel);
-        sf_channel_free(table->stream_channel);
-    }
+    sf_stream_close(table);
     sf_sink_copy_free_all(table);
     if (table->pipe != NULL)
         sf_pipe_free(table->pipe);
@@ -75,6 +66,10 @@ static void table_tell(struct sf_sink_table *table)
                             err_is_set(&table->prepare_error) ? &table->prepare_error : NULL);
     if ((told & SF_EVENT_REWIND) && !table->is_stopped)
         events->on_rewind(events->context, table->context, &table->rewind_reason);
+    if (told & SF_EVENT_GROWTH_FAILED)
+        sf_stream_growth_failed(table);
+    if ((told & SF_EVENT_STREAM_CHANGED) && !table->is_stopped)
+        events->on_stream_changed(events->context, table->context);
     if ((told & SF_EVENT_STREAM_OPENED) && !table->is_stopped)
         events->on_stream_opened(events->context, table->context);
     if (told & SF_EVENT_COPY)
@@ -135,36 +130,6 @@ void sf_sink_on_channel_failed(void *context, const struct err *error)
     sf_sink_table_fail(context, error);
 }
 
-static void on_stream_opened(void *context)
-{
-    struct sf_sink_table *table = context;
-    table->is_stream_open = true;
-    table->events |= SF_EVENT_STREAM_OPENED;
-    sf_sink_notify(table->sink);
-}
-
-static void on_stream_committed(void *context)
-{
-    struct sf_sink_table *table = context;
-    table->sink->pending_events |= SF_EVENT_COMMITTED;
-    sf_sink_notify(table->sink);
-}
-
-static void on_stream_rewind(void *context, const struct err *why)
-{
-    struct sf_sink_table *table = context;
-    table->rewind_reason = *why;
-    table->is_rewinding = true;
-    table->events |= SF_EVENT_REWIND;
-    sf_sink_notify(table->sink);
-}
-
-static void on_stream_dropped(void *context, const struct err *error)
-{
-    (void)context;
-    (void)error;  // stream channels are dropped with their pipeline only
-}
-
 static const struct sink_channel_record *find_kept(const struct sink_stream_record *kept, const char *name)
 {
     for (uint32_t i = 0; kept != NULL && i < kept->channel_count; i++)
@@ -205,34 +170,14 @@ struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, u
 
 static void rewound(struct sink *base)
 {
-    for (struct sf_sink_table *table = sf_sink_of(base)->tables; table != NULL; table = table->next) {
-        if (!table->is_rewinding || table->is_stopped)
-            continue;
-        table->is_rewinding = false;
-        table->events &= ~(unsigned)SF_EVENT_REWIND;
-        sf_channel_rewound(table->stream_channel);
-    }
+    for (struct sf_sink_table *table = sf_sink_of(base)->tables; table != NULL; table = table->next)
+        if (!table->is_stopped)
+            sf_stream_rewound(table);
 }
 
-static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floor_lsn,
-                        const struct sink_stream_record *kept)
+static void floor_saved(struct sink *base, lsn_t floor_lsn)
 {
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
-    CHECK(table->stream_channel == NULL);
-    struct seq floor = {.commit_lsn = floor_lsn, .ordinal = 0, .epoch = epoch};
-    struct sf_token token;
-    if (trap_is_set("copy_lsn_is_exclusive"))
-        floor.ordinal = SEQ_ORDINAL_MAX;
-    seq_token_format(&floor, &token);
-    const struct sf_channel_events events = {.on_opened = on_stream_opened,
-                                             .on_committed = on_stream_committed,
-                                             .on_room = sf_sink_on_channel_room,
-                                             .on_rewind = on_stream_rewind,
-                                             .on_failed = sf_sink_on_channel_failed,
-                                             .on_dropped = on_stream_dropped,
-                                             .context = table};
-    table->stream_channel = sf_sink_channel_new(table, 'S', 0, epoch, &token, kept, &events);
-    sf_channel_open(table->stream_channel);
+    sf_sink_of(base)->floor_lsn = floor_lsn;
 }
 
 static void mark_dirty(struct sf_sink_table *table)
@@ -258,17 +203,6 @@ enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct
     return SINK_APPENDED;
 }
 
-static enum sink_append_outcome append(struct sink_table *sink_table, const struct row_change *change,
-                                       struct err *out_error)
-{
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
-    struct sf_token token;
-    seq_token_format(&change->seq, &token);
-    if (strcmp(token.text, sf_channel_high_token(table->stream_channel)->text) <= 0)
-        return SINK_ALREADY;
-    return sf_sink_append_line(table, table->stream_channel, &token, change, out_error);
-}
-
 static void flush(struct sink *base)
 {
     struct sf_sink *sink = sf_sink_of(base);
@@ -276,8 +210,7 @@ static void flush(struct sink *base)
         struct sf_sink_table *table = sink->dirty;
         sink->dirty = table->next_dirty;
         table->is_dirty = false;
-        if (table->stream_channel != NULL)
-            sf_channel_pump(table->stream_channel);
+        sf_stream_flush(table);
     }
     sf_sink_copy_flush(sink);
 }
@@ -289,55 +222,6 @@ static bool is_full(const struct sink *base)
         return false;
     sink->is_waiting_for_room = true;  // whoever asked stops reading until on_room
     return true;
-}
-
-static lsn_t uncommitted_lsn(const struct sink_table *sink_table)
-{
-    const struct sf_sink_table *table = table_of_const(sink_table);
-    if (table->is_rewinding || (table->events & SF_EVENT_FAILED))
-        return LSN_NONE;  // rows are gone and the pipeline does not know it yet: no position may pass them
-    if (table->stream_channel == NULL || !sf_channel_has_uncommitted(table->stream_channel))
-        return SINK_POSITION_NONE;
-    struct seq seq;
-    const char *token = sf_channel_oldest_uncommitted(table->stream_channel)->text;
-    CHECK(seq_parse(token, strlen(token), &seq));
-    return seq.commit_lsn;
-}
-
-static lsn_t committed_row_lsn(const struct sink_table *sink_table)
-{
-    const struct sf_sink_table *table = table_of_const(sink_table);
-    struct seq seq;
-    if (table->stream_channel == NULL)
-        return LSN_NONE;
-    const char *token = sf_channel_committed_token(table->stream_channel)->text;
-    // Ordinal 0 is the token that the channel was opened with: no row.
-    return seq_parse(token, strlen(token), &seq) && seq.ordinal > 0 ? seq.commit_lsn : LSN_NONE;
-}
-
-static void stream_record(const struct sink_table *sink_table, struct sink_stream_record *out_record)
-{
-    const struct sf_sink_table *table = table_of_const(sink_table);
-    memset(out_record, 0, sizeof *out_record);
-    if (table->stream_channel == NULL || !table->is_stream_open)
-        return;
-    struct sf_channel_record record;
-    struct sink_channel_record *out = &out_record->channels[out_record->channel_count++];
-    sf_channel_record_get(table->stream_channel, &record);
-    (void)snprintf(out->name, sizeof out->name, "%s", sf_channel_name(table->stream_channel));
-    (void)snprintf(out->token, sizeof out->token, "%s", record.committed.text);
-    out->created_on_ms = record.created_on_ms;
-    out->error_count = record.error_count;
-}
-
-static void stream_saved(struct sink_table *sink_table)
-{
-    (void)sink_table;
-}
-
-static void floor_saved(struct sink *base, lsn_t floor_lsn)
-{
-    sf_sink_of(base)->floor_lsn = floor_lsn;
 }
 
 // --- tables ------------------------------------------------------------------------------------------------------
@@ -437,16 +321,11 @@ static const char *table_target(const struct sink_table *sink_table)
     return table_of_const(sink_table)->layout.target_name;
 }
 
-static bool channel_is_busy(const struct sf_channel *channel)
-{
-    return channel != NULL && sf_channel_has_uncommitted(channel);
-}
-
 static bool has_inflight(const struct sink *base)
 {
     const struct sf_sink *sink = (const struct sf_sink *)base;
     for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next)
-        if (channel_is_busy(table->stream_channel) || sf_sink_copy_has_inflight(table))
+        if (sf_stream_is_busy(table) || sf_sink_copy_has_inflight(table))
             return true;
     return sf_sql_is_busy(sink->merge_sql);
 }
@@ -473,7 +352,8 @@ static void stats(const struct sink *base, struct sink_stats *out_stats)
     *out_stats = sink->ended_stats;
     out_stats->append_latency_us = out_stats->commit_latency_us = 0;
     for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next) {
-        sf_sink_add_stats(table->stream_channel, out_stats);
+        for (uint32_t i = 0; i < table->stream.channel_count; i++)
+            sf_sink_add_stats(table->stream.channels[i], out_stats);
         sf_sink_copy_stats(table, out_stats);
     }
 }
@@ -504,8 +384,10 @@ static const struct sink_operations operations = {
     .table_wants_text = table_wants_text,
     .table_prepare = sf_sink_table_prepare,
     .table_stop = table_stop,
-    .stream_open = stream_open,
-    .append = append,
+    .stream_open = sf_stream_open,
+    .stream_saved = sf_stream_saved,
+    .floor_saved = floor_saved,
+    .append = sf_stream_append,
     .rewound = rewound,
     .copy_open = sf_sink_copy_open,
     .copy_append = sf_sink_copy_append,
@@ -514,11 +396,9 @@ static const struct sink_operations operations = {
     .copy_drop = sf_sink_copy_drop,
     .flush = flush,
     .is_full = is_full,
-    .uncommitted_lsn = uncommitted_lsn,
-    .committed_row_lsn = committed_row_lsn,
-    .stream_record = stream_record,
-    .stream_saved = stream_saved,
-    .floor_saved = floor_saved,
+    .uncommitted_lsn = sf_stream_uncommitted_lsn,
+    .committed_row_lsn = sf_stream_committed_row_lsn,
+    .stream_record = sf_stream_record,
     .table_encoder = table_encoder,
     .table_target = table_target,
     .merge = sf_sink_merge,

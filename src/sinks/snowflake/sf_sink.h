@@ -20,6 +20,7 @@ struct sf_sink_options {
     const char *identity;  // random, kept in the catalog: channel names of another catalog's life never meet ours
     size_t budget_bytes;   // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
+    uint32_t channels_per_table;  // that a table's stream may be spread over, at most SPREAD_CHANNELS_MAX
     uint32_t merge_timeout_s, lock_timeout_s;
     bool soft_deletes;         // deleted rows stay in the targets, marked
     bool landing_commit_time;  // landing rows hold their commit's time

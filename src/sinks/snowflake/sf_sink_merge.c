@@ -68,11 +68,9 @@ static void merge_table_fill(const struct sink_merge *merge, const struct sink_m
                                    .copied_rows = from->copied_rows,
                                    .may_have_unchanged = from->may_have_unchanged || table->sink->is_merge_cautious,
                                    .may_have_moved = from->may_have_moved || table->sink->is_merge_cautious};
-    const char *token = sf_channel_committed_token(table->stream_channel)->text;
     struct seq committed;
-    // The token that a channel was opened with (ordinal 0) stands for no row: no guard then.
-    if (seq_parse(token, strlen(token), &committed) && committed.ordinal > 0 && committed.commit_lsn >= window_from)
-        memcpy(out->highest_committed, token, SEQ_TEXT_SIZE);  // the NUL is there already
+    if (sf_stream_newest_committed(table, &committed) && committed.commit_lsn >= window_from)
+        seq_format(&committed, out->highest_committed);  // the NUL is there already
 }
 
 bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err *out_error)

@@ -1,4 +1,4 @@
-// What sf_sink.c (tables, stream, events), sf_sink_copy.c (copied rows), sf_sink_sql.c (set-up) and sf_sink_merge.c share.
+// What sf_sink.c (tables, events), sf_sink_stream.c (the stream), sf_sink_copy.c (copied rows), sf_sink_sql.c (set-up) and sf_sink_merge.c share.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_SINK_PRIVATE_H
 #define ETL_SINKS_SNOWFLAKE_SF_SINK_PRIVATE_H
 
@@ -31,7 +31,9 @@ enum sf_event {
     SF_EVENT_FAILED = 256,
     SF_EVENT_COMMITTED = 512,
     SF_EVENT_ROOM = 1024,
-    SF_EVENT_MERGED = 2048
+    SF_EVENT_MERGED = 2048,
+    SF_EVENT_STREAM_CHANGED = 4096,
+    SF_EVENT_GROWTH_FAILED = 8192
 };
 
 enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED = 4 };
@@ -65,6 +67,26 @@ struct sf_copy {
     struct sf_copy *next_dirty;
 };
 
+enum sf_growth {
+    SF_GROWTH_WATCH,    // ended when the channels in force are held back
+    SF_GROWTH_OPENING,  // ended by the last new channel's opening, or by one that fails
+    SF_GROWTH_SAVING,   // ended by stream_saved
+    SF_GROWTH_FAILED    // ended when the new channels are freed
+};
+
+// Invariant: is_open: channels[0 … in force) are open; while growth is not WATCH there are more, which no row takes
+// before growth is SAVING. channel_count > spread_channel_count only in OPENING and FAILED.
+struct sf_stream {
+    struct spread spread;
+    struct sf_channel *channels[SPREAD_CHANNELS_MAX];
+    uint32_t channel_count, opening_count;
+    uint8_t epoch;
+    bool is_open;
+    enum sf_growth growth;
+    uint64_t grow_at_us;                   // not before
+    uint64_t watched_us, watched_held_us;  // when the channels were looked at last, and sf_channel_held_us of all then
+};
+
 struct sf_sink_table {
     struct sf_sink *sink;
     void *context;  // the pipeline's
@@ -73,12 +95,11 @@ struct sf_sink_table {
     bool *column_as_text;
     char *pipe_name;
     struct sf_pipe *pipe;
-    struct sf_channel *stream_channel;
+    struct sf_stream stream;
     struct sf_copy **copies;  // by range; NULL where none is open
     uint32_t copy_count;
     uint64_t rows;
-    bool is_rewinding;  // on_rewind was told, rewound has not come
-    bool is_stream_open;
+    bool is_rewinding;   // on_rewind was told, rewound has not come
     bool is_stopped;     // freed at the next reaping
     bool is_only_check;  // prepare: look, make nothing
     bool is_preparing;   // a statement of it is under way: freed after it
@@ -145,6 +166,22 @@ enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct
                                              struct err *out_error);
 
 void sf_sink_add_stats(const struct sf_channel *channel, struct sink_stats *stats);
+
+// sf_sink_stream.c; what is in the table of operations is explained in sink.h
+void sf_stream_open(struct sink_table *table, uint8_t epoch, lsn_t floor_lsn, const struct sink_stream_record *kept);
+void sf_stream_close(struct sf_sink_table *table);          // frees its channels
+void sf_stream_growth_failed(struct sf_sink_table *table);  // frees those that could not be opened
+void sf_stream_saved(struct sink_table *table);
+enum sink_append_outcome sf_stream_append(struct sink_table *table, const struct row_change *change,
+                                          struct err *out_error);
+void sf_stream_flush(struct sf_sink_table *table);
+void sf_stream_rewound(struct sf_sink_table *table);
+bool sf_stream_is_busy(const struct sf_sink_table *table);
+lsn_t sf_stream_uncommitted_lsn(const struct sink_table *table);
+lsn_t sf_stream_committed_row_lsn(const struct sink_table *table);
+// The newest row that Snowflake told to be committed, over all channels; false: none yet.
+bool sf_stream_newest_committed(const struct sf_sink_table *table, struct seq *out_seq);
+void sf_stream_record(const struct sink_table *table, struct sink_stream_record *out_record);
 
 // sf_sink_copy.c
 void sf_sink_copy_open(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint16_t range);

@@ -233,7 +233,9 @@ class Storage:
             held = {column.name for column in current.columns}
             missing = [column for column in columns if column.name not in held]
             if missing:
-                await self._insert_columns(connection, table.id, len(current.columns), missing)
+                # Beyond the last one: where a column was dropped, there are fewer than positions.
+                cursor = await connection.execute("SELECT max(position) + 1 FROM snowbox.columns WHERE table_id = %s", (table.id,))
+                await self._insert_columns(connection, table.id, (await cursor.fetchone())[0], missing)
                 additions = sql.SQL(", ").join(sql.SQL("ADD COLUMN ") + _definition(column) for column in missing)
                 await connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation(table), additions))
             return await self.find_table(connection, table.database, table.schema, table.name)
