@@ -142,6 +142,14 @@ static const struct setting settings[] = {
                            "how often such a table is tried again before it is parked")),
     PIPELINE_COLUMN(max_table_sync_workers, NUMBER("max-table-sync-workers", NULL, "N", "4", 1, 64,
                                                    "most connections to the source that copy tables at a time")),
+    PIPELINE_SETTING(copy_rate_limit,
+                     NUMBER("copy-rate-limit", NULL, "MB", "0", 0, 1000000,
+                            "how much copies read from the source in a second, over all connections; 0: as much as it "
+                            "gives")),
+    PIPELINE_SETTING(copy_range_mb,
+                     NUMBER("copy-range-mb", NULL, "MB", "128", 1, 65536,
+                            "larger tables are copied in ranges of about this size, several at a time; a range whose\n"
+                            "connection is lost is read again")),
     PIPELINE_SETTING(merge_interval_seconds,
                      NUMBER("merge-interval-seconds", "ETL_MERGE_INTERVAL_SECONDS", "N", "3600", 0, 86400,
                             "how often landing rows are merged into the targets; each merge wakes the warehouse;\n0 "

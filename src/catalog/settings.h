@@ -39,6 +39,7 @@ struct pipeline_settings {
     uint32_t merge_interval_seconds, merge_timeout_seconds;
     unsigned on_slot_lost;
     uint32_t decoding_work_mem_kb;
+    uint32_t copy_rate_limit, copy_range_mb;
     bool soft_deletes, landing_commit_time;
 };
 

@@ -339,6 +339,9 @@ void pg_conn_free(struct pg_conn *conn)
 // Watches the socket for what the state needs. False: the connection broke, and everybody was told.
 static bool watch_socket(struct pg_conn *conn)
 {
+    // libpq closes the socket where reading fails; what it received before is still taken, turn by turn.
+    if (PQsocket(conn->pg) < 0)
+        return true;
     bool is_copy = conn->state == PG_CONN_COPY_OUT || conn->state == PG_CONN_COPY_BOTH;
     unsigned events = is_copy && conn->is_paused ? 0 : LOOP_READ;
     if (conn->is_flushing)
@@ -642,6 +645,9 @@ static void read_socket(struct pg_conn *conn)
     } while (is_good && PQsslInUse(conn->pg) && SSL_pending(PQsslStruct(conn->pg, "OpenSSL")) > 0);
     if (!is_good)
         conn->has_read_failed = true;
+    // At once: the next descriptor that anybody opens may have the same number.
+    if (PQsocket(conn->pg) < 0)
+        loop_watch_stop(conn->loop, &conn->watch);
 }
 
 static bool is_failure(ExecStatusType status)

@@ -34,15 +34,6 @@ static bool wants_to_join(const struct pipeline_table *table)
     return table->record.state == CATALOG_TABLE_NEW && table->sink_table == NULL;
 }
 
-static bool is_in_running_copy(const struct pipeline_table *table)
-{
-    const struct pipeline *pipeline = table->pipeline;
-    for (uint32_t i = 0; pipeline->copy != NULL && i < pipeline->copy_count; i++)
-        if (pipeline->copy_items[i] == table)
-            return true;
-    return false;
-}
-
 // --- leaving the sink ---------------------------------------------------------------------------------------------
 
 static void stop_at_sink(struct pipeline_table *table)
@@ -316,7 +307,7 @@ static void describe(struct pipeline *pipeline, struct table *take_definition)
         attach(table);
         return;
     }
-    if (!wants_to_join(table) || table->retry_us > now_us || is_in_running_copy(table)) {
+    if (!wants_to_join(table) || table->retry_us > now_us) {
         table_free(take_definition);
         return;
     }
@@ -416,7 +407,7 @@ static bool is_description_wanted(const struct pipeline *pipeline, const struct 
     for (uint32_t i = 0; i < look->table_count; i++) {
         const struct pipeline_table *table =
             pipeline_find_table((struct pipeline *)(uintptr_t)pipeline, look->tables[i].oid);
-        if (table == NULL || (wants_to_join(table) && table->retry_us <= now_us && !is_in_running_copy(table)))
+        if (table == NULL || (wants_to_join(table) && table->retry_us <= now_us))
             return true;
     }
     return false;

@@ -109,15 +109,20 @@ static void on_restart_due(struct loop_timer *timer)
     start_check(timer->context);
 }
 
-static void close_source(struct pipeline *pipeline)
+static void close_stream(struct pipeline *pipeline)
 {
     join_end(pipeline);
     stream_end(pipeline);
-    copy_end(pipeline);
     if (pipeline->check_conn != NULL) {
         pg_conn_free(pipeline->check_conn);
         pipeline->check_conn = NULL;
     }
+}
+
+static void close_source(struct pipeline *pipeline)
+{
+    close_stream(pipeline);
+    copy_end(pipeline);
 }
 
 static void do_end(struct pipeline *pipeline)
@@ -151,15 +156,17 @@ static void on_reap(struct loop_deferred *deferred)
         pipeline->check_conn = NULL;
     }
     pipeline->is_reap_check = false;
-    if (pipeline->is_reap_copy) {
-        copy_end(pipeline);
-        copy_retry_if_needed(pipeline);
-    }
+    if (pipeline->is_reap_copy)
+        copy_reap(pipeline);
     pipeline->is_reap_copy = false;
     if (pipeline->is_restart_wanted) {
         uint32_t delay_ms = 0;
         pipeline->is_restart_wanted = false;
-        close_source(pipeline);
+        // Copies have connections of their own and outlive a restart of the stream, but not one of the first start.
+        if (pipeline->has_run)
+            close_stream(pipeline);
+        else
+            close_source(pipeline);
         backoff_next(&pipeline->backoff, &delay_ms);
         pipeline_set_state(pipeline, PIPELINE_WAITING);
         loop_timer_set(pipeline->loop, &pipeline->restart_timer, (uint64_t)delay_ms * 1000);
@@ -188,6 +195,7 @@ struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t o
 
 void pipeline_table_free(struct pipeline_table *table)
 {
+    copy_table_free(table);
     table_free(table->table);
     free(table->channels);
     free(table);
@@ -373,8 +381,7 @@ void pipeline_channels_saved(struct pipeline *pipeline)
     pipeline->is_first_start = false;
     join_begin(pipeline);
     stream_begin(pipeline);
-    if (pipeline->copy == NULL)
-        copy_begin(pipeline, false);
+    copy_begin(pipeline, false);
 }
 
 void pipeline_channels_begin(struct pipeline *pipeline)
@@ -420,18 +427,16 @@ static void on_stream_changed(void *context, void *table_context)
 
 static void on_copy_opened(void *context, void *table_context, uint16_t range)
 {
-    (void)range;
     if (!has_stopped(context))
-        copy_channel_opened(table_context);
+        copy_range_opened(table_context, range);
 }
 
 static void on_copy_committed(void *context, void *table_context, uint16_t range, uint64_t row_count)
 {
-    (void)range;
     if (has_stopped(context))
         return;
     join_recovered(table_context);
-    copy_committed(table_context, row_count);
+    copy_range_committed(table_context, range, row_count);
 }
 
 static void on_committed(void *context)
@@ -446,10 +451,7 @@ static void on_room(void *context)
         pipeline->is_stream_paused = false;
         pg_stream_continue(pipeline->stream);
     }
-    if (pipeline->copy != NULL && pipeline->is_copy_paused && !pipeline->is_copy_waiting) {
-        pipeline->is_copy_paused = false;
-        pg_copy_continue(pipeline->copy);
-    }
+    copy_room(pipeline);
 }
 
 static void on_rewind(void *context, void *table_context, const struct err *why)
@@ -578,6 +580,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
     progress_init(pipeline);
     join_init(pipeline);
     merge_init(pipeline);
+    copy_init(pipeline);
     pipeline->replies = mailbox_new(loop, REPLIES_MAX, progress_on_reply, pipeline, out_error);
     struct sink_events sink_events = {.on_opened = on_sink_opened,
                                       .on_state = on_sink_state,

@@ -1,5 +1,5 @@
 // What the pipeline's files share: lifecycle (pipeline.c), start-up checks (start.c), stream (stream.c), copies (copy.c),
-// positions and saves (progress.c), merges (merge.c), status (status.c).
+// and what is shown of them (copy_progress.c), positions and saves (progress.c), merges (merge.c), status (status.c).
 //
 //   received_lsn    every commit below it was read from the slot; an open transaction bounds it by its own commit LSN
 //   committed_lsn   every row of every table that is not parked, of commits below it, is committed at the destination
@@ -12,6 +12,7 @@
 #include "base/backoff.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "io/mailbox.h"
 #include "pg/pg_catalog.h"
 #include "pg/pg_copy.h"
@@ -58,14 +59,11 @@ struct pipeline_table {
     lsn_t left_lsn;       // as of there the publication held it no more; LSN_NONE: it does
     uint32_t try_count;   // failures of its own since it was last well; more than table_retry_max park it
     uint64_t retry_us;
-    int64_t trouble_since_us;  // wall clock
-    struct err trouble;        // not set: none
-    bool is_copy_opening, is_copy_open;
-    bool is_copy_read;               // every row was read; its commit is awaited
-    bool is_in_copy;                 // part of the copy under way
+    int64_t trouble_since_us;        // wall clock
+    struct err trouble;              // not set: none
+    struct table_copy *copy;         // its copy under way; NULL: none
     lsn_t unchanged_lsn, moved_lsn;  // newest commit that brought such a row; UINT64_MAX after a restart: not known …
     lsn_t observed_from_lsn;         // … until everything up to here is merged: committed rows are not seen again
-    uint64_t rows_copied, rows_copied_bytes;
     uint64_t rows_streamed;
 };
 
@@ -119,15 +117,12 @@ struct pipeline {
     struct table **retired;  // definitions that a stopped sink table may still read
     uint32_t retired_count;
 
-    struct pg_copy *copy;
-    bool is_copy_paused, is_copy_waiting;  // waiting: channels are not open yet
-    struct table **copy_tables;
-    struct pipeline_table **copy_items;
-    const bool **copy_as_text;
-    uint32_t copy_count;
-    lsn_t copy_lsn;
-    uint64_t copy_began_us;
-    struct loop_timer copy_timer;
+    struct copy_run *copies;       // under way
+    struct loop_timer copy_timer;  // another try
+    struct backoff copy_backoff;
+    struct rate_limit copy_limit;  // over all of them
+    struct rate_window copy_rate;
+    uint64_t copied_rows, copied_bytes;
 
     lsn_t received_lsn, committed_lsn, saved_lsn, merged_lsn;
     int64_t received_commit_time_us;
@@ -158,8 +153,8 @@ struct pipeline {
     uint32_t merge_suspect;                // among merge_items, or UINT32_MAX
     struct pipeline_table *merge_accused;  // found by the last search, for something that may pass by itself
     bool is_search_wanted, is_trying;
-    struct loop_timer tick;  // positions, saves, merges, status
-    struct loop_timer restart_timer, stop_timer;
+    struct loop_timer tick;                                   // positions, saves, merges, status
+    struct loop_timer restart_timer, stop_timer, turn_timer;  // turn: what has to leave a callback first
     struct backoff backoff;
     struct err last_error;
     struct loop_deferred reap;  // frees what ended, outside its own callbacks
@@ -222,14 +217,28 @@ void stream_relation_recall(struct pipeline_table *table);  // it joined: does t
 void stream_renew_after_giant(struct pipeline *pipeline);   // the giant row's commit is durable: give its memory back
 
 // copy.c
-void copy_begin(struct pipeline *pipeline, bool makes_slot);
+void copy_init(struct pipeline *pipeline);
+void copy_begin(struct pipeline *pipeline, bool makes_slot);  // of all tables that need it; nothing when there is none
 void copy_end(struct pipeline *pipeline);
-void copy_snapshot_saved(struct pipeline *pipeline);
-void copy_channel_opened(struct pipeline_table *table);
-void copy_committed(struct pipeline_table *table, uint64_t row_count);
+void copy_reap(struct pipeline *pipeline);  // frees what is over; what needs it is tried again later
+bool copy_is_running(const struct pipeline *pipeline);
+void copy_snapshot_saving(struct pipeline *pipeline);  // a save is sent
+void copy_snapshot_saved(struct pipeline *pipeline);   // and was answered
+void copy_range_opened(struct pipeline_table *table, uint16_t range);
+void copy_range_committed(struct pipeline_table *table, uint16_t range, uint64_t row_count);
+void copy_room(struct pipeline *pipeline);
+void copy_retry_if_needed(struct pipeline *pipeline);  // a table waits for its copy: soon
 void copy_table_failed(struct pipeline_table *table, const struct err *error);
 void copy_table_gone(struct pipeline_table *table);  // parked: nobody waits for it
-void copy_retry_if_needed(struct pipeline *pipeline);
+void copy_table_free(struct pipeline_table *table);
+bool copy_is_read(const struct pipeline_table *table);  // every row was read; commits are awaited
+
+// copy_progress.c
+bool copy_is_shown(const struct pipeline *pipeline);
+uint64_t copy_rows_of(const struct pipeline_table *table);
+struct json_t *copy_json(const struct pipeline *pipeline);
+struct json_t *copy_table_json(const struct pipeline_table *table);  // of a table whose copy is under way
+void copy_describe(const struct pipeline *pipeline, char *out, size_t out_size);
 
 // progress.c
 void progress_init(struct pipeline *pipeline);

@@ -29,6 +29,7 @@ void progress_deinit(struct pipeline *pipeline)
     CHECK(pipeline->save_inflight == NULL);
     loop_timer_stop(pipeline->loop, &pipeline->tick);
     loop_timer_stop(pipeline->loop, &pipeline->copy_timer);
+    loop_timer_stop(pipeline->loop, &pipeline->turn_timer);
     merge_deinit(pipeline);
 }
 
@@ -205,6 +206,7 @@ void progress_save_now(struct pipeline *pipeline)
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
     pipeline->is_resync_saving |= pipeline->is_resync_dirty;
     pipeline->is_resync_dirty = false;
+    copy_snapshot_saving(pipeline);
     pipeline->is_channels_saving = pipeline->is_channels_dirty;
     pipeline->is_snapshot_dirty = pipeline->is_channels_dirty = false;
     pipeline->saved_us = pipeline->status_us = loop_now_us(pipeline->loop);
@@ -255,7 +257,7 @@ static void tables_saved(struct pipeline *pipeline)
 
 static void saved_in_snapshot_state(struct pipeline *pipeline)
 {
-    if (pipeline->copy == NULL) {
+    if (!copy_is_running(pipeline)) {
         copy_begin(pipeline, true);  // the intent is durable: make the slot
     } else if (pipeline->is_snapshot_saving) {
         pipeline_channels_begin(pipeline);
@@ -353,7 +355,7 @@ void progress_ended(struct pipeline *pipeline)
 static void status_send(struct pipeline *pipeline)
 {
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->status_us;
-    bool is_busy = is_moving(pipeline) || pipeline->copy != NULL || pipeline->state != PIPELINE_RUNNING;
+    bool is_busy = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->state != PIPELINE_RUNNING;
     if (pipeline->save_inflight != NULL || since_us < (is_busy ? STATUS_INTERVAL_US : STATUS_IDLE_INTERVAL_US))
         return;
     if (!pipeline->record.is_slot_made && pipeline->is_first_start)
@@ -372,7 +374,7 @@ void progress_tick(struct loop_timer *timer)
         progress_save_now(pipeline);
     merge_tick(pipeline);
     status_send(pipeline);
-    bool is_active = is_moving(pipeline) || pipeline->copy != NULL || pipeline->is_save_wanted ||
+    bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
                      pipeline->is_merging || pipeline->is_merge_resolving || pipeline->state != PIPELINE_RUNNING ||
                      !pipeline->was_merge_told;
     uint64_t next_us = is_active ? TICK_ACTIVE_US : TICK_IDLE_US;

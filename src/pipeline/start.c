@@ -82,12 +82,14 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
     record->epoch++;  // wraps to 0 only after 255, which reading the destination's state refuses
     pipeline->is_first_start = false;
     pipeline->is_record_dirty = true;
+    copy_end(pipeline);
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         if (table->sink_table != NULL)
             pipeline->sink->operations->table_stop(table->sink_table);  // its channels belong to the old epoch
         table->sink_table = NULL;
         table->is_prepared = table->is_stream_open = table->is_joined = false;
+        copy_table_gone(table);
         if (table->record.state == CATALOG_TABLE_UNPUBLISHED)
             continue;
         table->record.state = CATALOG_TABLE_NEW;
@@ -237,8 +239,8 @@ static void on_history_turn(struct loop_timer *timer)
 // The connection is changed outside of its own callback: by a timer of no delay.
 static void history_ask(struct pipeline *pipeline)
 {
-    pipeline->copy_timer = (struct loop_timer){.on_due = on_history_turn, .context = pipeline};
-    loop_timer_set(pipeline->loop, &pipeline->copy_timer, 0);
+    pipeline->turn_timer = (struct loop_timer){.on_due = on_history_turn, .context = pipeline};
+    loop_timer_set(pipeline->loop, &pipeline->turn_timer, 0);
 }
 
 // --- tables ------------------------------------------------------------------------------------------------------
@@ -390,7 +392,7 @@ bool start_name_is_leaving(struct pipeline *pipeline, const struct table *defini
         if (table->table->oid == definition->oid || !is_same_name(table->table, definition))
             continue;
         // A copy or a merge under way may still speak of it.
-        if (table->record.state != CATALOG_TABLE_UNPUBLISHED || pipeline->copy != NULL || pipeline->is_merging)
+        if (table->record.state != CATALOG_TABLE_UNPUBLISHED || copy_is_running(pipeline) || pipeline->is_merging)
             return true;
         table_remove(pipeline, i);
         return false;

@@ -72,71 +72,16 @@ static json_t *table_json(const struct pipeline_table *table)
     set_text(object, "merge", merge_kind(table->table));
     if (err_is_set(&table->trouble))
         json_object_set_new(object, "retry", retry_json(table));
-    set_count(object, "rows_copied", table->is_in_copy ? table->rows_copied : table->record.copied_rows);
+    set_count(object, "rows_copied", copy_rows_of(table));
     if (table->table->rows_estimate >= 0)
         set_count(object, "rows_estimate", (uint64_t)table->table->rows_estimate);
+    if (table->copy != NULL)
+        json_object_set_new(object, "copy", copy_table_json(table));
     set_count(object, "rows_streamed", table->rows_streamed);
     set_count(object, "channels", spread_channel_count(&table->record.spread));
     if (table->sink_table != NULL)
         set_count(object, "values_coerced",
                   table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values);
-    return object;
-}
-
-struct copy_progress {
-    uint64_t rows, rows_expected;
-    uint32_t tables_done, tables;
-    double rows_per_second;
-    uint64_t seconds_left;
-};
-
-static void copy_progress_get(const struct pipeline *pipeline, struct copy_progress *out)
-{
-    memset(out, 0, sizeof *out);
-    for (uint32_t i = 0; i < pipeline->table_count; i++) {
-        const struct pipeline_table *table = pipeline->tables[i];
-        bool is_copied = table->record.state == CATALOG_TABLE_COPIED;
-        double estimate = table->table->rows_estimate;
-        uint64_t rows = is_copied ? table->record.copied_rows : table->rows_copied;
-        if (!is_copied && !pipeline_table_needs_copy(table))
-            continue;
-        out->tables++;
-        out->tables_done += is_copied || table->is_copy_read;
-        out->rows += rows;
-        // A table that was read is known exactly; one that is larger than estimated is at least what was read.
-        if (is_copied || table->is_copy_read || estimate < (double)rows)
-            out->rows_expected += rows;
-        else
-            out->rows_expected += (uint64_t)estimate;
-    }
-    double seconds = (double)(loop_now_us(pipeline->loop) - pipeline->copy_began_us) / 1e6;
-    if (pipeline->copy_began_us != 0 && seconds > 0.05)
-        out->rows_per_second = (double)out->rows / seconds;
-    if (out->rows_per_second > 0)
-        out->seconds_left = (uint64_t)((double)(out->rows_expected - out->rows) / out->rows_per_second + 0.5);
-}
-
-// A table that was read whole is in copy until its last row is committed.
-static bool is_copying(const struct pipeline *pipeline)
-{
-    bool is_in_copy = false;
-    for (uint32_t i = 0; i < pipeline->table_count; i++)
-        is_in_copy |= pipeline->tables[i]->is_in_copy;
-    return is_in_copy && pipeline->copy_began_us != 0;
-}
-
-static json_t *copy_json(const struct pipeline *pipeline)
-{
-    struct copy_progress progress;
-    json_t *object = json_object();
-    CHECK(object != NULL);
-    copy_progress_get(pipeline, &progress);
-    set_count(object, "tables", progress.tables);
-    set_count(object, "tables_read", progress.tables_done);
-    set_count(object, "rows", progress.rows);
-    set_count(object, "rows_expected", progress.rows_expected);
-    json_object_set_new(object, "rows_per_second", json_real(progress.rows_per_second));
-    set_count(object, "seconds_left", progress.seconds_left);
     return object;
 }
 
@@ -187,7 +132,7 @@ char *status_json(const struct pipeline *pipeline)
     set_count(object, "commit_latency_us", stats.commit_latency_us);
     set_count(object, "merges", pipeline->merge_count);
     set_count(object, "merge_took_us", pipeline->merge_took_us);
-    if (is_copying(pipeline))
+    if (copy_is_shown(pipeline))
         json_object_set_new(object, "copy", copy_json(pipeline));
     if (error_text(pipeline) != NULL)
         set_text(object, "error", error_text(pipeline));
@@ -203,14 +148,8 @@ char *status_json(const struct pipeline *pipeline)
 void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size)
 {
     char merged[20], received[20];
-    if (is_copying(pipeline)) {
-        struct copy_progress progress;
-        copy_progress_get(pipeline, &progress);
-        (void)snprintf(out, out_size,
-                       "%s: copying, %" PRIu64 " of about %" PRIu64
-                       " rows, %u of %u tables, %.0f rows/s, about %" PRIu64 " s left",
-                       pipeline->options.name, progress.rows, progress.rows_expected, progress.tables_done,
-                       progress.tables, progress.rows_per_second, progress.seconds_left);
+    if (copy_is_shown(pipeline)) {
+        copy_describe(pipeline, out, out_size);
         return;
     }
     format_lsn(pipeline->merged_lsn, merged);

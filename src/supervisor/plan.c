@@ -18,6 +18,9 @@ void plan_set_settings(struct plan *plan, const struct pipeline_settings *settin
     plan->pipeline.decoding_work_mem_kb = settings->decoding_work_mem_kb;
     plan->pipeline.table_retry_max = settings->table_error_retry_max_attempts;
     plan->pipeline.table_retry_delay_ms = settings->table_error_retry_delay_ms;
+    plan->pipeline.copy_connections_max = settings->max_table_sync_workers;
+    plan->pipeline.copy_range_bytes = (uint64_t)settings->copy_range_mb << 20;
+    plan->pipeline.copy_bytes_per_second = (uint64_t)settings->copy_rate_limit * 1000000;
     plan->batch_rows_max = settings->batch_max_size;
     plan->batch_fill_ms_max = settings->batch_max_fill_ms;
     plan->channels_per_table = settings->channels_per_table;

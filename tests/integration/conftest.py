@@ -10,12 +10,13 @@ import signal
 
 import pytest
 
+import pgroom
 from pgserver import PgServer
 from program import TRAPS_PROGRAM, Program
 from standin import StandIn
 
 # Begun first: a file is run by one of pytest's processes, and none should be left with one of these at the end.
-LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_merge_cases.py", "test_traps.py", "test_types_binary_text.py",
+LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_copy_room.py", "test_merge_cases.py", "test_traps.py", "test_types_binary_text.py",
               "test_sf_transport.py", "test_kill.py")
 
 numbers = itertools.count(1)
@@ -82,6 +83,25 @@ def shared_standin():
 def standin():
     with StandIn() as standin:
         yield standin
+
+
+@pytest.fixture(scope="session")
+def room_program(tmp_path_factory):
+    return pgroom.build(tmp_path_factory.mktemp("pg_room"))
+
+
+@pytest.fixture
+def room(room_program):
+    """room(url, command, …) → Room; all are closed at the end."""
+    rooms = []
+
+    def start(url, *arguments, **options):
+        rooms.append(pgroom.Room(room_program, url, *arguments, **options))
+        return rooms[-1]
+
+    yield start
+    for one in rooms:
+        one.close()
 
 
 class Streams:

@@ -5,9 +5,10 @@
 //   pg_room URL facts                 name=value
 //   pg_room URL tables                a line per table and column
 //   pg_room URL stream [option…]      --binary, --encoding E, --quiet, --follow (confirm what keepalives tell), --held (paused)
-//   pg_room URL copy [option…]        --encoding E, --text COLUMN, --temporary, --hold (wait for an order), --quiet
+//   pg_room URL copy [option…]        --encoding E, --text COLUMN, --temporary, --hold (wait for an order), --quiet,
+//                                     --connections N, --range-kb N, --rate-kb N (a second)
 //
-// Orders: go, pause, continue, stats, confirm X/X, flush, restart, stop.
+// Orders: go, pause, continue, continue TABLE RANGE (numbers, from 0), stats, confirm X/X, flush, restart, stop.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,10 @@ struct room {
     const char *sql;
     const char *encoding;
     const char *text_column;
-    bool is_binary, is_quiet, follows, starts_held, holds, is_temporary;
+    bool is_binary, is_quiet, follows, starts_held, holds, is_temporary, is_copy_paused;
+    uint32_t connections;
+    uint64_t range_kb, rate_kb;
+    struct rate_limit rate_limit;
 
     struct pg_conn *conn;
     struct pg_stream *stream;
@@ -158,11 +162,37 @@ static void on_snapshot(void *context, lsn_t lsn)
         pg_copy_continue(room->copy);
 }
 
-static bool on_row(void *context, uint32_t table_index, const struct row_view *row)
+static void pause_all(struct room *room, bool is_paused)
+{
+    room->is_copy_paused = is_paused;
+    for (uint32_t i = 0; room->command != NULL && strcmp(room->command, "copy") == 0 && i < room->table_count; i++)
+        for (uint32_t k = 0; k < pg_copy_range_count(room->copy, i); k++)
+            (is_paused ? pg_copy_range_pause : pg_copy_range_continue)(room->copy, i, (uint16_t)k);
+}
+
+static void on_planned(void *context)
 {
     struct room *room = context;
+    for (uint32_t i = 0; i < room->table_count; i++)
+        say("planned %s %u", room->tables[i]->table_name, pg_copy_range_count(room->copy, i));
+    if (room->is_copy_paused)
+        pause_all(room, true);
+}
+
+static void on_range_wanted(void *context, uint32_t table_index, uint16_t range)
+{
+    struct room *room = context;
+    pg_copy_range_ready(room->copy, table_index, range);
+}
+
+// Rows that were told before, when their range is read again, are told once only; they must be the same in number.
+static void on_row(void *context, uint32_t table_index, uint16_t range, uint64_t row_number, const struct row_view *row)
+{
+    struct room *room = context;
+    (void)range;
+    (void)row_number;
     if (room->is_quiet)
-        return true;
+        return;
     struct buf line;
     buf_init(&line, 1 << 20);
     for (uint16_t i = 0; i < row->count; i++) {
@@ -173,13 +203,23 @@ static bool on_row(void *context, uint32_t table_index, const struct row_view *r
     (void)fwrite(line.data, 1, line.size, stdout);
     say("%s", "");
     buf_deinit(&line);
-    return true;
 }
 
-static void on_table_done(void *context, uint32_t table_index, uint64_t row_count)
+static void on_range_done(void *context, uint32_t table_index, uint16_t range, uint64_t row_count)
 {
     struct room *room = context;
-    say("done %s %llu", room->tables[table_index]->table_name, (unsigned long long)row_count);
+    uint64_t rows = 0;
+    const char *name = room->tables[table_index]->table_name;
+    uint32_t count = pg_copy_range_count(room->copy, table_index);
+    if (count > 1)
+        say("range %s %u %llu", name, range, (unsigned long long)row_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pg_copy_range *one = pg_copy_range(room->copy, table_index, (uint16_t)i);
+        if (!one->is_read)
+            return;
+        rows += one->rows;
+    }
+    say("done %s %llu", name, (unsigned long long)rows);
 }
 
 static void on_table_failed(void *context, uint32_t table_index, const struct err *error)
@@ -213,7 +253,7 @@ static void start_copy(struct room *room)
         CHECK(room->column_as_text[i] != NULL);
         for (uint16_t j = 0; j < table->column_count; j++)
             room->column_as_text[i][j] =
-                !table->columns[j].type->has_binary_send ||
+                !table->columns[j].has_binary_send ||
                 (room->text_column != NULL && strcmp(table->columns[j].name, room->text_column) == 0);
     }
     struct pg_copy_options options = {.slot = room->is_temporary ? NULL : room->slot,
@@ -221,10 +261,16 @@ static void start_copy(struct room *room)
                                       .publication = room->publication,
                                       .tables = room->tables,
                                       .table_count = room->table_count,
-                                      .column_as_text = (const bool *const *)room->column_as_text};
+                                      .column_as_text = (const bool *const *)room->column_as_text,
+                                      .connections_max = room->connections > 0 ? room->connections : 1,
+                                      .range_bytes = room->range_kb > 0 ? room->range_kb << 10 : 1ULL << 40,
+                                      .rate_limit = room->rate_kb > 0 ? &room->rate_limit : NULL};
+    rate_limit_init(&room->rate_limit, room->rate_kb << 10, loop_now_us(room->loop));
     struct pg_copy_events events = {.on_snapshot = on_snapshot,
+                                    .on_planned = on_planned,
+                                    .on_range_wanted = on_range_wanted,
                                     .on_row = on_row,
-                                    .on_table_done = on_table_done,
+                                    .on_range_done = on_range_done,
                                     .on_table_failed = on_table_failed,
                                     .on_waiting = on_waiting,
                                     .on_ended = on_copy_ended,
@@ -267,14 +313,12 @@ static void say_tables(const struct room *room)
             identities[table->identity], table->key_count, table->relfilenode != 0, table->bytes_estimate > 0);
         for (uint16_t j = 0; j < table->column_count; j++) {
             const struct column *column = &table->columns[j];
-            const struct source_type *type = column->type;
-            const struct source_type *element = type->kind == SOURCE_ARRAY ? type->parts[0].type : NULL;
             say("column %s.%s type=%s oid=%u/%d base=%u/%d element=%u/%d enum=%d%d toast=%d notnull=%d send=%d at=%d "
                 "key=%d",
-                table->table_name, column->name, column->type_name, column->type_oid, column->type_modifier, type->oid,
-                type->modifier, element != NULL ? element->oid : 0, element != NULL ? element->modifier : -1,
-                type->kind == SOURCE_ENUM, element != NULL && element->kind == SOURCE_ENUM, column->is_toastable,
-                column->is_not_null, type->has_binary_send, column->attribute_number, column->key_position);
+                table->table_name, column->name, column->type_name, column->type_oid, column->type_modifier,
+                column->base_oid, column->base_modifier, column->element_oid, column->element_modifier, column->is_enum,
+                column->element_is_enum, column->is_toastable, column->is_not_null, column->has_binary_send,
+                column->attribute_number, column->key_position);
         }
     }
 }
@@ -360,10 +404,11 @@ static void say_stats(const struct room *room)
 {
     const struct pg_stream_stats *stream = pg_stream_stats(room->stream);
     const struct pg_copy_stats *copy = pg_copy_stats(room->copy);
-    say("stats messages=%llu changes=%llu turns=%llu lazy=%llu largest=%llu rows=%llu",
+    say("stats messages=%llu changes=%llu turns=%llu lazy=%llu largest=%llu rows=%llu "
+        "bytes=%llu connections=%u again=%u",
         (unsigned long long)stream->messages, (unsigned long long)room->changes, (unsigned long long)stream->turns,
         (unsigned long long)stream->lazy_waits, (unsigned long long)stream->largest_message,
-        (unsigned long long)copy->rows);
+        (unsigned long long)copy->rows, (unsigned long long)copy->bytes, copy->connections, copy->ranges_again);
 }
 
 static void on_restart(struct loop_deferred *deferred)
@@ -376,14 +421,17 @@ static void on_restart(struct loop_deferred *deferred)
 static void obey(struct room *room, const char *order)
 {
     lsn_t lsn;
+    unsigned table_index, range;
     if (strcmp(order, "go") == 0) {
         pg_copy_continue(room->copy);
     } else if (strcmp(order, "pause") == 0) {
         pg_stream_pause(room->stream);
-        pg_copy_pause(room->copy);
+        pause_all(room, true);
     } else if (strcmp(order, "continue") == 0) {
         pg_stream_continue(room->stream);
-        pg_copy_continue(room->copy);
+        pause_all(room, false);
+    } else if (sscanf(order, "continue %u %u", &table_index, &range) == 2) {
+        pg_copy_range_continue(room->copy, table_index, (uint16_t)range);
     } else if (strcmp(order, "stats") == 0) {
         say_stats(room);
     } else if (strncmp(order, "confirm ", 8) == 0 && lsn_parse(order + 8, &lsn)) {
@@ -443,6 +491,12 @@ static bool read_arguments(struct room *room, int count, char **arguments)
             room->encoding = arguments[++i];
         else if (strcmp(option, "--text") == 0 && i + 1 < count)
             room->text_column = arguments[++i];
+        else if (strcmp(option, "--connections") == 0 && i + 1 < count)
+            room->connections = (uint32_t)strtoul(arguments[++i], NULL, 10);
+        else if (strcmp(option, "--range-kb") == 0 && i + 1 < count)
+            room->range_kb = strtoull(arguments[++i], NULL, 10);
+        else if (strcmp(option, "--rate-kb") == 0 && i + 1 < count)
+            room->rate_kb = strtoull(arguments[++i], NULL, 10);
         else
             return false;
     }
