@@ -4,7 +4,9 @@
 
 #include "encode/typemap.h"
 
-enum value_outcome array_encode(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+enum value_outcome array_encode(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                 struct buf *coerced);
+// What array_out prints for a binary array.
+bool array_append_text(const struct value_encoder *encoder, const struct value *value, struct buf *out);
 
 #endif

@@ -137,6 +137,14 @@ static bool is_exact_double(const struct number *number)
     return shortest.digits == digits && shortest.exponent == number->exponent;
 }
 
+bool json_number_is_double(const uint8_t *text, size_t size)
+{
+    struct number number = {.digit_count = 0};
+    size_t position = 0;
+    return number_read(text, size, &position, &number) && position == size &&
+           (number.digit_count == 0 || is_exact_double(&number));
+}
+
 static bool scan_number(struct cursor *cursor)
 {
     struct number number = {.digit_count = 0};

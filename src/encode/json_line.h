@@ -2,6 +2,7 @@
 #ifndef ETL_ENCODE_JSON_LINE_H
 #define ETL_ENCODE_JSON_LINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,5 +15,7 @@ enum json_line_fit {
 
 // In place, the size stays: line breaks between tokens become blanks. text is UTF-8.
 enum json_line_fit json_line_make(uint8_t *text, size_t size);
+// Whether a number in JSON's form is a double that prints the same digits again (zeros at the ends do not count).
+bool json_number_is_double(const uint8_t *text, size_t size);
 
 #endif

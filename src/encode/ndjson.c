@@ -119,9 +119,12 @@ static bool append_column(struct line *line, uint16_t index, const struct value 
     buf_append_byte(out, ',');
     buf_append(out, column->key, column->key_size);
     size_t value_start = out->size;
-    switch (column->encode(column, value, out, coerced)) {
+    switch (column_encode(column, value, out, coerced)) {
     case VALUE_WRITTEN: return true;
     case VALUE_COERCED: break;
+    case VALUE_OVERSIZED:
+        return fail(line, "oversized", index,
+                    "holds a value that is too large for the target, and oversized=fail is set");
     case VALUE_MALFORMED:
         return fail(line, "malformed_value", index,
                     value->state == VALUE_TEXT ? "the server's text is not of this type"
@@ -166,9 +169,10 @@ static bool append_key_part(struct line *line, uint16_t index, const struct valu
         buf_append_byte(out, ',');
     if (value->state == VALUE_NULL || value->state == VALUE_UNCHANGED)
         return fail(line, "null_key", index, "is part of the key and has no value in the old row");
-    switch (column->encode(column, value, out, NULL)) {
+    switch (column_encode(column, value, out, NULL)) {
     case VALUE_WRITTEN: return true;
     case VALUE_COERCED:
+    case VALUE_OVERSIZED:
         return fail(line, "coerced_key", index,
                     "is part of the key, and its old value is one that the target's type cannot hold");
     case VALUE_MALFORMED: return fail(line, "malformed_value", index, "the old key's value is not of this type");

@@ -1,44 +1,24 @@
 #include "encode/scalar.h"
 
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/check.h"
 #include "encode/datetime.h"
 #include "encode/decimal.h"
 #include "encode/encoding.h"
 #include "encode/json_line.h"
 #include "encode/scalar_read.h"
+#include "encode/server_text.h"
 
-static enum value_outcome coerce(const struct column_encoder *encoder, const struct value *value, struct buf *coerced)
-{
-    if (coerced == NULL)
-        return VALUE_COERCED;
-    if (value->state == VALUE_TEXT) {
-        scalar_append_original(encoder, value->data, value->size, coerced);
-        return VALUE_COERCED;
-    }
-    struct buf *scratch = encoder->scratch;
-    buf_reset(scratch);
-    if (!scalar_append_text(encoder->kind, value, scratch))
-        return VALUE_MALFORMED;
-    if (scratch->failed)
-        scalar_append_size(value->size, coerced);
-    else
-        scalar_append_original(encoder, scratch->data, scratch->size, coerced);
-    return VALUE_COERCED;
-}
-
-static bool is_oversized(const struct column_encoder *encoder, size_t size)
+static bool is_oversized(const struct value_encoder *encoder, size_t size)
 {
     return encoder->size_max != 0 && size > encoder->size_max;
 }
 
-static enum value_outcome coerce_oversized(size_t size, struct buf *coerced)
-{
-    scalar_append_size(size, coerced);
-    return VALUE_COERCED;
-}
-
 // Binary: one byte, 0 or 1. Text: t or f.
-static enum value_outcome encode_bool(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_bool(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     (void)encoder;
@@ -53,43 +33,43 @@ static enum value_outcome encode_bool(const struct column_encoder *encoder, cons
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_int2(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_int2(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     (void)encoder;
     (void)coerced;
     int64_t number;
-    if (!scalar_read_integer(SCALAR_INT2, value, &number))
+    if (!scalar_read_integer(KIND_INT2, value, &number))
         return VALUE_MALFORMED;
     decimal_append_i64_json(number, out);
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_int4(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_int4(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     (void)encoder;
     (void)coerced;
     int64_t number;
-    if (!scalar_read_integer(SCALAR_INT4, value, &number))
+    if (!scalar_read_integer(KIND_INT4, value, &number))
         return VALUE_MALFORMED;
     decimal_append_i64_json(number, out);
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_int8(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_int8(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     (void)encoder;
     (void)coerced;
     int64_t number;
-    if (!scalar_read_integer(SCALAR_INT8, value, &number))
+    if (!scalar_read_integer(KIND_INT8, value, &number))
         return VALUE_MALFORMED;
     decimal_append_i64_json(number, out);
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_unsigned(const struct column_encoder *encoder, const struct value *value,
+static enum value_outcome encode_unsigned(const struct value_encoder *encoder, const struct value *value,
                                           struct buf *out, struct buf *coerced)
 {
     (void)coerced;
@@ -100,31 +80,34 @@ static enum value_outcome encode_unsigned(const struct column_encoder *encoder, 
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_numeric(const struct column_encoder *encoder, const struct value *value,
+static enum value_outcome encode_numeric(const struct value_encoder *encoder, const struct value *value,
                                          struct buf *out, struct buf *coerced)
 {
     size_t start = out->size;
     if (!scalar_append_numeric(value, out))
         return VALUE_MALFORMED;
-    switch (decimal_finish_json(out, start, encoder->numeric_precision, encoder->numeric_scale)) {
+    switch (decimal_finish_json(out, start, encoder->target.precision, encoder->target.scale)) {
     case DECIMAL_FITS: return VALUE_WRITTEN;
     case DECIMAL_ROUNDED:
-    case DECIMAL_OUTSIDE: return coerce(encoder, value, coerced);
+    case DECIMAL_OUTSIDE: return server_text_coerce(encoder, value, coerced);
     case DECIMAL_MALFORMED: return VALUE_MALFORMED;
     }
     check_failed("a known fit of a numeric", __FILE__, __LINE__);
 }
 
 // No NUMBER is wide enough: the digits as a string, NaN and Infinity too.
-static enum value_outcome encode_numeric_text(const struct column_encoder *encoder, const struct value *value,
+static enum value_outcome encode_numeric_text(const struct value_encoder *encoder, const struct value *value,
                                               struct buf *out, struct buf *coerced)
 {
-    (void)encoder;
-    (void)coerced;
+    size_t quote = out->size;
     buf_append_byte(out, '"');
     size_t start = out->size;
     if (!scalar_append_numeric(value, out))
         return VALUE_MALFORMED;
+    if (is_oversized(encoder, out->size - start)) {
+        out->size = quote;
+        return server_text_coerce_oversized(encoder, value->size, coerced);
+    }
     for (size_t i = start; i < out->size; i++) {
         uint8_t byte = out->data[i];
         uint8_t letter = byte | 0x20;
@@ -135,7 +118,18 @@ static enum value_outcome encode_numeric_text(const struct column_encoder *encod
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_float(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+// JSON has no NaN and no Infinity; Snowflake takes them as strings.
+static void append_float_json(const char *text, size_t size, struct buf *out)
+{
+    bool is_word = text[size - 1] == 'N' || text[size - 1] == 'y';
+    if (is_word)
+        buf_append_byte(out, '"');
+    buf_append(out, text, size);
+    if (is_word)
+        buf_append_byte(out, '"');
+}
+
+static enum value_outcome encode_float(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                        struct buf *coerced)
 {
     (void)coerced;
@@ -143,43 +137,100 @@ static enum value_outcome encode_float(const struct column_encoder *encoder, con
     size_t size = scalar_format_float(encoder->kind, value, text);
     if (size == 0)
         return VALUE_MALFORMED;
-    // JSON has no NaN and no Infinity; Snowflake takes them as strings.
-    bool is_word = text[size - 1] == 'N' || text[size - 1] == 'y';
-    if (is_word)
-        buf_append_byte(out, '"');
-    buf_append(out, text, size);
-    if (is_word)
-        buf_append_byte(out, '"');
+    append_float_json(text, size, out);
     return VALUE_WRITTEN;
 }
 
-// Bytes of UTF-8 that the inside of a JSON string, as we write it, stands for.
+// The nearest double. The value is coerced unless that prints the same digits again, and is nothing beyond a double's range.
+static enum value_outcome encode_numeric_float(const struct value_encoder *encoder, const struct value *value,
+                                               struct buf *out, struct buf *coerced)
+{
+    char text[FLOAT_TEXT_SIZE_MAX];
+    size_t start = out->size;
+    if (!scalar_append_numeric(value, out))
+        return VALUE_MALFORMED;
+    buf_append_byte(out, '\0');
+    if (out->failed)
+        return VALUE_WRITTEN;  // the row's writer sees the failure
+    const char *digits = (const char *)out->data + start;
+    size_t size = out->size - start - 1;
+    bool is_exact = json_number_is_double(out->data + start, size);
+    if (size < sizeof text && (strcmp(digits, "NaN") == 0 || strcmp(digits + (*digits == '-'), "Infinity") == 0)) {
+        memcpy(text, digits, size);
+        is_exact = true;
+    } else {
+        char *end;
+        double number = strtod(digits, &end);
+        if (end != digits + size || size == 0)
+            return VALUE_MALFORMED;
+        size = isfinite(number) ? float8_format(number, text) : 0;
+    }
+    out->size = start;
+    if (size > 0)
+        append_float_json(text, size, out);
+    return is_exact ? VALUE_WRITTEN : server_text_coerce(encoder, value, coerced);
+}
+
+// A character of a JSON string as we write it: the bytes of UTF-8 that it stands for, and its own. We escape ASCII alone.
+static size_t json_character(const uint8_t *json, size_t *out_json_size)
+{
+    if (*json == '\\') {
+        *out_json_size = json[1] == 'u' ? 6 : 2;
+        return 1;
+    }
+    size_t size = *json < 0xC0 ? 1 : *json < 0xE0 ? 2 : *json < 0xF0 ? 3 : 4;
+    *out_json_size = size;
+    return size;
+}
+
 static size_t json_text_size(const uint8_t *json, size_t size)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < size; bytes++) {
-        if (json[i] != '\\')
-            i++;
-        else
-            i += json[i + 1] == 'u' ? 6 : 2;
+    for (size_t i = 0; i < size;) {
+        size_t json_size;
+        bytes += json_character(json + i, &json_size);
+        i += json_size;
     }
     return bytes;
 }
 
-static enum value_outcome encode_text(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+// The text is too long. Where the options say so, its longest beginning of whole characters stays: out->data[start ..) is a
+// JSON string as we write it.
+static enum value_outcome shorten_text(const struct value_encoder *encoder, size_t text_size, size_t start,
+                                       struct buf *out, struct buf *coerced)
+{
+    if (!encoder->truncates_oversized) {
+        out->size = start;
+        return server_text_coerce_oversized(encoder, text_size, coerced);
+    }
+    size_t position = start + 1;
+    for (size_t bytes = 0; position < out->size - 1;) {
+        size_t json_size;
+        size_t character = json_character(out->data + position, &json_size);
+        if (character > encoder->size_max - bytes)
+            break;
+        bytes += character;
+        position += json_size;
+    }
+    out->data[position] = '"';
+    out->size = position + 1;
+    return server_text_coerce_oversized(encoder, text_size, coerced);
+}
+
+enum value_outcome scalar_encode_text(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     size_t start = out->size;
-    if (encoding_is_utf8(encoder->encoding) && is_oversized(encoder, value->size))
-        return coerce_oversized(value->size, coerced);
+    if (encoding_is_utf8(encoder->encoding) && is_oversized(encoder, value->size) && !encoder->truncates_oversized)
+        return server_text_coerce_oversized(encoder, value->size, coerced);
     buf_append_byte(out, '"');
     bool is_valid = encoding_append_json(encoder->encoding, value->data, value->size, out);
     buf_append_byte(out, '"');
     // Escapes and other encodings make the sizes differ: only where the JSON is long is the text behind it measured.
-    if (!out->failed && is_oversized(encoder, out->size - start - 2) &&
-        is_oversized(encoder, json_text_size(out->data + start + 1, out->size - start - 2))) {
-        out->size = start;
-        return coerce_oversized(value->size, coerced);
+    if (!out->failed && is_oversized(encoder, out->size - start - 2)) {
+        size_t text_size = json_text_size(out->data + start + 1, out->size - start - 2);
+        if (is_oversized(encoder, text_size))
+            return shorten_text(encoder, text_size, start, out, coerced);
     }
     if (is_valid)
         return VALUE_WRITTEN;
@@ -187,26 +238,26 @@ static enum value_outcome encode_text(const struct column_encoder *encoder, cons
     return VALUE_COERCED;
 }
 
-static enum value_outcome encode_server_text(const struct column_encoder *encoder, const struct value *value,
+static enum value_outcome encode_server_text(const struct value_encoder *encoder, const struct value *value,
                                              struct buf *out, struct buf *coerced)
 {
-    return value->state == VALUE_TEXT ? encode_text(encoder, value, out, coerced) : VALUE_MALFORMED;
+    return value->state == VALUE_TEXT ? scalar_encode_text(encoder, value, out, coerced) : VALUE_MALFORMED;
 }
 
 // "char": binary is the byte itself, 0 for the empty string. Text is that byte, or (from 16 on, above ASCII) \ooo, which we write in every
 // case, as such a byte alone is text in no encoding.
-static enum value_outcome encode_char(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_char(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     if (value->size != 1)
-        return value->state == VALUE_TEXT ? encode_text(encoder, value, out, coerced) : VALUE_MALFORMED;
+        return value->state == VALUE_TEXT ? scalar_encode_text(encoder, value, out, coerced) : VALUE_MALFORMED;
     uint8_t byte = value->data[0];
     if (byte == 0) {
         buf_append(out, "\"\"", 2);
         return VALUE_WRITTEN;
     }
     if (byte < 0x80)
-        return encode_text(encoder, value, out, coerced);
+        return scalar_encode_text(encoder, value, out, coerced);
     char escape[7] = {
         '"', '\\', '\\', (char)('0' + (byte >> 6)), (char)('0' + (byte >> 3 & 7)), (char)('0' + (byte & 7)), '"'};
     buf_append(out, escape, sizeof escape);
@@ -259,7 +310,7 @@ static bool append_base64_of_hex(const uint8_t *text, size_t size, struct buf *o
     return true;
 }
 
-static enum value_outcome encode_bytea(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_bytea(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                        struct buf *coerced)
 {
     size_t size = value->size;
@@ -269,7 +320,7 @@ static enum value_outcome encode_bytea(const struct column_encoder *encoder, con
         size = size / 2 - 1;
     }
     if (is_oversized(encoder, size))
-        return coerce_oversized(size, coerced);
+        return server_text_coerce_oversized(encoder, size, coerced);
     buf_append_byte(out, '"');
     if (value->state == VALUE_BINARY)
         append_base64(value->data, size, out);
@@ -279,14 +330,14 @@ static enum value_outcome encode_bytea(const struct column_encoder *encoder, con
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_date(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_date(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     int32_t days;
     if (!scalar_read_date(value, &days))
         return VALUE_MALFORMED;
     if (!datetime_date_fits(days))
-        return coerce(encoder, value, coerced);
+        return server_text_coerce(encoder, value, coerced);
     char text[DATETIME_TEXT_SIZE_MAX] = "\"";
     size_t size = 1 + datetime_format_date(days, text + 1);
     text[size++] = '"';
@@ -294,14 +345,14 @@ static enum value_outcome encode_date(const struct column_encoder *encoder, cons
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_time(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_time(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     int64_t us;
     if (!scalar_read_time(value, &us))
         return VALUE_MALFORMED;
     if (us == DATETIME_DAY_US)
-        return coerce(encoder, value, coerced);
+        return server_text_coerce(encoder, value, coerced);
     char text[DATETIME_TEXT_SIZE_MAX] = "\"";
     size_t size = 1 + datetime_format_time(us, text + 1);
     text[size++] = '"';
@@ -309,22 +360,22 @@ static enum value_outcome encode_time(const struct column_encoder *encoder, cons
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_timestamp(const struct column_encoder *encoder, const struct value *value,
+static enum value_outcome encode_timestamp(const struct value_encoder *encoder, const struct value *value,
                                            struct buf *out, struct buf *coerced)
 {
     int64_t us;
     if (!scalar_read_timestamp(encoder->kind, value, &us))
         return VALUE_MALFORMED;
     if (!datetime_timestamp_fits(us))
-        return coerce(encoder, value, coerced);
+        return server_text_coerce(encoder, value, coerced);
     char text[DATETIME_TEXT_SIZE_MAX] = "\"";
-    size_t size = 1 + datetime_format_timestamp(us, encoder->kind == SCALAR_TIMESTAMPTZ, text + 1);
+    size_t size = 1 + datetime_format_timestamp(us, encoder->kind == KIND_TIMESTAMPTZ, text + 1);
     text[size++] = '"';
     buf_append(out, text, size);
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_uuid(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_uuid(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     (void)encoder;
@@ -337,7 +388,7 @@ static enum value_outcome encode_uuid(const struct column_encoder *encoder, cons
     return VALUE_WRITTEN;
 }
 
-static enum value_outcome encode_json(const struct column_encoder *encoder, const struct value *value, struct buf *out,
+static enum value_outcome encode_json(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
     struct value text;
@@ -345,7 +396,7 @@ static enum value_outcome encode_json(const struct column_encoder *encoder, cons
     if (!scalar_read_json(encoder->kind, value, &text))
         return VALUE_MALFORMED;
     if (is_oversized(encoder, text.size))
-        return coerce_oversized(text.size, coerced);
+        return server_text_coerce_oversized(encoder, text.size, coerced);
     bool is_valid = encoding_append_utf8(encoder->encoding, text.data, text.size, out);
     if (out->failed)
         return VALUE_WRITTEN;  // the row's writer sees the failure
@@ -362,29 +413,32 @@ static enum value_outcome encode_json(const struct column_encoder *encoder, cons
     return VALUE_COERCED;
 }
 
-column_encode scalar_encode_of(enum scalar_kind kind, bool is_wide_numeric)
+value_encode scalar_encode_of(enum value_kind kind, enum target_kind target)
 {
     switch (kind) {
-    case SCALAR_SERVER_TEXT: return encode_server_text;
-    case SCALAR_BOOL: return encode_bool;
-    case SCALAR_INT2: return encode_int2;
-    case SCALAR_INT4: return encode_int4;
-    case SCALAR_INT8: return encode_int8;
-    case SCALAR_OID:
-    case SCALAR_XID8: return encode_unsigned;
-    case SCALAR_NUMERIC: return is_wide_numeric ? encode_numeric_text : encode_numeric;
-    case SCALAR_FLOAT4:
-    case SCALAR_FLOAT8: return encode_float;
-    case SCALAR_TEXT: return encode_text;
-    case SCALAR_CHAR: return encode_char;
-    case SCALAR_BYTEA: return encode_bytea;
-    case SCALAR_DATE: return encode_date;
-    case SCALAR_TIME: return encode_time;
-    case SCALAR_TIMESTAMP:
-    case SCALAR_TIMESTAMPTZ: return encode_timestamp;
-    case SCALAR_UUID: return encode_uuid;
-    case SCALAR_JSON:
-    case SCALAR_JSONB: return encode_json;
+    case KIND_SERVER_TEXT: return encode_server_text;
+    case KIND_BOOL: return encode_bool;
+    case KIND_INT2: return encode_int2;
+    case KIND_INT4: return encode_int4;
+    case KIND_INT8: return encode_int8;
+    case KIND_OID:
+    case KIND_XID8: return encode_unsigned;
+    case KIND_NUMERIC:
+        return target == TARGET_VARCHAR ? encode_numeric_text
+               : target == TARGET_FLOAT ? encode_numeric_float
+                                        : encode_numeric;
+    case KIND_FLOAT4:
+    case KIND_FLOAT8: return encode_float;
+    case KIND_TEXT: return scalar_encode_text;
+    case KIND_CHAR: return encode_char;
+    case KIND_BYTEA: return encode_bytea;
+    case KIND_DATE: return encode_date;
+    case KIND_TIME: return encode_time;
+    case KIND_TIMESTAMP:
+    case KIND_TIMESTAMPTZ: return encode_timestamp;
+    case KIND_UUID: return encode_uuid;
+    case KIND_JSON:
+    case KIND_JSONB: return encode_json;
+    default: check_failed("a kind of value that is not made of others", __FILE__, __LINE__);
     }
-    check_failed("a known kind of value", __FILE__, __LINE__);
 }

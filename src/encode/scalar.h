@@ -1,4 +1,4 @@
-// Values that are not arrays: the function that writes each kind as JSON, and PostgreSQL's text of its binary form.
+// Values that are not made of others: the function that writes each kind as JSON, and PostgreSQL's text of its binary form.
 #ifndef ETL_ENCODE_SCALAR_H
 #define ETL_ENCODE_SCALAR_H
 
@@ -6,15 +6,17 @@
 
 #include "encode/typemap.h"
 
-// is_wide_numeric: no NUMBER is wide enough for this numeric, its digits become a string.
-column_encode scalar_encode_of(enum scalar_kind kind, bool is_wide_numeric);
+// The kinds up to KIND_JSONB. A numeric is written as its target asks for: NUMBER, VARCHAR or FLOAT.
+value_encode scalar_encode_of(enum value_kind kind, enum target_kind target);
+// Text in the database's encoding as a JSON string; the value may be of any kind whose text this is.
+enum value_outcome scalar_encode_text(const struct value_encoder *encoder, const struct value *value, struct buf *out,
+                                      struct buf *coerced);
 // Appends what PostgreSQL would print for it, in the database's encoding, with the settings that our connections pin (ISO dates, UTC,
 // hex bytea, shortest floats). False if the bytes are not of the kind.
-bool scalar_append_text(enum scalar_kind kind, const struct value *value, struct buf *out);
+bool scalar_append_text(enum value_kind kind, const struct value *value, struct buf *out);
 
 // Appends the original's text to coerced as a JSON string; bytes that are not text in the database's encoding as hex, "\x6162ff".
-void scalar_append_original(const struct column_encoder *encoder, const uint8_t *text, size_t size,
-                            struct buf *coerced);
+void scalar_append_original(const struct value_encoder *encoder, const uint8_t *text, size_t size, struct buf *coerced);
 // In place of an original that is too large: "123 bytes".
 void scalar_append_size(size_t size, struct buf *coerced);
 

@@ -54,18 +54,18 @@ static bool parse_i64(const uint8_t *text, size_t size, int64_t number_max, int6
 }
 
 // Big-endian, two's complement.
-bool scalar_read_integer(enum scalar_kind kind, const struct value *value, int64_t *out_number)
+bool scalar_read_integer(enum value_kind kind, const struct value *value, int64_t *out_number)
 {
     bool is_binary = value->state == VALUE_BINARY;
     switch (kind) {
-    case SCALAR_INT2:
+    case KIND_INT2:
         if (!is_binary)
             return parse_i64(value->data, value->size, INT16_MAX, out_number);
         if (value->size != 2)
             return false;
         *out_number = (int16_t)(value->data[0] << 8 | value->data[1]);
         return true;
-    case SCALAR_INT4:
+    case KIND_INT4:
         if (!is_binary)
             return parse_i64(value->data, value->size, INT32_MAX, out_number);
         if (value->size != 4)
@@ -82,14 +82,14 @@ bool scalar_read_integer(enum scalar_kind kind, const struct value *value, int64
     }
 }
 
-bool scalar_read_unsigned(enum scalar_kind kind, const struct value *value, uint64_t *out_number)
+bool scalar_read_unsigned(enum value_kind kind, const struct value *value, uint64_t *out_number)
 {
-    uint64_t number_max = kind == SCALAR_OID ? UINT32_MAX : UINT64_MAX;
+    uint64_t number_max = kind == KIND_OID ? UINT32_MAX : UINT64_MAX;
     if (value->state == VALUE_TEXT)
         return parse_u64(value->data, value->size, number_max, out_number);
-    if (value->size != (kind == SCALAR_OID ? 4U : 8U))
+    if (value->size != (kind == KIND_OID ? 4U : 8U))
         return false;
-    *out_number = kind == SCALAR_OID ? load_u32(value->data) : load_u64(value->data);
+    *out_number = kind == KIND_OID ? load_u32(value->data) : load_u64(value->data);
     return true;
 }
 
@@ -140,11 +140,11 @@ static bool parse_float(const struct value *value, bool is_float4, double *out_d
     return end == text + value->size && isfinite(is_float4 ? (double)*out_float : *out_double);
 }
 
-size_t scalar_format_float(enum scalar_kind kind, const struct value *value, char out_text[FLOAT_TEXT_SIZE_MAX])
+size_t scalar_format_float(enum value_kind kind, const struct value *value, char out_text[FLOAT_TEXT_SIZE_MAX])
 {
     double number8 = 0;
     float number4 = 0;
-    bool is_float4 = kind == SCALAR_FLOAT4;
+    bool is_float4 = kind == KIND_FLOAT4;
     if (value->state == VALUE_TEXT) {
         if (!parse_float(value, is_float4, &number8, &number4))
             return 0;
@@ -188,10 +188,10 @@ bool scalar_read_time(const struct value *value, int64_t *out_us)
     return *out_us >= 0 && *out_us <= DATETIME_DAY_US;
 }
 
-bool scalar_read_timestamp(enum scalar_kind kind, const struct value *value, int64_t *out_us)
+bool scalar_read_timestamp(enum value_kind kind, const struct value *value, int64_t *out_us)
 {
     if (value->state == VALUE_TEXT)
-        return datetime_parse_timestamp(value->data, value->size, kind == SCALAR_TIMESTAMPTZ, out_us);
+        return datetime_parse_timestamp(value->data, value->size, kind == KIND_TIMESTAMPTZ, out_us);
     if (value->size != 8)
         return false;
     *out_us = (int64_t)load_u64(value->data);
@@ -235,10 +235,10 @@ bool scalar_format_uuid(const struct value *value, char out_text[SCALAR_UUID_TEX
 }
 
 // jsonb_send: one byte of version (1), then the text. json is its text.
-bool scalar_read_json(enum scalar_kind kind, const struct value *value, struct value *out_text)
+bool scalar_read_json(enum value_kind kind, const struct value *value, struct value *out_text)
 {
     *out_text = *value;
-    if (kind != SCALAR_JSONB || value->state == VALUE_TEXT)
+    if (kind != KIND_JSONB || value->state == VALUE_TEXT)
         return true;
     if (value->size < 1 || value->data[0] != 1)
         return false;

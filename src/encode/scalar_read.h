@@ -13,15 +13,15 @@
 
 #define SCALAR_UUID_TEXT_SIZE 36
 
-bool scalar_read_integer(enum scalar_kind kind, const struct value *value, int64_t *out_number);    // int2, int4, int8
-bool scalar_read_unsigned(enum scalar_kind kind, const struct value *value, uint64_t *out_number);  // oid, xid8
+bool scalar_read_integer(enum value_kind kind, const struct value *value, int64_t *out_number);    // int2, int4, int8
+bool scalar_read_unsigned(enum value_kind kind, const struct value *value, uint64_t *out_number);  // oid, xid8
 bool scalar_read_date(const struct value *value, int32_t *out_days);
 bool scalar_read_time(const struct value *value, int64_t *out_us);
-bool scalar_read_timestamp(enum scalar_kind kind, const struct value *value, int64_t *out_us);
-bool scalar_read_json(enum scalar_kind kind, const struct value *value,
+bool scalar_read_timestamp(enum value_kind kind, const struct value *value, int64_t *out_us);
+bool scalar_read_json(enum value_kind kind, const struct value *value,
                       struct value *out_text);                           // without jsonb's version byte
 bool scalar_append_numeric(const struct value *value, struct buf *out);  // text of a text value is not checked
-size_t scalar_format_float(enum scalar_kind kind, const struct value *value, char out_text[FLOAT_TEXT_SIZE_MAX]);
+size_t scalar_format_float(enum value_kind kind, const struct value *value, char out_text[FLOAT_TEXT_SIZE_MAX]);
 bool scalar_format_uuid(const struct value *value, char out_text[SCALAR_UUID_TEXT_SIZE]);
 int scalar_hex_digit(uint8_t byte);  // -1: none
 

@@ -28,7 +28,7 @@ static void append_hex(const uint8_t *bytes, size_t size, struct buf *out)
     }
 }
 
-void scalar_append_original(const struct column_encoder *encoder, const uint8_t *text, size_t size, struct buf *coerced)
+void scalar_append_original(const struct value_encoder *encoder, const uint8_t *text, size_t size, struct buf *coerced)
 {
     if (coerced == NULL)
         return;
@@ -42,7 +42,7 @@ void scalar_append_original(const struct column_encoder *encoder, const uint8_t 
     buf_append_byte(coerced, '"');
 }
 
-static bool append_integer(enum scalar_kind kind, const struct value *value, struct buf *out)
+static bool append_integer(enum value_kind kind, const struct value *value, struct buf *out)
 {
     int64_t number;
     char digits[20];
@@ -54,7 +54,7 @@ static bool append_integer(enum scalar_kind kind, const struct value *value, str
     return true;
 }
 
-static bool append_unsigned(enum scalar_kind kind, const struct value *value, struct buf *out)
+static bool append_unsigned(enum value_kind kind, const struct value *value, struct buf *out)
 {
     uint64_t number;
     char digits[20];
@@ -64,48 +64,48 @@ static bool append_unsigned(enum scalar_kind kind, const struct value *value, st
     return true;
 }
 
-static bool append_datetime(enum scalar_kind kind, const struct value *value, struct buf *out)
+static bool append_datetime(enum value_kind kind, const struct value *value, struct buf *out)
 {
     char text[DATETIME_TEXT_SIZE_MAX];
     int32_t days;
     int64_t us;
     size_t size;
-    if (kind == SCALAR_DATE) {
+    if (kind == KIND_DATE) {
         if (!scalar_read_date(value, &days))
             return false;
         size = datetime_print_date(days, text);
-    } else if (kind == SCALAR_TIME) {
+    } else if (kind == KIND_TIME) {
         if (!scalar_read_time(value, &us))
             return false;
         size = datetime_print_time(us, text);
     } else {
         if (!scalar_read_timestamp(kind, value, &us))
             return false;
-        size = datetime_print_timestamp(us, kind == SCALAR_TIMESTAMPTZ, text);
+        size = datetime_print_timestamp(us, kind == KIND_TIMESTAMPTZ, text);
     }
     buf_append(out, text, size);
     return true;
 }
 
-static bool append_other(enum scalar_kind kind, const struct value *value, struct buf *out)
+static bool append_other(enum value_kind kind, const struct value *value, struct buf *out)
 {
     char float_text[FLOAT_TEXT_SIZE_MAX];
     char uuid_text[SCALAR_UUID_TEXT_SIZE];
     struct value json;
     size_t size;
     switch (kind) {
-    case SCALAR_FLOAT4:
-    case SCALAR_FLOAT8:
+    case KIND_FLOAT4:
+    case KIND_FLOAT8:
         size = scalar_format_float(kind, value, float_text);
         buf_append(out, float_text, size);
         return size > 0;
-    case SCALAR_UUID:
+    case KIND_UUID:
         if (!scalar_format_uuid(value, uuid_text))
             return false;
         buf_append(out, uuid_text, sizeof uuid_text);
         return true;
-    case SCALAR_JSON:
-    case SCALAR_JSONB:
+    case KIND_JSON:
+    case KIND_JSONB:
         if (!scalar_read_json(kind, value, &json))
             return false;
         buf_append(out, json.data, json.size);
@@ -114,35 +114,35 @@ static bool append_other(enum scalar_kind kind, const struct value *value, struc
     }
 }
 
-bool scalar_append_text(enum scalar_kind kind, const struct value *value, struct buf *out)
+bool scalar_append_text(enum value_kind kind, const struct value *value, struct buf *out)
 {
     CHECK(value->state == VALUE_BINARY);
     switch (kind) {
-    case SCALAR_BOOL:
+    case KIND_BOOL:
         if (value->size != 1)
             return false;
         buf_append_byte(out, value->data[0] != 0 ? 't' : 'f');
         return true;
-    case SCALAR_INT2:
-    case SCALAR_INT4:
-    case SCALAR_INT8: return append_integer(kind, value, out);
-    case SCALAR_OID:
-    case SCALAR_XID8: return append_unsigned(kind, value, out);
-    case SCALAR_NUMERIC: return scalar_append_numeric(value, out);
-    case SCALAR_CHAR:
+    case KIND_INT2:
+    case KIND_INT4:
+    case KIND_INT8: return append_integer(kind, value, out);
+    case KIND_OID:
+    case KIND_XID8: return append_unsigned(kind, value, out);
+    case KIND_NUMERIC: return scalar_append_numeric(value, out);
+    case KIND_CHAR:
         if (value->size != 1)
             return false;
         buf_append(out, value->data, value->data[0] != 0);
         return true;
-    case SCALAR_TEXT: buf_append(out, value->data, value->size); return true;
-    case SCALAR_BYTEA:
+    case KIND_TEXT: buf_append(out, value->data, value->size); return true;
+    case KIND_BYTEA:
         buf_append_text(out, "\\x");
         append_hex(value->data, value->size, out);
         return true;
-    case SCALAR_DATE:
-    case SCALAR_TIME:
-    case SCALAR_TIMESTAMP:
-    case SCALAR_TIMESTAMPTZ: return append_datetime(kind, value, out);
+    case KIND_DATE:
+    case KIND_TIME:
+    case KIND_TIMESTAMP:
+    case KIND_TIMESTAMPTZ: return append_datetime(kind, value, out);
     default: return append_other(kind, value, out);
     }
 }

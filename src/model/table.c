@@ -15,6 +15,7 @@ void table_free(struct table *table)
     for (uint16_t i = 0; i < table->column_count; i++) {
         free(table->columns[i].name);
         free(table->columns[i].type_name);
+        source_types_deinit(&table->columns[i].types);
     }
     free(table->columns);
     free(table->key_columns);

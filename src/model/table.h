@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "model/source_type.h"
+
 enum table_identity {
     IDENTITY_KEY,     // replica identity default (immediate primary key) or an index: key_columns names it
     IDENTITY_FULL,    // REPLICA IDENTITY FULL; key_columns is the immediate primary key if there is one
@@ -13,19 +15,14 @@ enum table_identity {
 };
 
 struct column {
-    char *name;                // in UTF-8
-    char *type_name;           // format_type(), for messages
-    uint32_t type_oid;         // as declared; what the relation message tells
-    int32_t type_modifier;     // as declared
-    uint32_t base_oid;         // domains resolved, at any depth; equals type_oid otherwise
-    int32_t base_modifier;     // the typmod that holds for base_oid
-    uint32_t element_oid;      // the element type (domains resolved) when base_oid is an array, else 0
-    int32_t element_modifier;  // = base_modifier for arrays
-    bool is_enum;              // base type is an enum
-    bool element_is_enum;
+    char *name;                      // in UTF-8
+    char *type_name;                 // format_type(), for messages
+    uint32_t type_oid;               // as declared; what the relation message tells
+    int32_t type_modifier;           // as declared
+    const struct source_type *type;  // domains resolved; one of `types`
+    struct source_types types;
     bool is_toastable;  // attstorage is not plain: its value may come "unchanged"
     bool is_not_null;
-    bool has_binary_send;  // typsend exists for it and (arrays, domains) for what it is made of
     int16_t attribute_number;
     int16_t key_position;  // 0-based place in the key, -1: not part of it
 };

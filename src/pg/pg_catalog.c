@@ -147,22 +147,23 @@ static char *copy_text(const char *text, bool *out_failed)
     return copy;
 }
 
+// False with bad_field set if what the types are made of cannot be read, or without memory.
 static bool read_column(struct reader *reader, struct column *column)
 {
     bool failed = false;
+    struct err error;
     column->name = copy_text(read_field(reader, "column_name"), &failed);
     column->type_name = copy_text(read_field(reader, "type_name"), &failed);
     column->type_oid = read_oid(reader, "type_oid");
     column->type_modifier = read_int(reader, "type_modifier");
-    column->base_oid = read_oid(reader, "base_oid");
-    column->base_modifier = read_int(reader, "base_modifier");
-    column->element_oid = read_oid(reader, "element_oid");
-    column->element_modifier = read_int(reader, "element_modifier");
-    column->is_enum = read_bool(reader, "is_enum");
-    column->element_is_enum = read_bool(reader, "element_is_enum");
+    const char *nodes = read_field(reader, "type_nodes");
+    if (nodes != NULL &&
+        !source_types_read(nodes, column->type_oid, column->type_modifier, &column->types, &column->type, &error))
+        nodes = NULL;
+    if (nodes == NULL && reader->bad_field == NULL)
+        reader->bad_field = "type_nodes";
     column->is_toastable = read_bool(reader, "is_toastable");
     column->is_not_null = read_bool(reader, "is_not_null");
-    column->has_binary_send = read_bool(reader, "has_binary_send");
     column->attribute_number = (int16_t)read_number(reader, "attribute_number", 1, INT16_MAX);
     column->key_position = (int16_t)read_number(reader, "key_position", -1, INT16_MAX);
     return !failed;

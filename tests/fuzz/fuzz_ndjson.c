@@ -10,24 +10,85 @@
 #include "base/utf8.h"
 #include "encode/encoding.h"
 #include "encode/ndjson.h"
+#include "unit/encode_tables.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define COLUMNS 6
 
-// Type, element type and modifier of what a column can be.
+// What a column can be: base types by oid and modifier; behind them the types that are made of others.
 static const struct {
-    uint32_t oid, element_oid;
+    uint32_t oid;
     int32_t modifier;
-} types[] = {
-    {16, 0, -1},      {17, 0, -1},     {18, 0, -1},      {20, 0, -1},      {21, 0, -1},       {23, 0, -1},
-    {25, 0, -1},      {26, 0, -1},     {114, 0, -1},     {700, 0, -1},     {701, 0, -1},      {1082, 0, -1},
-    {1083, 0, -1},    {1114, 0, -1},   {1184, 0, -1},    {1700, 0, -1},    {1700, 0, 655366}, {1700, 0, 2621444},
-    {2950, 0, -1},    {3802, 0, -1},   {1186, 0, -1},    {1000, 16, -1},   {1001, 17, -1},    {1007, 23, -1},
-    {1009, 25, -1},   {1016, 20, -1},  {1182, 1082, -1}, {1185, 1184, -1}, {1231, 1700, -1},  {2951, 2950, -1},
-    {3807, 3802, -1}, {1022, 701, -1}, {199, 114, -1},   {1002, 18, -1},   {5069, 0, -1},
+} bases[] = {
+    {16, -1},       {17, -1},        {18, -1},   {20, -1},   {21, -1},   {23, -1},   {25, -1},   {26, -1},   {114, -1},
+    {700, -1},      {701, -1},       {1082, -1}, {1083, -1}, {1114, -1}, {1184, -1}, {1700, -1}, {2950, -1}, {3802, -1},
+    {1700, 655366}, {1700, 2621444}, {1186, -1}, {790, -1},  {1266, -1}, {869, -1},  {829, -1},  {774, -1},  {1560, -1},
+    {3220, -1},     {28, -1},        {27, -1},   {600, -1},  {628, -1},  {601, -1},  {603, -1},  {602, -1},  {604, -1},
+    {718, -1},      {3614, -1},      {4072, -1}, {3615, -1}, {142, -1},  {5069, -1},
 };
+#define BASE_COUNT (sizeof bases / sizeof bases[0])
+enum {
+    HSTORE,
+    VECTOR,
+    HALFVEC,
+    RANGE,
+    MULTIRANGE,
+    COMPOSITE,
+    NESTED,
+    COMPOSITE_ARRAY,
+    HSTORE_ARRAY,
+    BOX_ARRAY,
+    MADE_COUNT
+};
+
+static const struct source_type *made[MADE_COUNT];
+static const struct source_type *types[2 * BASE_COUNT + MADE_COUNT];
 #define TYPE_COUNT (sizeof types / sizeof types[0])
+
+static struct source_type *extension_type(const char *extension, const char *name)
+{
+    struct source_type *type = new_type(SOURCE_BASE, 99999, -1);
+    memcpy(&type->extension, &extension, sizeof extension);
+    memcpy(&type->name, &name, sizeof name);
+    return type;
+}
+
+static void make_types(void)
+{
+    for (size_t i = 0; i < BASE_COUNT; i++) {
+        types[i] = base_type(bases[i].oid, bases[i].modifier);
+        types[BASE_COUNT + i] = array_type(types[i]);
+    }
+    made[HSTORE] = extension_type("hstore", "hstore");
+    made[VECTOR] = extension_type("vector", "vector");
+    made[HALFVEC] = extension_type("vector", "halfvec");
+    struct source_type *range = new_type(SOURCE_RANGE, 99990, -1);
+    add_part(range, "", base_type(25, -1));
+    struct source_type *multirange = new_type(SOURCE_MULTIRANGE, 99991, -1);
+    add_part(multirange, "", range);
+    struct source_type *composite = new_type(SOURCE_COMPOSITE, 99992, -1);
+    add_part(composite, "a", base_type(23, -1));
+    add_part(composite, "b \"x", base_type(25, -1));
+    add_part(composite, "c", array_type(base_type(1082, -1)));
+    struct source_type *nested = new_type(SOURCE_COMPOSITE, 99993, -1);
+    add_part(nested, "i", composite);
+    add_part(nested, "l", array_type(composite));
+    add_part(nested, "j", base_type(3802, -1));
+    add_part(nested, "r", range);
+    struct source_type *boxes = new_type(SOURCE_ARRAY, 1020, -1);
+    add_part(boxes, "", base_type(603, -1));
+    boxes->delimiter = ';';
+    made[RANGE] = range;
+    made[MULTIRANGE] = multirange;
+    made[COMPOSITE] = composite;
+    made[NESTED] = nested;
+    made[COMPOSITE_ARRAY] = array_type(nested);
+    made[HSTORE_ARRAY] = array_type(made[HSTORE]);
+    made[BOX_ARRAY] = boxes;
+    for (size_t i = 0; i < MADE_COUNT; i++)
+        types[2 * BASE_COUNT + i] = made[i];
+}
 
 static const char *const encodings[] = {"UTF8", "LATIN1", "EUC_JP", "WIN1252"};
 
@@ -70,12 +131,8 @@ static size_t take_columns(const uint8_t *data, size_t size, struct column *colu
         columns[taken] = (struct column){
             .name = word,
             .type_name = word,
-            .type_oid = types[type].oid,
-            .base_oid = types[type].oid,
-            .base_modifier = types[type].modifier,
-            .element_oid = types[type].element_oid,
-            .element_modifier = types[type].modifier,
-            .has_binary_send = true,
+            .type_oid = types[type]->oid,
+            .type = types[type],
             .attribute_number = (int16_t)(taken + 1),
             .key_position = -1,
         };
@@ -95,6 +152,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err error;
     if (size < 1)
         return 0;
+    if (types[0] == NULL)
+        make_types();
     uint8_t choice = data[0];
     size_t count = take_columns(data + 1, size - 1, columns, values);
     struct table table = {.schema_name = word,
@@ -102,7 +161,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                           .columns = columns,
                           .column_count = (uint16_t)count,
                           .identity = IDENTITY_NOTHING};
-    struct typemap_options options = {.varchar_length_max = (choice & 16) != 0 ? 20 : 0};
+    struct typemap_options options = {.varchar_length_max = (choice & 16) != 0 ? 20 : 0,
+                                      .numeric_unbounded = (enum numeric_unbounded)((choice >> 6) % 3),
+                                      .oversized = (enum oversized_rule)((choice >> 6) % 3)};
     struct row_encoder encoder;
     struct buf out;
     buf_init(&out, (choice & 32) != 0 ? 400 : 1 << 22);

@@ -1,7 +1,8 @@
 // Encodes one value a line, for test_types_binary_text.py: what the program itself would write into a row.
 //
-// Input, one line a value:  OID MODIFIER ELEMENT_OID IS_ENUM ELEMENT_IS_ENUM ENCODING B|T HEX
-// Output:                   W|C|M <tab> JSON <tab> original
+// Input, one line a value:  OID MODIFIER UNBOUNDED OVERSIZED SIZE_MAX TYPES ENCODING B|T HEX
+//                           TYPES is publication_tables.sql's text of the types, in hex; SIZE_MAX 0 is the default
+// Output:                   W|C|O|M <tab> JSON <tab> original
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "encode/encoding.h"
 #include "encode/typemap.h"
 
-#define LINE_SIZE (1U << 22)
+#define LINE_SIZE (1U << 23)
 
 static uint32_t unhex(char *text)
 {
@@ -24,37 +25,38 @@ static uint32_t unhex(char *text)
 
 static void encode_line(char *line, struct buf *out, struct buf *coerced)
 {
-    struct column column = {.name = (char[]){"v"}, .type_name = (char[]){"v"}, .has_binary_send = true};
+    struct column column = {.name = (char[]){"v"}, .type_name = (char[]){"v"}};
+    struct typemap_options options = {0};
+    struct column_encoder encoder;
+    struct err error;
+    static char types[1 << 20];
     char encoding[32];
     char form;
-    int is_enum;
-    int element_is_enum;
     int used = 0;
-    int fields = sscanf(line, "%u %d %u %d %d %31s %c %n", &column.base_oid, &column.base_modifier, &column.element_oid,
-                        &is_enum, &element_is_enum, encoding, &form, &used);
-    CHECK(fields == 7);
-    column.type_oid = column.base_oid;
-    column.element_modifier = column.base_modifier;
-    column.is_enum = is_enum != 0;
-    column.element_is_enum = element_is_enum != 0;
+    int fields = sscanf(line, "%u %d %u %u %u %1048575s %31s %c %n", &column.type_oid, &column.type_modifier,
+                        &options.numeric_unbounded, &options.oversized, &options.varchar_length_max, types, encoding,
+                        &form, &used);
+    CHECK(fields == 8);
+    types[unhex(types)] = '\0';
+    if (!source_types_read(types, column.type_oid, column.type_modifier, &column.types, &column.type, &error))
+        check_failed(error.text, __FILE__, __LINE__);
 
     struct value value = {.state = form == 'B' ? VALUE_BINARY : VALUE_TEXT};
     value.size = unhex(line + used);
     value.data = (const uint8_t *)line + used;
-    struct column_encoder encoder;
-    struct typemap_options options = {0};
-    struct err error;
+    options.binary_length_max = options.varchar_length_max;
     CHECK(typemap_choose(&column, encoding_find(encoding), &options, &encoder, &error));
     buf_reset(out);
     buf_reset(coerced);
     if (form == 'B' && encoder.wants_text) {
         printf("-\t\t\n");
     } else {
-        enum value_outcome outcome = encoder.encode(&encoder, &value, out, coerced);
-        printf("%c\t%s\t", "WCM"[outcome], buf_text(out));
+        enum value_outcome outcome = column_encode(&encoder, &value, out, coerced);
+        printf("%c\t%s\t", "WCOM"[outcome], buf_text(out));
         printf("%s\n", buf_text(coerced));
     }
     typemap_encoder_deinit(&encoder);
+    source_types_deinit(&column.types);
 }
 
 int main(void)

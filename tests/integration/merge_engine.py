@@ -40,7 +40,8 @@ class TextTool:
         packages = subprocess.run(["pkg-config", "--cflags", "--libs", "jansson", "libcrypto", "libzstd"], check=True,
                                   capture_output=True, text=True).stdout.split()
         program = folder / "merge_text"
-        subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", '-DETL_VERSION="0"', "-g", *flags, f"-I{ROOT / 'src'}",
+        includes = [f"-I{ROOT / 'src'}", f"-I{ROOT / 'tests'}"]
+        subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", '-DETL_VERSION="0"', "-g", *flags, *includes,
                         f"-I{folder}", *map(str, sources), str(embedded[0]), "-o", str(program), *packages, "-lpthread", "-lm"],
                        check=True)
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

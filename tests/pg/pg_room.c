@@ -253,7 +253,7 @@ static void start_copy(struct room *room)
         CHECK(room->column_as_text[i] != NULL);
         for (uint16_t j = 0; j < table->column_count; j++)
             room->column_as_text[i][j] =
-                !table->columns[j].has_binary_send ||
+                !table->columns[j].type->has_binary_send ||
                 (room->text_column != NULL && strcmp(table->columns[j].name, room->text_column) == 0);
     }
     struct pg_copy_options options = {.slot = room->is_temporary ? NULL : room->slot,
@@ -313,12 +313,14 @@ static void say_tables(const struct room *room)
             identities[table->identity], table->key_count, table->relfilenode != 0, table->bytes_estimate > 0);
         for (uint16_t j = 0; j < table->column_count; j++) {
             const struct column *column = &table->columns[j];
+            const struct source_type *type = column->type;
+            const struct source_type *element = type->kind == SOURCE_ARRAY ? type->parts[0].type : NULL;
             say("column %s.%s type=%s oid=%u/%d base=%u/%d element=%u/%d enum=%d%d toast=%d notnull=%d send=%d at=%d "
                 "key=%d",
-                table->table_name, column->name, column->type_name, column->type_oid, column->type_modifier,
-                column->base_oid, column->base_modifier, column->element_oid, column->element_modifier, column->is_enum,
-                column->element_is_enum, column->is_toastable, column->is_not_null, column->has_binary_send,
-                column->attribute_number, column->key_position);
+                table->table_name, column->name, column->type_name, column->type_oid, column->type_modifier, type->oid,
+                type->modifier, element != NULL ? element->oid : 0, element != NULL ? element->modifier : -1,
+                type->kind == SOURCE_ENUM, element != NULL && element->kind == SOURCE_ENUM, column->is_toastable,
+                column->is_not_null, type->has_binary_send, column->attribute_number, column->key_position);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "sinks/snowflake/sf_merge.h"
+#include "unit/encode_tables.h"
 
 #define TABLES_MAX 128
 #define TEXT_SIZE_MAX (4U << 20)
@@ -73,7 +74,7 @@ static void describe(const json_t *from, struct described *out)
     for (uint16_t i = 0; i < count; i++) {
         const json_t *column = json_array_get(columns, i);
         table->columns[i].name = name_at(column, "name");
-        table->columns[i].base_oid = (uint32_t)number_at(column, "oid");
+        table->columns[i].type = base_type((uint32_t)number_at(column, "oid"), -1);
         table->columns[i].attribute_number = (int16_t)number_at(column, "number");
         table->columns[i].key_position = (int16_t)number_at(column, "key_position");
         if (table->columns[i].key_position >= 0)

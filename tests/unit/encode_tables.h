@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "model/row.h"
 #include "model/table.h"
 
@@ -23,17 +24,67 @@ enum {
     OID_INT4_ARRAY = 1007
 };
 
+#define TEST_TYPES_MAX 512
+#define TEST_PARTS_MAX 4
+
+// Types made by hand live as long as the program.
+static inline struct source_type *new_type(enum source_kind kind, uint32_t oid, int32_t modifier)
+{
+    static struct source_type types[TEST_TYPES_MAX];
+    static struct source_part parts[TEST_TYPES_MAX][TEST_PARTS_MAX];
+    static size_t count;
+    static char none[] = "";
+    CHECK(count < TEST_TYPES_MAX);
+    struct source_type *type = &types[count];
+    *type = (struct source_type){.kind = kind,
+                                 .oid = oid,
+                                 .modifier = modifier,
+                                 .name = none,
+                                 .extension = none,
+                                 .delimiter = ',',
+                                 .has_binary_send = true,
+                                 .parts = parts[count]};
+    count++;
+    return type;
+}
+
+static inline void add_part(struct source_type *type, const char *name, const struct source_type *part)
+{
+    CHECK(type->part_count < TEST_PARTS_MAX);
+    memcpy(&type->parts[type->part_count].name, &name, sizeof name);
+    type->parts[type->part_count++].type = part;
+    type->has_binary_send = type->has_binary_send && part->has_binary_send;
+}
+
+// One type for the same oid and modifier.
+static inline const struct source_type *base_type(uint32_t oid, int32_t modifier)
+{
+    static const struct source_type *known[TEST_TYPES_MAX];
+    static size_t count;
+    for (size_t i = 0; i < count; i++)
+        if (known[i]->oid == oid && known[i]->modifier == modifier)
+            return known[i];
+    struct source_type *type = new_type(oid == OID_INT4_ARRAY ? SOURCE_ARRAY : SOURCE_BASE, oid, modifier);
+    if (oid == OID_INT4_ARRAY)
+        add_part(type, "", base_type(OID_INT4, modifier));
+    known[count++] = type;
+    return type;
+}
+
+static inline const struct source_type *array_type(const struct source_type *element)
+{
+    struct source_type *type = new_type(SOURCE_ARRAY, 1, element->modifier);
+    add_part(type, "", element);
+    return type;
+}
+
 // A column as the catalog would describe it. Names are literals here: such tables are never freed.
 static inline struct column make_column(const char *name, uint32_t oid, int16_t attribute_number, int16_t key_position)
 {
     struct column column = {
         .type_oid = oid,
         .type_modifier = -1,
-        .base_oid = oid,
-        .base_modifier = -1,
-        .element_oid = oid == OID_INT4_ARRAY ? OID_INT4 : 0,
-        .element_modifier = -1,
-        .has_binary_send = true,
+        .type = base_type(oid, -1),
         .attribute_number = attribute_number,
         .key_position = key_position,
     };

@@ -8,6 +8,7 @@
 
 #include "encode/encoding.h"
 #include "sinks/snowflake/sf_ddl.h"
+#include "unit/encode_tables.h"
 
 static char *text_of(const char *text)
 {
@@ -66,7 +67,7 @@ static void test_sf_layout_names_are_the_encoders(void **state)
         struct column column = {.name = text_of(names[i]),
                                 .type_name = text_of("text"),
                                 .type_oid = 25,
-                                .base_oid = 25,
+                                .type = base_type(OID_TEXT, -1),
                                 .key_position = -1};
         struct table table = {
             .schema_name = text_of("s"), .table_name = text_of("t"), .columns = &column, .column_count = 1};

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "sinks/snowflake/sf_merge.h"
+#include "unit/encode_tables.h"
 
 static char *text_of(const char *text)
 {
@@ -32,10 +33,14 @@ static void fixture_init(struct fixture *fixture, enum table_identity identity)
 {
     memset(fixture, 0, sizeof *fixture);
     struct column *columns = fixture->columns;
-    columns[0] = (struct column){.name = text_of("body"), .base_oid = 25, .attribute_number = 2, .key_position = -1};
-    columns[1] = (struct column){.name = text_of("id"), .base_oid = 23, .attribute_number = 3, .key_position = 0};
-    columns[2] = (struct column){.name = text_of("raw"), .base_oid = 17, .attribute_number = 5, .key_position = -1};
-    columns[3] = (struct column){.name = text_of("n"), .base_oid = 23, .attribute_number = 6, .key_position = -1};
+    columns[0] =
+        (struct column){.name = text_of("body"), .type = base_type(25, -1), .attribute_number = 2, .key_position = -1};
+    columns[1] =
+        (struct column){.name = text_of("id"), .type = base_type(23, -1), .attribute_number = 3, .key_position = 0};
+    columns[2] =
+        (struct column){.name = text_of("raw"), .type = base_type(17, -1), .attribute_number = 5, .key_position = -1};
+    columns[3] =
+        (struct column){.name = text_of("n"), .type = base_type(23, -1), .attribute_number = 6, .key_position = -1};
     if (identity == IDENTITY_NOTHING)
         columns[1].key_position = -1;
     fixture->encoders[0].target = (struct target_type){.kind = TARGET_VARCHAR, .length = 100};

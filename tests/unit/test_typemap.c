@@ -40,7 +40,7 @@ static const char *type_sql(uint32_t oid)
 static const char *numeric_sql(int precision, int scale)
 {
     struct column column = make_column("c", OID_NUMERIC, 1, -1);
-    column.base_modifier = ((precision << 16) | (scale & 0x7FF)) + 4;
+    column.type = base_type(OID_NUMERIC, ((precision << 16) | (scale & 0x7FF)) + 4);
     return sql_of(&column, false, NULL);
 }
 
@@ -86,44 +86,120 @@ static bool wants_text(struct column column)
     return answer;
 }
 
+static struct column column_of(const struct source_type *type)
+{
+    struct column column = make_column("c", OID_TEXT, 1, -1);
+    column.type = type;
+    return column;
+}
+
+static const struct source_type *extension_type(const char *extension, const char *name)
+{
+    struct source_type *type = new_type(SOURCE_BASE, 99999, -1);
+    memcpy(&type->name, &name, sizeof name);
+    memcpy(&type->extension, &extension, sizeof extension);
+    return type;
+}
+
 static void text_is_wanted_where_binary_is_not_decoded(void **state)
 {
     (void)state;
     assert_false(wants_text(make_column("c", OID_NUMERIC, 1, -1)));
     assert_false(wants_text(make_column("c", OID_INT4_ARRAY, 1, -1)));
-    assert_true(wants_text(make_column("c", 1186, 1, -1)));
+    assert_false(wants_text(make_column("c", 1186, 1, -1)));
+    assert_true(wants_text(make_column("c", 3615, 1, -1)));  // tsquery
     assert_true(wants_text(make_column("c", 99999, 1, -1)));
-    struct column column = make_column("c", 99999, 1, -1);
-    column.is_enum = true;
-    assert_false(wants_text(column));
-    column.has_binary_send = false;
-    assert_true(wants_text(column));
-    column = make_column("c", 99999, 1, -1);
-    memcpy(&column.type_name, &(const char *){"ext.citext"}, sizeof(char *));
-    assert_false(wants_text(column));
-    memcpy(&column.type_name, &(const char *){"notcitext"}, sizeof(char *));
-    assert_true(wants_text(column));
+    struct source_type *type = new_type(SOURCE_ENUM, 99999, -1);
+    assert_false(wants_text(column_of(type)));
+    type->has_binary_send = false;
+    assert_true(wants_text(column_of(type)));
 }
 
-static void arrays_of_what_is_not_decoded(void **state)
+static void types_of_extensions_go_by_name_and_extension(void **state)
 {
     (void)state;
-    struct column column = make_column("c", 1187, 1, -1);  // interval[]: separated by commas
-    column.element_oid = 1186;
+    static const struct {
+        const char *extension, *name, *sql;
+        bool wants_text;
+    } types[] = {
+        {"citext", "citext", "VARCHAR(16777216)", false},
+        {"hstore", "hstore", "VARIANT", false},
+        {"ltree", "ltree", "VARCHAR(16777216)", false},
+        {"vector", "vector", "ARRAY", false},
+        {"vector", "halfvec", "ARRAY", false},
+        {"vector", "sparsevec", "VARCHAR(16777216)", true},
+        {"", "hstore", "VARCHAR(16777216)", true},
+        {"postgis", "geometry", "VARCHAR(16777216)", true},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct column column = column_of(extension_type(types[i].extension, types[i].name));
+        bool answer;
+        assert_string_equal(sql_of(&column, false, &answer), types[i].sql);
+        assert_int_equal(answer, types[i].wants_text);
+    }
+}
+
+static void arrays_and_composites_are_as_good_as_their_parts(void **state)
+{
+    (void)state;
+    struct column column = column_of(array_type(base_type(3615, -1)));  // tsquery[]
     assert_string_equal(sql_of(&column, false, NULL), "ARRAY");
     assert_true(wants_text(column));
-    column = make_column("c", 1020, 1, -1);  // box[]: separated by semicolons
-    column.element_oid = 603;
-    assert_string_equal(sql_of(&column, false, NULL), "VARCHAR(16777216)");
-    column = make_column("c", 99999, 1, -1);
-    column.element_oid = 99998;
-    assert_string_equal(sql_of(&column, false, NULL), "VARCHAR(16777216)");
-    column.element_is_enum = true;
+    struct source_type *composite = new_type(SOURCE_COMPOSITE, 99999, -1);
+    add_part(composite, "a", base_type(OID_INT4, -1));
+    column = column_of(array_type(composite));
     assert_string_equal(sql_of(&column, false, NULL), "ARRAY");
     assert_false(wants_text(column));
-    column = make_column("c", 22, 1, -1);  // int2vector has an element type and is no array
-    column.element_oid = 21;
+    column = column_of(composite);
+    assert_string_equal(sql_of(&column, false, NULL), "VARIANT");
+    assert_false(wants_text(column));
+    add_part(composite, "b", base_type(3615, -1));
+    assert_true(wants_text(column));
+    struct source_type *range = new_type(SOURCE_RANGE, 99998, -1);
+    add_part(range, "", base_type(OID_NUMERIC, -1));
+    column = column_of(range);
     assert_string_equal(sql_of(&column, false, NULL), "VARCHAR(16777216)");
+    assert_false(wants_text(column));
+    column = make_column("c", 22, 1, -1);  // int2vector is no array
+    assert_string_equal(sql_of(&column, false, NULL), "VARCHAR(16777216)");
+}
+
+// Composites in composites, each twice in the next: as many encoders as types, and too deep ones become text.
+static void deep_types_stay_small_and_flat(void **state)
+{
+    (void)state;
+    const struct source_type *inner = base_type(OID_INT4, -1);
+    for (uint32_t i = 1; i <= 100; i++) {
+        struct source_type *composite = new_type(SOURCE_COMPOSITE, 100000 + i, -1);
+        add_part(composite, "a", inner);
+        add_part(composite, "b", inner);
+        inner = composite;
+        struct column column = column_of(composite);
+        struct column_encoder encoder;
+        struct typemap_options options = {0};
+        assert_true(typemap_choose(&column, encoding_find("UTF8"), &options, &encoder, &error));
+        assert_int_equal(encoder.type_count, i + 1);
+        assert_int_equal(encoder.wants_text, i > 32);
+        typemap_encoder_deinit(&encoder);
+    }
+}
+
+static void numeric_without_precision_by_the_option(void **state)
+{
+    (void)state;
+    static const char *const sql[] = {"NUMBER(38,9)", "VARCHAR(16777216)", "FLOAT"};
+    for (size_t i = 0; i < 3; i++) {
+        struct typemap_options options = {.numeric_unbounded = (enum numeric_unbounded)i};
+        struct column column = make_column("c", OID_NUMERIC, 1, -1);
+        struct column_encoder encoder;
+        struct buf text;
+        buf_init(&text, 100);
+        assert_true(typemap_choose(&column, encoding_find("UTF8"), &options, &encoder, &error));
+        typemap_format_sql(&encoder.target, false, &text);
+        assert_string_equal(buf_text(&text), sql[i]);
+        typemap_encoder_deinit(&encoder);
+        buf_deinit(&text);
+    }
 }
 
 static void options_set_the_lengths(void **state)
@@ -164,7 +240,10 @@ int main(void)
         cmocka_unit_test(types_as_documented),
         cmocka_unit_test(numeric_by_its_modifier),
         cmocka_unit_test(text_is_wanted_where_binary_is_not_decoded),
-        cmocka_unit_test(arrays_of_what_is_not_decoded),
+        cmocka_unit_test(types_of_extensions_go_by_name_and_extension),
+        cmocka_unit_test(arrays_and_composites_are_as_good_as_their_parts),
+        cmocka_unit_test(deep_types_stay_small_and_flat),
+        cmocka_unit_test(numeric_without_precision_by_the_option),
         cmocka_unit_test(options_set_the_lengths),
         cmocka_unit_test(keys_are_the_landing_columns_names),
     };

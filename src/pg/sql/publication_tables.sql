@@ -44,45 +44,46 @@ columns as (
       -- Before 18 generated columns are not sent, though 15 to 17 name them here; from 18 on those that are named are sent.
       and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 and p.attnames is not null)
 ),
--- Domains down to what they are made of; a domain's typmod takes the place of what stood above it.
-domains (type_oid, modifier, base_oid, base_modifier) as (
-    select distinct atttypid, atttypmod, atttypid, atttypmod from columns
-    union all
-    select d.type_oid, d.modifier, t.typbasetype, t.typtypmod
-    from domains as d join pg_type as t on t.oid = d.base_oid where t.typtype = 'd'
-),
-bases as (
-    select d.type_oid, d.modifier, d.base_oid, d.base_modifier, t.typtype,
-           -- A true array is what its element names as such (int2vector and the like are none).
-           case when element.typarray = t.oid then element.oid end as element_oid
-    from domains as d
-    join pg_type as t on t.oid = d.base_oid and t.typtype <> 'd'
-    left join pg_type as element on element.oid = t.typelem and t.typelem <> 0
-),
-elements (array_oid, modifier, base_oid, base_modifier) as (
-    select distinct base_oid, base_modifier, element_oid, base_modifier from bases where element_oid is not null
-    union all
-    select e.array_oid, e.modifier, t.typbasetype, t.typtypmod
-    from elements as e join pg_type as t on t.oid = e.base_oid where t.typtype = 'd'
-),
--- Everything that a type's binary output would call upon. An array of a type without one fails in the server.
-parts (type_oid, part_oid) as (
-    select distinct base_oid, base_oid from bases
+-- What the types of columns are made of, at any depth: what a domain stands for, an array's element, a range's bound, a
+-- composite's attributes. No type contains itself, and UNION meets each part of a type once.
+type_parts (root_oid, root_modifier, whole_oid, whole_modifier, number, name, oid, modifier) as (
+    select distinct atttypid, atttypmod, 0::oid, 0, 0, ''::name, atttypid, atttypmod from columns
     union
-    select p.type_oid, below.oid
-    from parts as p
-    join pg_type as t on t.oid = p.part_oid
+    select w.root_oid, w.root_modifier, w.oid, w.modifier, part.number, part.name, part.oid, part.modifier
+    from type_parts as w
+    join pg_type as t on t.oid = w.oid
     cross join lateral (
-        select t.typelem as oid where t.typelem <> 0 and t.typlen = -1
-        union all select t.typbasetype where t.typtype = 'd'
-        union all select r.rngsubtype from pg_range as r where r.rngtypid = t.oid
-        union all select r.rngtypid from pg_range as r where r.rngmultitypid = t.oid
-        union all select a.atttypid from pg_attribute as a
-                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as below
+        -- A domain's modifier takes the place of what stood above it; an array's is its elements'.
+        select 1 as number, ''::name as name, t.typbasetype as oid, t.typtypmod as modifier where t.typtype = 'd'
+        -- A true array is what its element names as such (int2vector and the like are none).
+        union all select 1, '', e.oid, w.modifier from pg_type as e where e.oid = t.typelem and e.typarray = t.oid
+        union all select 1, '', r.rngsubtype, -1 from pg_range as r where r.rngtypid = t.oid
+        union all select 1, '', r.rngtypid, -1 from pg_range as r where r.rngmultitypid = t.oid
+        union all select a.attnum, a.attname, a.atttypid, a.atttypmod from pg_attribute as a
+                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as part
 ),
-sendable as (
-    select p.type_oid, bool_and(t.typsend <> 0) as has_binary_send
-    from parts as p join pg_type as t on t.oid = p.part_oid group by p.type_oid
+type_part_texts as (
+    select root_oid, root_modifier, whole_oid, whole_modifier,
+           string_agg(format(' %s %s "%s"', oid, modifier, replace(name, '"', '""')), '' order by number) as listed
+    from type_parts where whole_oid <> 0 group by root_oid, root_modifier, whole_oid, whole_modifier
+),
+-- One text for a column's type, a line for each type in it: oid, modifier, kind, delimiter, whether it has a send function,
+-- "name", "extension", then for each part oid, modifier, "name". Quotes in names are doubled.
+type_texts as (
+    select n.root_oid, n.root_modifier,
+           string_agg(format('%s %s %s %s %s "%s" "%s"', n.oid, n.modifier,
+                             case when e.oid is not null then 'a' when t.typtype in ('e', 'd', 'c', 'r', 'm') then t.typtype::text
+                                  else 'b' end,
+                             coalesce(e.typdelim, ','), (t.typsend <> 0)::int, replace(t.typname, '"', '""'),
+                             replace(coalesce(x.extname, ''), '"', '""')) || coalesce(l.listed, ''), e'\n') as nodes
+    from (select distinct root_oid, root_modifier, oid, modifier from type_parts) as n
+    join pg_type as t on t.oid = n.oid
+    left join pg_type as e on e.oid = t.typelem and e.typarray = t.oid
+    left join type_part_texts as l on l.root_oid = n.root_oid and l.root_modifier = n.root_modifier
+                                  and l.whole_oid = n.oid and l.whole_modifier = n.modifier
+    left join (pg_depend as d join pg_extension as x on x.oid = d.refobjid and d.refclassid = 'pg_extension'::regclass)
+        on d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e'
+    group by n.root_oid, n.root_modifier
 )
 select
     p.nspname as schema_name,
@@ -101,15 +102,9 @@ select
     format_type(c.atttypid, c.atttypmod) as type_name,
     c.atttypid as type_oid,
     c.atttypmod as type_modifier,
-    b.base_oid,
-    b.base_modifier,
-    coalesce(e.base_oid, 0) as element_oid,
-    coalesce(e.base_modifier, -1) as element_modifier,
-    b.typtype = 'e' as is_enum,
-    coalesce(et.typtype = 'e', false) as element_is_enum,
+    y.nodes as type_nodes,
     c.attstorage <> 'p' as is_toastable,
     c.attnotnull as is_not_null,
-    sb.has_binary_send,
     -- indkey counts from 0; behind the key's columns stand those that the index only includes.
     case when array_position(i.indkey::int2[], c.attnum) < i.indnkeyatts
          then array_position(i.indkey::int2[], c.attnum) else -1 end as key_position
@@ -117,8 +112,5 @@ from published as p
 left join storage as s on s.table_oid = p.table_oid
 left join identity as i on i.table_oid = p.table_oid
 left join columns as c on c.table_oid = p.table_oid
-left join bases as b on b.type_oid = c.atttypid and b.modifier = c.atttypmod
-left join (elements as e join pg_type as et on et.oid = e.base_oid and et.typtype <> 'd')
-    on e.array_oid = b.base_oid and e.modifier = b.base_modifier
-left join sendable as sb on sb.type_oid = b.base_oid
+left join type_texts as y on y.root_oid = c.atttypid and y.root_modifier = c.atttypmod
 order by p.nspname, p.relname, p.table_oid, c.attnum

@@ -33,9 +33,9 @@ static bool has_fixed_size(const struct column *column)
         5069,  // xid8
     };
     for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++)
-        if (column->base_oid == oids[i])
+        if (column->type->oid == oids[i])
             return true;
-    return column->is_enum;
+    return column->type->kind == SOURCE_ENUM;
 }
 
 // The encoder sends key columns always.
