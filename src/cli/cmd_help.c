@@ -9,8 +9,8 @@
 #define COMMANDS_MAX 48
 #define COMMAND_NAME_SIZE 32
 
-const struct command *const commands[] = {&command_run,  &command_status,  &command_check,
-                                          &command_tail, &command_version, &command_help};
+const struct command *const commands[] = {&command_run,    &command_status,  &command_check, &command_tail,
+                                          &command_keygen, &command_version, &command_help};
 const size_t command_count = sizeof commands / sizeof commands[0];
 
 int command_fail(const struct err *error, int exit_code)

@@ -28,7 +28,8 @@ struct command {
     int (*run)(const struct command *command, int count, char *const *arguments);
 };
 
-extern const struct command command_run, command_status, command_check, command_tail, command_version, command_help;
+extern const struct command command_run, command_status, command_check, command_tail, command_keygen, command_version,
+    command_help;
 extern const struct command *const commands[];
 extern const size_t command_count;
 

@@ -1,0 +1,15 @@
+// Questions to a person at a terminal.
+#ifndef ETL_CLI_PROMPT_H
+#define ETL_CLI_PROMPT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "sinks/snowflake/sf_secret.h"
+
+bool prompt_has_terminal(void);  // there is somebody to ask
+// Asks on the process's terminal without echo; what is typed goes straight into the secure heap. False: ERR_CONFIG (no
+// terminal, or the input ended). The empty answer is one.
+bool prompt_secret(const char *question, struct sf_secret *out_secret, struct err *out_error);
+
+#endif
