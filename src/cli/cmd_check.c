@@ -70,7 +70,8 @@ static void on_done(void *context)
     loop_stop(checker->loop);
 }
 
-static struct sink *sink_new(void *context, const char *identity, const struct sink_events *events)
+static struct sink *sink_new(void *context, const char *identity, const struct sink_events *events,
+                             struct err *out_error)
 {
     struct checker *checker = context;
     const struct destination_tools tools = {
@@ -81,7 +82,7 @@ static struct sink *sink_new(void *context, const char *identity, const struct s
                                                           .batch_rows_max = 1,
                                                           .batch_fill_ms_max = 1,
                                                           .channels_per_table = 1};
-    return destination_sink_new(&checker->endpoints->destination, &tools, &sink_options, events);
+    return destination_sink_new(&checker->endpoints->destination, &tools, &sink_options, events, out_error);
 }
 
 static bool open_all(struct checker *checker, struct err *out_error)

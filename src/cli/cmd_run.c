@@ -22,7 +22,10 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
          "the password comes from PGPASSWORD or the password file, not from the command line"},
     [RUN_TO] = {"to", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL,
                 "the destination: snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=NAME&key_file=PATH[&role=NAME]\n"
-                "[&landing_schema=NAME][&key_env=VARIABLE][&passphrase_env=VARIABLE][&host=HOST:PORT][&ca_file=PATH]"},
+                "[&landing_schema=NAME][&key_env=VARIABLE][&passphrase_env=VARIABLE][&host=HOST:PORT][&ca_file=PATH],\n"
+                "or file:DIRECTORY[?rotate_mb=N&rotate_seconds=N] for NDJSON files,\n"
+                "or https://HOST/PATH[?compression=none|gzip|zstd&token_env=VARIABLE&ca_file=PATH&http_timeout_ms=N&\n"
+                "http_retry_attempts=N] for NDJSON posted to a service"},
     [RUN_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL,
                   "the pipeline's name; made of database and publication when not given"},
     [RUN_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,

@@ -62,6 +62,8 @@ static void print_table(const json_t *table)
     if (number_of(table, "values_coerced") > 0)
         printf(", %" PRId64 " values coerced", number_of(table, "values_coerced"));
     printf("\n");
+    if (json_object_get(table, "trouble") != NULL)
+        printf("             %s\n", text_of(table, "trouble"));
     if (json_object_get(table, "reason") != NULL)
         printf("             %s\n", text_of(table, "reason"));
 }

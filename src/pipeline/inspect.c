@@ -26,6 +26,7 @@ struct inspect {
     struct pg_source_facts facts;
     const struct encoding *encoding;
     struct sink *sink;
+    struct err sink_error;  // why there is none
     struct inspected_table *tables;
     uint32_t table_count, pending_count;
     uint32_t error_count;
@@ -118,8 +119,7 @@ static void on_sink_opened(void *context, const struct err *error)
         go(inspect, done);
         return;
     }
-    good(inspect,
-         "destination: signed in, database, schemas and warehouse are there, streaming answers (%" PRIu64 " ms)",
+    good(inspect, "destination: %s (%" PRIu64 " ms)", inspect->sink->operations->opened_text(inspect->sink),
          (loop_now_us(inspect->loop) - inspect->began_us) / 1000);
     go(inspect, tables_look);
 }
@@ -127,6 +127,8 @@ static void on_sink_opened(void *context, const struct err *error)
 static void sink_open(struct inspect *inspect)
 {
     inspect->began_us = loop_now_us(inspect->loop);
+    if (err_is_set(&inspect->sink_error))
+        finding(inspect, JUDGE_ERROR, &inspect->sink_error);
     if (inspect->sink == NULL)
         done(inspect);
     else
@@ -232,7 +234,8 @@ struct inspect *inspect_new(struct loop *loop, struct resolver *resolver, const 
                                       .on_table_failed = on_table_failed,
                                       .context = inspect};
     if (options->sink_new != NULL)
-        inspect->sink = options->sink_new(options->sink_context, "0000000000000000", &sink_events);
+        inspect->sink =
+            options->sink_new(options->sink_context, "0000000000000000", &sink_events, &inspect->sink_error);
     return inspect;
 }
 

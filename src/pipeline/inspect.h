@@ -13,7 +13,8 @@ struct inspect_options {
     const char *slot, *publication;
     const struct pg_target *source;
     const char *source_text;
-    struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events);
+    struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events,
+                             struct err *out_error);
     void *sink_context;
     const struct catalog_pipeline *known;  // NULL: the catalog knows nothing of it
 };

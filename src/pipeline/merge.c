@@ -48,9 +48,9 @@ static bool is_table_missing(const struct pipeline *pipeline)
 static bool is_due(const struct pipeline *pipeline)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
-    if (!pipeline->sink->operations->has_merge || pipeline->is_merging || pipeline->is_merge_resolving ||
-        pipeline->is_search_wanted || pipeline->is_trying || pipeline->search.phase != MERGE_SEARCH_OFF ||
-        pipeline->state != PIPELINE_RUNNING || now_us < pipeline->merge_retry_us)
+    if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_search_wanted || pipeline->is_trying ||
+        pipeline->search.phase != MERGE_SEARCH_OFF || pipeline->state != PIPELINE_RUNNING ||
+        now_us < pipeline->merge_retry_us)
         return false;
     if (is_first_of_epoch(pipeline))
         return !is_table_missing(pipeline);
@@ -152,7 +152,7 @@ void merge_intent_failed(struct pipeline *pipeline)
     pipeline->record.merge_intent_lsn = LSN_NONE;
 }
 
-static void live_tell(struct pipeline *pipeline)
+void merge_tell_live(struct pipeline *pipeline)
 {
     if (pipeline->was_merge_told)
         return;
@@ -162,7 +162,8 @@ static void live_tell(struct pipeline *pipeline)
             pipeline->tables[i]->record.state != CATALOG_TABLE_UNPUBLISHED)
             return;
     pipeline->was_merge_told = true;
-    log_line(LOG_INFO, &pipeline->scope, "live", "every table is copied and merged");
+    log_line(LOG_INFO, &pipeline->scope, "live", "every table is copied%s",
+             pipeline->sink->operations->has_merge ? " and merged" : "");
     pipeline->events.on_live(pipeline->events.context);
 }
 
@@ -194,7 +195,7 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
         pipeline->merge_took_us = pipeline->merge_ended_us - pipeline->merge_began_us;
     log_line(LOG_DEBUG, &pipeline->scope, "merged", "%u tables merged up to " LSN_FORMAT, pipeline->merge_table_count,
              LSN_ARGUMENTS(below_lsn));
-    live_tell(pipeline);
+    merge_tell_live(pipeline);
     progress_save_soon(pipeline);
 }
 
@@ -393,6 +394,10 @@ void merge_state_read(struct pipeline *pipeline, const struct sink_state *state,
 
 void merge_tick(struct pipeline *pipeline)
 {
+    if (!pipeline->sink->operations->has_merge) {
+        follow_tick(pipeline);
+        return;
+    }
     if (pipeline->save_inflight == NULL && is_due(pipeline))
         begin(pipeline);
     if (pipeline->is_search_wanted && pipeline->search.phase == MERGE_SEARCH_OFF && !pipeline->is_trying &&

@@ -238,7 +238,8 @@ static void after_sink_open(struct pipeline *pipeline)
     if (pipeline->record.epoch == 0)
         pipeline->record.epoch = 1;
     pipeline->is_check_only = !pipeline->record.is_slot_made;  // names are looked at before anything is made
-    if (pipeline->record.merge_intent_lsn != LSN_NONE && !pipeline->is_merging && !pipeline->is_merge_resolving) {
+    if (pipeline->sink->operations->has_merge && pipeline->record.merge_intent_lsn != LSN_NONE &&
+        !pipeline->is_merging && !pipeline->is_merge_resolving) {
         pipeline->is_merge_resolving = true;
         pipeline->sink->operations->read_state(pipeline->sink);
         return;
@@ -314,10 +315,7 @@ static void prepare_check_done(struct pipeline *pipeline)
     if (pipeline->is_check_only) {
         pipeline->is_check_only = false;
         pipeline_set_state(pipeline, PIPELINE_OPENING);
-        if (pipeline->sink->operations->has_merge)
-            pipeline->sink->operations->read_state(pipeline->sink);
-        else
-            prepare_begin(pipeline);
+        pipeline->sink->operations->read_state(pipeline->sink);
         return;
     }
     if (pipeline->record.is_slot_made) {
@@ -488,6 +486,12 @@ static void on_merged(void *context, void *table_context, const struct err *erro
         merge_ended(context, table_context, error);
 }
 
+static void on_published(void *context, void *table_context)
+{
+    if (!has_stopped(context))
+        follow_published(table_context);
+}
+
 // --- life --------------------------------------------------------------------------------------------------------
 
 static void on_stop_check(struct loop_timer *timer)
@@ -594,9 +598,10 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
                                       .on_rewind = on_rewind,
                                       .on_table_failed = on_table_failed,
                                       .on_merged = on_merged,
+                                      .on_published = on_published,
                                       .context = pipeline};
     if (pipeline->replies != NULL)
-        pipeline->sink = options->sink_new(options->sink_context, pipeline->record.identity, &sink_events);
+        pipeline->sink = options->sink_new(options->sink_context, pipeline->record.identity, &sink_events, out_error);
     if (pipeline->sink == NULL) {
         pipeline_free(pipeline);
         return NULL;

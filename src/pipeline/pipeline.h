@@ -24,7 +24,8 @@ struct pipeline_options {
     const char *source_text;  // for people, without secrets
     const char *destination_text;
     // Makes the destination; identity is the catalog's random name for this pipeline's life.
-    struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events);
+    struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events,
+                             struct err *out_error);
     void *sink_context;
     uint32_t merge_interval_ms;
     uint32_t stop_deadline_ms;  // how long a clean end may take

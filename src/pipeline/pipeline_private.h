@@ -62,6 +62,7 @@ struct pipeline_table {
     int64_t trouble_since_us;        // wall clock
     struct err trouble;              // not set: none
     struct table_copy *copy;         // its copy under way; NULL: none
+    bool is_publishing;              // on_published is awaited (destinations without a merge)
     lsn_t unchanged_lsn, moved_lsn;  // newest commit that brought such a row; UINT64_MAX after a restart: not known …
     lsn_t observed_from_lsn;         // … until everything up to here is merged: committed rows are not seen again
     uint64_t rows_streamed;
@@ -265,6 +266,12 @@ void merge_ended(struct pipeline *pipeline, struct pipeline_table *suspect, cons
 void merge_writer_set(struct pipeline *pipeline, const struct sink_state *state);
 void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
 void merge_deinit(struct pipeline *pipeline);
+
+void merge_tell_live(struct pipeline *pipeline);  // once, when every table that is not parked is live
+
+// follow.c: in merge.c's place where the destination has no merge
+void follow_tick(struct pipeline *pipeline);
+void follow_published(struct pipeline_table *table);
 
 // status.c
 char *status_json(const struct pipeline *pipeline);  // heap

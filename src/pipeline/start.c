@@ -316,6 +316,7 @@ bool start_attach(struct pipeline_table *table)
     judge_table(table->table, keep_first_error, &error);
     if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);
+    table->is_publishing = false;
     if (table->sink_table != NULL && name_is_free(pipeline, table, &error))
         return true;
     // A privilege may be granted any time; a name or a definition stays as it is.

@@ -82,6 +82,12 @@ static json_t *table_json(const struct pipeline_table *table)
     if (table->sink_table != NULL)
         set_count(object, "values_coerced",
                   table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values);
+    const struct sink_operations *operations = table->pipeline->sink->operations;
+    const struct err *trouble = table->sink_table != NULL && operations->table_trouble != NULL
+                                    ? operations->table_trouble(table->sink_table)
+                                    : NULL;
+    if (trouble != NULL)
+        set_text(object, "trouble", trouble->text);
     return object;
 }
 

@@ -75,6 +75,7 @@ struct sink_events {
     // error NULL: done. Otherwise table_context is the table that seems to be the cause, or NULL. What its kind asks for:
     // TRANSIENT, another try; DATA and CONFIG, finding the table; LOST, nothing (its table was told to fail); FENCED, read_state.
     void (*on_merged)(void *context, void *table_context, const struct err *error);
+    void (*on_published)(void *context, void *table_context);  // or on_table_failed
     void *context;
 };
 
@@ -117,8 +118,9 @@ struct sink_stats {
 
 struct sink_operations {
     const char *name;
-    bool has_merge;
-    void (*open)(struct sink *sink);  // → on_opened: credentials, database, schema, warehouse; makes nothing
+    bool has_merge;                   // else read_state may tell an epoch only, and merge is NULL
+    void (*open)(struct sink *sink);  // → on_opened: can it be reached, may we use it, is all there; makes nothing
+    const char *(*opened_text)(const struct sink *sink);  // what open has looked at when it succeeds, for people
     void (*read_state)(
         struct sink
             *sink);  // → on_state; makes what keeps the state if missing, and fences: a merge that is under way ends
@@ -162,6 +164,12 @@ struct sink_operations {
     const char *(*table_target)(const struct sink_table *table);  // name at the destination, for messages
     bool (*merge)(struct sink *sink, const struct sink_merge *merge,
                   struct err *out_error);  // → on_merged; one at a time (ERR_TRANSIENT while another one runs)
+    // Only without has_merge: → on_published. The copy at copy_lsn is committed as a whole and the catalog knows it: readers
+    // may see it from now on. Comes again after a restart, when it is not known whether it was done.
+    void (*publish)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint64_t copied_rows);
+    const struct err *(*table_trouble)(
+        const struct sink_table
+            *table);  // why rows wait and are sent again and again; NULL: nothing is wrong. May be missing
     bool (*has_inflight)(
         const struct sink *sink);  // anything buffered or sent and not answered (a clean end waits for it)
     void (*stats)(const struct sink *sink, struct sink_stats *out_stats);

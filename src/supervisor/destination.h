@@ -10,16 +10,20 @@
 #include "encode/zstd_frame.h"
 #include "io/http_client.h"
 #include "io/loop.h"
+#include "sinks/file/file_config.h"
+#include "sinks/http/http_sink_config.h"
 #include "sinks/sink.h"
 #include "sinks/snowflake/sf_auth.h"
 #include "sinks/snowflake/sf_config.h"
 
-enum destination_kind { DESTINATION_SNOWFLAKE };
+enum destination_kind { DESTINATION_SNOWFLAKE, DESTINATION_HTTP, DESTINATION_FILE };
 
 struct destination {
     enum destination_kind kind;
-    struct sf_config snowflake;  // of its kind
-    char text[256];              // for people, without secrets
+    struct sf_config snowflake;  // the one of its kind is set
+    struct http_sink_config http;
+    struct file_config file;
+    char text[256];  // for people, without secrets
 };
 
 // What a worker lends to the sinks on its loop; all borrowed.
@@ -37,7 +41,8 @@ struct destination_sink_options {
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t channels_per_table;
     uint32_t merge_timeout_s, merge_lock_timeout_s;
-    bool soft_deletes, landing_commit_time;  // of destinations that merge
+    bool soft_deletes;  // of destinations that merge; refused by others
+    bool landing_commit_time;
 };
 
 // Touches neither network nor disk. False (ERR_CONFIG): the text says which part is wrong and what is allowed; nothing is
@@ -47,8 +52,9 @@ void destination_deinit(struct destination *destination);
 bool destination_copy(const struct destination *from, struct destination *out_copy);  // false: no memory
 // It signs in with a private key, which has to be loaded (sf_key_load_configured) for destination_tools.auth.
 bool destination_wants_key(const struct destination *destination);
-// The destination is borrowed for the sink's life.
+// The destination is borrowed for the sink's life. NULL: out_error says what this machine lacks (a token's variable, …).
 struct sink *destination_sink_new(const struct destination *destination, const struct destination_tools *tools,
-                                  const struct destination_sink_options *options, const struct sink_events *events);
+                                  const struct destination_sink_options *options, const struct sink_events *events,
+                                  struct err *out_error);
 
 #endif

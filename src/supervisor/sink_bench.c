@@ -116,7 +116,8 @@ void sink_seat_give_back(struct sink_seat *seat)
     free(seat);
 }
 
-struct sink *sink_seat_sink_new(void *context, const char *identity, const struct sink_events *events)
+struct sink *sink_seat_sink_new(void *context, const char *identity, const struct sink_events *events,
+                                struct err *out_error)
 {
     const struct sink_seat *seat = context;
     const struct destination_tools tools = {.loop = seat->bench->loop,
@@ -125,5 +126,5 @@ struct sink *sink_seat_sink_new(void *context, const char *identity, const struc
                                             .auth = seat->login != NULL ? seat->login->auth : NULL};
     struct destination_sink_options options = seat->options;
     options.identity = identity;
-    return destination_sink_new(seat->destination, &tools, &options, events);
+    return destination_sink_new(seat->destination, &tools, &options, events, out_error);
 }

@@ -25,6 +25,7 @@ struct sink_seat *sink_seat_take(struct sink_bench *bench, const struct destinat
                                  const struct destination_sink_options *options);
 void sink_seat_give_back(struct sink_seat *seat);
 // pipeline_options.sink_new, with the seat as its context.
-struct sink *sink_seat_sink_new(void *context, const char *identity, const struct sink_events *events);
+struct sink *sink_seat_sink_new(void *context, const char *identity, const struct sink_events *events,
+                                struct err *out_error);
 
 #endif

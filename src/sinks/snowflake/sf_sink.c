@@ -375,9 +375,16 @@ static void free_sink(struct sink *base)
     free(sink);
 }
 
+static const char *opened_text(const struct sink *base)
+{
+    (void)base;
+    return "signed in, database, schemas and warehouse are there, streaming answers";
+}
+
 static const struct sink_operations operations = {
     .name = "snowflake",
     .has_merge = true,
+    .opened_text = opened_text,
     .open = sf_sink_open,
     .read_state = sf_sink_read_state,
     .table_add = table_add,
