@@ -157,6 +157,21 @@ static const struct setting settings[] = {
     PIPELINE_SETTING(merge_timeout_seconds,
                      NUMBER("merge-timeout-seconds", "ETL_MERGE_TIMEOUT_SECONDS", "N", "3600", 10, 172800,
                             "after how long Snowflake ends a merge, which is then tried again")),
+    PIPELINE_SETTING(tables, TEXT("tables", "PATTERN,…",
+                                  "which tables of the publication: SCHEMA.TABLE or TABLE with * and ?, separated by "
+                                  "commas; a leading ! or - excludes;\nnot given: all")),
+    PIPELINE_SETTING(
+        target_naming,
+        CHOICE(
+            "target-naming", "HOW", "table", "table|schema_table|schema",
+            "what a target is called: TABLE, or SCHEMA_TABLE, both in the destination's schema; or TABLE in a schema\n"
+            "of its source schema's name, made if missing. A change makes new tables, copied anew; old ones stay")),
+    PIPELINE_SETTING(identifier_case, CHOICE("identifier-case", "CASE", "upper", "upper|preserve",
+                                             "names of tables and columns: in upper case, or as the source has them. A "
+                                             "change makes new\ntables, copied anew; old ones stay")),
+    PIPELINE_SETTING(existing_tables, CHOICE("existing-tables", "WHAT", "keep", "keep|replace",
+                                             "a table that is in the way and not ours: keep parks the source's table, "
+                                             "replace renames the one in\nthe way to NAME_BEFORE_<time>")),
     PIPELINE_SETTING(soft_deletes,
                      FLAG("soft-deletes",
                           "rows deleted at the source stay in the targets, with the time in _ETL_DELETED_AT; tables "

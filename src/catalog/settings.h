@@ -28,6 +28,9 @@ struct setting {
 
 // A field's type follows the option's kind: NUMBER uint32_t, FLAG bool, CHOICE unsigned (the choice's index, an enum below
 // in the same order), TEXT char * (owned; NULL: not set).
+enum target_naming { TARGET_NAMING_TABLE, TARGET_NAMING_SCHEMA_TABLE, TARGET_NAMING_SCHEMA };
+enum identifier_case { IDENTIFIER_CASE_UPPER, IDENTIFIER_CASE_PRESERVE };
+enum existing_tables { EXISTING_TABLES_KEEP, EXISTING_TABLES_REPLACE };
 enum on_slot_lost { ON_SLOT_LOST_STOP, ON_SLOT_LOST_RESYNC };
 
 struct pipeline_settings {
@@ -41,6 +44,8 @@ struct pipeline_settings {
     uint32_t decoding_work_mem_kb;
     uint32_t copy_rate_limit, copy_range_mb;
     bool soft_deletes, landing_commit_time;
+    char *tables;  // NULL: all of the publication
+    unsigned target_naming, identifier_case, existing_tables;
 };
 
 const char *catalog_kind_name(enum catalog_kind kind);                             // "source"

@@ -15,7 +15,7 @@
 
 #define CHECK_BUDGET_BYTES (1U << 20)
 
-enum { CHECK_FROM, CHECK_TO, CHECK_NAME, CHECK_STATE, CHECK_HELP, CHECK_OPTION_COUNT };
+enum { CHECK_FROM, CHECK_TO, CHECK_NAME, CHECK_STATE, CHECK_OPTION_COUNT };
 
 static const struct option_spec options[CHECK_OPTION_COUNT] = {
     [CHECK_FROM] = {"from", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL, "the source, as for run"},
@@ -24,7 +24,6 @@ static const struct option_spec options[CHECK_OPTION_COUNT] = {
     [CHECK_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL, "the pipeline's name, as for run"},
     [CHECK_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
                      "the state file, as for run"},
-    [CHECK_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
 };
 
 struct checker {
@@ -34,6 +33,7 @@ struct checker {
     struct sf_auth *auth;
     struct zstd_worker *zstd;
     struct endpoints *endpoints;
+    const struct pipeline_settings *settings;
     bool is_coloured;
     bool is_destination_usable;
     unsigned error_count, warning_count;
@@ -79,6 +79,10 @@ static struct sink *sink_new(void *context, const char *identity, const struct s
     const struct destination_sink_options sink_options = {.pipeline = checker->endpoints->name,
                                                           .identity = identity,
                                                           .budget_bytes = CHECK_BUDGET_BYTES,
+                                                          .target_naming = checker->settings->target_naming,
+                                                          .identifier_case = checker->settings->identifier_case,
+                                                          .existing_tables = checker->settings->existing_tables,
+                                                          .soft_deletes = checker->settings->soft_deletes,
                                                           .batch_rows_max = 1,
                                                           .batch_fill_ms_max = 1,
                                                           .channels_per_table = 1};
@@ -160,6 +164,7 @@ static int check(struct checker *checker, const char *state)
         open_destination(checker);
         struct inspect_options inspect_options = {.slot = checker->endpoints->slot,
                                                   .publication = checker->endpoints->publication,
+                                                  .tables = checker->settings->tables,
                                                   .source = &checker->endpoints->source,
                                                   .source_text = checker->endpoints->source_text,
                                                   .sink_new = checker->is_destination_usable ? sink_new : NULL,
@@ -179,16 +184,14 @@ static int check(struct checker *checker, const char *state)
 
 static int run(const struct command *command, int count, char *const *arguments)
 {
-    struct option_value values[CHECK_OPTION_COUNT];
+    struct option_value values[COMMAND_OPTIONS_MAX];
     struct endpoints endpoints;
+    struct pipeline_settings settings;
     struct err error = {0};
     size_t operand_count = 0;
-    if (!options_parse(options, CHECK_OPTION_COUNT, count, arguments, values, NULL, 0, &operand_count, &error))
-        return command_fail(&error, EXIT_USAGE);
-    if (values[CHECK_HELP].flag) {
-        command_print_help(command);
-        return EXIT_DONE;
-    }
+    int exit_code = EXIT_DONE;
+    if (!command_parse(command, count, arguments, values, NULL, 0, &operand_count, &exit_code))
+        return exit_code;
     if (values[CHECK_FROM].text == NULL) {
         err_set(&error, ERR_CONFIG, "usage", "check needs --from URL, and --to URL to look at the destination as well");
         return command_fail(&error, EXIT_USAGE);
@@ -196,9 +199,17 @@ static int run(const struct command *command, int count, char *const *arguments)
     if (!endpoints_read(values[CHECK_FROM].text, values[CHECK_TO].text, values[CHECK_NAME].text, &endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
     endpoints_hide_passwords(count, arguments);
+    pipeline_settings_from_options(values + CHECK_OPTION_COUNT, &settings);
+    if (settings.slot != NULL && !endpoints_set_slot(&endpoints, settings.slot, &error)) {
+        pipeline_settings_deinit(&settings);
+        endpoints_deinit(&endpoints);
+        return command_fail(&error, EXIT_USAGE);
+    }
     struct checker checker = {.endpoints = &endpoints,
+                              .settings = &settings,
                               .is_coloured = isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL};
-    int exit_code = check(&checker, values[CHECK_STATE].text);
+    exit_code = check(&checker, values[CHECK_STATE].text);
+    pipeline_settings_deinit(&settings);
     endpoints_deinit(&endpoints);
     return exit_code;
 }
@@ -210,5 +221,7 @@ const struct command command_check = {
     .details = "Changes nothing. Exit code 0: nothing is missing; warnings tell what will hurt later.\n",
     .options = options,
     .option_count = CHECK_OPTION_COUNT,
+    .has_settings = true,
+    .settings_kind = CATALOG_PIPELINE,
     .run = run,
 };

@@ -233,7 +233,7 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     struct tail *tail = context;
     struct table **tables = NULL;
     struct err problem = {0};
-    if (error != NULL || !pg_catalog_read_tables(result, &tables, &tail->table_count, &problem)) {
+    if (error != NULL || !pg_catalog_read_tables(result, NULL, &tables, &tail->table_count, &problem)) {
         stop_with(tail, error != NULL ? error : &problem);
         return;
     }

@@ -222,13 +222,13 @@ static char *make_key(const char *name, uint32_t *out_size)
     return (char *)key.data;
 }
 
-// The landing column's name: the source's in upper case of ASCII, as an unquoted name would fold.
-static char *make_column_key(const char *name, uint32_t *out_size)
+// The landing column's name: the source's, in upper case of ASCII as an unquoted name would fold, or as it is.
+static char *make_column_key(const char *name, bool preserves_case, uint32_t *out_size)
 {
     char *folded = strdup(name);
     if (folded == NULL)
         return NULL;
-    for (char *at = folded; *at != '\0'; at++) {
+    for (char *at = folded; *at != '\0' && !preserves_case; at++) {
         if (*at >= 'a' && *at <= 'z')
             *at = (char)(*at - 'a' + 'A');
     }
@@ -329,7 +329,7 @@ bool typemap_choose(const struct column *column, const struct encoding *encoding
     struct column_encoder encoder = {.value = choose_encoder(&chooser, column->type)};
     encoder.types = chooser.encoders;
     encoder.type_count = chooser.count;
-    encoder.key = make_column_key(column->name, &encoder.key_size);
+    encoder.key = make_column_key(column->name, options->preserves_case, &encoder.key_size);
     if (encoder.value == NULL || encoder.key == NULL) {
         typemap_encoder_deinit(&encoder);
         return err_set(out_error, ERR_INTERNAL, "out_of_memory", "out of memory for column %s", column->name);

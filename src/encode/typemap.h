@@ -151,6 +151,7 @@ struct typemap_options {
     enum numeric_unbounded numeric_unbounded;  // what numeric without precision becomes
     enum oversized_rule
         oversized;  // NULL and the value's size in _ETL_COERCED; or the longest beginning (VARCHAR only); or an error
+    bool preserves_case;  // column names stay as they are; else upper case of ASCII
 };
 
 // Fills *out_encoder for the column. Never fails for a type it does not know: that is VARCHAR with the server's text.

@@ -253,7 +253,7 @@ static const char *list_tables(struct named_tables *named)
 }
 
 // Refuses tables that this user cannot read in full.
-static bool check_privileges(struct reader *reader, int row_count, struct err *out_error)
+static bool check_privileges(struct reader *reader, int row_count, struct table_choice *choice, struct err *out_error)
 {
     struct named_tables refused = {.count = 0};
     struct named_tables hidden = {.count = 0};
@@ -267,6 +267,8 @@ static bool check_privileges(struct reader *reader, int row_count, struct err *o
         const char *table_name = read_field(reader, "table_name");
         if (oid == NULL || schema_name == NULL || table_name == NULL)
             break;
+        if (choice != NULL && !table_choice_includes(choice, schema_name, table_name))
+            continue;
         bool may_read = read_bool(reader, "may_use_schema") && read_bool(reader, "may_select");
         if (!may_read && (last_refused == NULL || strcmp(last_refused, oid) != 0)) {
             name_table(&refused, schema_name, table_name);
@@ -300,13 +302,13 @@ static void free_tables(struct table **tables, uint32_t count)
     free(tables);
 }
 
-bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
-                            struct err *out_error)
+bool pg_catalog_read_tables(const PGresult *result, struct table_choice *choice, struct table ***out_tables,
+                            uint32_t *out_count, struct err *out_error)
 {
     struct reader reader = {.result = result};
     *out_tables = NULL;
     *out_count = 0;
-    return check_privileges(&reader, PQntuples(result), out_error) &&
+    return check_privileges(&reader, PQntuples(result), choice, out_error) &&
            pg_catalog_read_tables_as_they_are(result, out_tables, out_count, out_error);
 }
 

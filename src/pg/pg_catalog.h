@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "model/lsn.h"
 #include "model/table.h"
+#include "model/table_choice.h"
 
 // source_facts.sql: one row. Parameters: $1 publication, $2 slot.
 struct pg_source_facts {
@@ -43,9 +44,9 @@ const char *pg_catalog_tables_sql(void);
 bool pg_catalog_read_tables_as_they_are(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
                                         struct err *out_error);
 // The same, but false with ERR_CONFIG that names the tables when some may not be read, or would be read without the rows
-// that row level security hides.
-bool pg_catalog_read_tables(const PGresult *result, struct table ***out_tables, uint32_t *out_count,
-                            struct err *out_error);
+// that row level security hides. Tables that choice (NULL: all) leaves out are read as they are.
+bool pg_catalog_read_tables(const PGresult *result, struct table_choice *choice, struct table ***out_tables,
+                            uint32_t *out_count, struct err *out_error);
 
 // publication_look.sql: what of a publication may change while we read it; a row per table, at least one. $1 publication.
 struct pg_publication_look {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "model/table_choice.h"
 #include "pg/pg_catalog.h"
 
 #define CONNECT_TIMEOUT_MS 15000
@@ -104,8 +105,12 @@ static void tables_look(struct inspect *inspect)
             finding(inspect, JUDGE_ERROR, &error);
             continue;
         }
+        for (uint32_t j = 0; inspect->sink->operations->tables_collide != NULL && j < i; j++)
+            if (inspect->tables[j].sink_table != NULL &&
+                inspect->sink->operations->tables_collide(inspect->tables[j].sink_table, table->sink_table, &error))
+                finding(inspect, JUDGE_ERROR, &error);
         inspect->pending_count++;
-        inspect->sink->operations->table_prepare(table->sink_table, true);
+        inspect->sink->operations->table_prepare(table->sink_table, SINK_PREPARE_CHECK);
     }
     if (inspect->pending_count == 0)
         go(inspect, done);
@@ -137,13 +142,45 @@ static void sink_open(struct inspect *inspect)
 
 // --- the source --------------------------------------------------------------------------------------------------
 
+static void tables_choose(struct inspect *inspect, struct table_choice *choice, struct table **tables,
+                          uint32_t *in_out_count)
+{
+    struct err problem = {0};
+    uint32_t count = *in_out_count, kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (table_choice_includes(choice, tables[i]->schema_name, tables[i]->table_name))
+            tables[kept++] = tables[i];
+        else
+            table_free(tables[i]);
+    }
+    for (size_t i = 0; i < choice->count; i++) {
+        if (choice->patterns[i].has_matched)
+            continue;
+        err_set(&problem, ERR_CONFIG, "tables_pattern",
+                "pattern \"%s\" of the tables to follow matches no table of publication \"%s\"",
+                choice->patterns[i].text, inspect->options.publication);
+        finding(inspect, JUDGE_WARNING, &problem);
+    }
+    if (kept == 0 && count > 0) {
+        err_set(&problem, ERR_CONFIG, "tables_none",
+                "the patterns \"%s\" choose none of the %u tables of publication \"%s\"", inspect->options.tables,
+                count, inspect->options.publication);
+        finding(inspect, JUDGE_ERROR, &problem);
+    } else if (choice->count > 0) {
+        good(inspect, "tables: %u of %u are chosen", kept, count);
+    }
+    *in_out_count = kept;
+}
+
 static void on_tables(void *context, const PGresult *result, const struct err *error)
 {
     struct inspect *inspect = context;
     struct err problem = {0};
     struct table **tables = NULL;
     uint32_t count = 0;
-    if (error != NULL || !pg_catalog_read_tables(result, &tables, &count, &problem)) {
+    struct table_choice choice = {0};
+    if (error != NULL || !table_choice_parse(inspect->options.tables, &choice, &problem) ||
+        !pg_catalog_read_tables(result, &choice, &tables, &count, &problem)) {
         finding(inspect, JUDGE_ERROR, error != NULL ? error : &problem);
     } else if (count == 0) {
         err_set(&problem, ERR_CONFIG, "publication_empty",
@@ -153,6 +190,8 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     } else {
         good(inspect, "publication %s: %u table%s", inspect->options.publication, count, count == 1 ? "" : "s");
     }
+    tables_choose(inspect, &choice, tables, &count);
+    table_choice_deinit(&choice);
     inspect->tables = calloc((size_t)count + 1, sizeof *inspect->tables);
     CHECK(inspect->tables != NULL);
     inspect->table_count = count;

@@ -11,6 +11,7 @@ struct inspect;
 
 struct inspect_options {
     const char *slot, *publication;
+    const char *tables;  // as in pipeline.h
     const struct pg_target *source;
     const char *source_text;
     struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events,

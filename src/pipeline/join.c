@@ -196,7 +196,7 @@ static void attach(struct pipeline_table *table)
     if (!start_attach(table))
         return;
     table->is_preparing = true;
-    pipeline->sink->operations->table_prepare(table->sink_table, false);
+    pipeline->sink->operations->table_prepare(table->sink_table, SINK_PREPARE_MAKE);
 }
 
 void join_prepared(struct pipeline_table *table, const struct err *error)
@@ -311,6 +311,13 @@ static void describe(struct pipeline *pipeline, struct table *take_definition)
         table_free(take_definition);
         return;
     }
+    // Until the catalog knows that it begins anew nothing is made for it: after a crash, new and empty tables would be taken
+    // for those that it was copied into.
+    if (table->is_record_dirty || pipeline->save_inflight != NULL) {
+        table_free(take_definition);
+        pipeline->is_look_wanted = true;
+        return;
+    }
     start_redefine(table, take_definition);
     attach(table);
 }
@@ -325,6 +332,7 @@ static void on_look_tables(void *context, const PGresult *result, const struct e
         look_failed(pipeline, error != NULL ? error : &problem);
         return;
     }
+    start_choose(pipeline, tables, &count);
     for (uint32_t i = 0; i < count; i++) {
         // One that has left under another oid goes first; this one follows at the next look.
         if (pipeline->state == PIPELINE_RUNNING && !start_name_is_leaving(pipeline, tables[i]))
@@ -379,7 +387,8 @@ static const struct pg_published_table *find_published(const struct pg_publicati
 
 static void compare(struct pipeline_table *table, const struct pg_publication_look *look)
 {
-    const struct pg_published_table *published = find_published(look, table->table->oid);
+    const struct pg_published_table *published =
+        start_is_excluded(table->pipeline, table->table->oid) ? NULL : find_published(look, table->table->oid);
     struct err why = {0};
     if (published == NULL) {
         if (table->left_lsn == LSN_NONE)
@@ -407,7 +416,8 @@ static bool is_description_wanted(const struct pipeline *pipeline, const struct 
     for (uint32_t i = 0; i < look->table_count; i++) {
         const struct pipeline_table *table =
             pipeline_find_table((struct pipeline *)(uintptr_t)pipeline, look->tables[i].oid);
-        if (table == NULL || (wants_to_join(table) && table->retry_us <= now_us))
+        if ((table == NULL && !start_is_excluded(pipeline, look->tables[i].oid)) ||
+            (table != NULL && wants_to_join(table) && table->retry_us <= now_us))
             return true;
     }
     return false;

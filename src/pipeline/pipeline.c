@@ -215,6 +215,15 @@ static bool has_stopped(const struct pipeline *pipeline)
     return pipeline->state == PIPELINE_ENDED || pipeline->is_end_wanted;
 }
 
+// What was copied is there, or the table is copied anew before anything is made in its place.
+static enum sink_prepare prepare_mode(const struct pipeline *pipeline, const struct pipeline_table *table)
+{
+    bool is_known = table->record.state == CATALOG_TABLE_COPIED || table->record.state == CATALOG_TABLE_LIVE;
+    if (pipeline->is_check_only)
+        return SINK_PREPARE_CHECK;
+    return is_known ? SINK_PREPARE_KNOWN : SINK_PREPARE_MAKE;
+}
+
 static void prepare_begin(struct pipeline *pipeline)
 {
     pipeline_set_state(pipeline, PIPELINE_PREPARING);
@@ -225,7 +234,7 @@ static void prepare_begin(struct pipeline *pipeline)
             continue;
         pipeline->pending_count++;
         table->is_preparing = true;
-        pipeline->sink->operations->table_prepare(table->sink_table, pipeline->is_check_only);
+        pipeline->sink->operations->table_prepare(table->sink_table, prepare_mode(pipeline, table));
     }
     if (pipeline->pending_count == 0)
         pipeline_channels_begin(pipeline);
@@ -344,6 +353,8 @@ static void on_prepared(void *context, void *table_context, const struct err *er
     } else if (error->kind == ERR_TRANSIENT || (pipeline->is_first_start && pipeline->options.is_attended)) {
         if (!err_is_set(&pipeline->start_error))
             pipeline->start_error = *error;
+    } else if (error->kind == ERR_LOST) {
+        pipeline_resync_table(table, error);
     } else {
         join_trouble(table, error);
     }
@@ -585,6 +596,10 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
     join_init(pipeline);
     merge_init(pipeline);
     copy_init(pipeline);
+    if (!table_choice_parse(options->tables, &pipeline->choice, out_error)) {
+        pipeline_free(pipeline);
+        return NULL;
+    }
     pipeline->replies = mailbox_new(loop, REPLIES_MAX, progress_on_reply, pipeline, out_error);
     struct sink_events sink_events = {.on_opened = on_sink_opened,
                                       .on_state = on_sink_state,
@@ -642,6 +657,8 @@ void pipeline_free(struct pipeline *pipeline)
         table_free(pipeline->retired[i]);
     free(pipeline->retired);
     stream_deinit(pipeline);
+    table_choice_deinit(&pipeline->choice);
+    free(pipeline->excluded_oids);
     buf_deinit(&pipeline->name_scratch);
     free(pipeline->scratch);
     free(pipeline);

@@ -20,6 +20,7 @@ struct pipeline_options {
     const char *name;  // all strings borrowed for the pipeline's life
     const char *slot;
     const char *publication;
+    const char *tables;  // patterns that choose among its tables (model/table_choice.h); NULL: all
     const struct pg_target *source;
     const char *source_text;  // for people, without secrets
     const char *destination_text;

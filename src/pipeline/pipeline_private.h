@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/rate.h"
 #include "io/mailbox.h"
+#include "model/table_choice.h"
 #include "pg/pg_catalog.h"
 #include "pg/pg_copy.h"
 #include "pg/pg_stream.h"
@@ -92,6 +93,9 @@ struct pipeline {
     struct pg_source_facts facts;
     const struct encoding *encoding;
 
+    struct table_choice choice;
+    uint32_t *excluded_oids;  // published and not chosen, as of the newest reading of definitions
+    uint32_t excluded_count;
     struct pipeline_table **tables;  // sorted by oid
     uint32_t table_count;
     struct pipeline_table *last_table;  // newest look-up
@@ -201,6 +205,9 @@ void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
 
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well
 void start_check(struct pipeline *pipeline);
+// Frees those of the definitions that are not chosen and closes the gaps; *in_out_count: how many there are.
+void start_choose(struct pipeline *pipeline, struct table **definitions, uint32_t *in_out_count);
+bool start_is_excluded(const struct pipeline *pipeline, uint32_t oid);
 void pipeline_checked(struct pipeline *pipeline);
 bool start_attach(struct pipeline_table *table);  // gives it a place at the sink; false: it is in trouble or parked
 // The definition that the source has now, of a table without a place at the sink. What the stream brings under an older one

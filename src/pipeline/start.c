@@ -290,18 +290,11 @@ static const struct catalog_table *find_known(const struct pipeline *pipeline, c
 static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_table *table, struct err *out_error)
 {
     const struct sink_operations *operations = pipeline->sink->operations;
-    const char *target = operations->table_target(table->sink_table);
-    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+    for (uint32_t i = 0; operations->tables_collide != NULL && i < pipeline->table_count; i++) {
         const struct pipeline_table *other = pipeline->tables[i];
         if (other != table && other->sink_table != NULL &&
-            strcmp(operations->table_target(other->sink_table), target) == 0) {
-            char name[160], other_name[160];
-            table_format_name(table->table, name, sizeof name);
-            table_format_name(other->table, other_name, sizeof other_name);
-            return err_set(out_error, ERR_CONFIG, "name_collision",
-                           "%s and %s would both become \"%s\"; take one of them out of publication \"%s\"", name,
-                           other_name, target, pipeline->options.publication);
-        }
+            operations->tables_collide(other->sink_table, table->sink_table, out_error))
+            return false;
     }
     return true;
 }
@@ -446,14 +439,63 @@ static void tables_note_missing(struct pipeline *pipeline)
         bool was_known = known->state == CATALOG_TABLE_UNPUBLISHED;
         table->record.state = CATALOG_TABLE_UNPUBLISHED;
         (void)snprintf(table->record.reason, sizeof table->record.reason,
-                       "no longer in publication \"%s\"; its target stays as it is", pipeline->options.publication);
+                       "no longer %s publication \"%s\"; its target stays as it is",
+                       start_is_excluded(pipeline, known->oid) ? "chosen from" : "in", pipeline->options.publication);
         progress_channels_forget(table);
         table->is_record_dirty = true;
         if (!was_known)
             log_line(LOG_WARNING, &pipeline->scope, "table_left",
-                     "%s.%s is no longer in publication \"%s\" and is not followed any more; its target stays as it is",
-                     known->schema_name, known->table_name, pipeline->options.publication);
+                     "%s.%s is no longer %s publication \"%s\" and is not followed any more; its target stays as it is",
+                     known->schema_name, known->table_name,
+                     start_is_excluded(pipeline, known->oid) ? "chosen from" : "in", pipeline->options.publication);
     }
+}
+
+bool start_is_excluded(const struct pipeline *pipeline, uint32_t oid)
+{
+    for (uint32_t i = 0; i < pipeline->excluded_count; i++)
+        if (pipeline->excluded_oids[i] == oid)
+            return true;
+    return false;
+}
+
+void start_choose(struct pipeline *pipeline, struct table **definitions, uint32_t *in_out_count)
+{
+    uint32_t count = *in_out_count, kept = 0;
+    pipeline->excluded_count = 0;
+    pipeline->excluded_oids = reallocarray(pipeline->excluded_oids, (size_t)count + 1, sizeof(uint32_t));
+    CHECK(pipeline->excluded_oids != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        if (table_choice_includes(&pipeline->choice, definitions[i]->schema_name, definitions[i]->table_name)) {
+            definitions[kept++] = definitions[i];
+        } else {
+            pipeline->excluded_oids[pipeline->excluded_count++] = definitions[i]->oid;
+            table_free(definitions[i]);
+        }
+    }
+    *in_out_count = kept;
+}
+
+static void choice_warn(const struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->choice.count; i++)
+        if (!pipeline->choice.patterns[i].has_matched)
+            log_line(LOG_WARNING, &pipeline->scope, "tables_pattern",
+                     "pattern \"%s\" of the tables to follow matches no table of publication \"%s\"",
+                     pipeline->choice.patterns[i].text, pipeline->options.publication);
+}
+
+static void tables_judge_count(const struct pipeline *pipeline, uint32_t published, uint32_t chosen,
+                               struct err *out_problem)
+{
+    if (published == 0)
+        err_set(out_problem, ERR_CONFIG, "publication_empty",
+                "publication \"%s\" on %s holds no table; mend it with: ALTER PUBLICATION \"%s\" ADD TABLE …",
+                pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
+    else if (chosen == 0)
+        err_set(out_problem, ERR_CONFIG, "tables_none",
+                "the patterns \"%s\" choose none of the %u tables of publication \"%s\"", pipeline->options.tables,
+                published, pipeline->options.publication);
 }
 
 static void on_tables(void *context, const PGresult *result, const struct err *error)
@@ -468,11 +510,14 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     }
     // A person who waits hears of all tables that cannot be read; later on each is in trouble by itself.
     bool must_read_all = pipeline->is_first_start && pipeline->options.is_attended;
-    if (!(must_read_all ? pg_catalog_read_tables(result, &tables, &count, &problem)
+    if (!(must_read_all ? pg_catalog_read_tables(result, &pipeline->choice, &tables, &count, &problem)
                         : pg_catalog_read_tables_as_they_are(result, &tables, &count, &problem))) {
         check_failed_with(pipeline, &problem);
         return;
     }
+    uint32_t published_count = count;
+    start_choose(pipeline, tables, &count);
+    choice_warn(pipeline);
     pipeline->last_table = NULL;
     for (uint32_t i = 0; i < count; i++)
         table_meet(pipeline, tables[i]);
@@ -480,14 +525,11 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     tables_note_missing(pipeline);
     pipeline->is_reap_check = true;
     loop_defer(pipeline->loop, &pipeline->reap);
-    if (count == 0) {
-        err_set(&problem, ERR_CONFIG, "publication_empty",
-                "publication \"%s\" on %s holds no table; mend it with: ALTER PUBLICATION \"%s\" ADD TABLE …",
-                pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
+    tables_judge_count(pipeline, published_count, count, &problem);
+    if (err_is_set(&problem))
         pipeline_fail(pipeline, &problem);
-        return;
-    }
-    pipeline_checked(pipeline);
+    else
+        pipeline_checked(pipeline);
 }
 
 static void tables_ask(struct pipeline *pipeline)

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "sinks/line_sink_private.h"
 
 #define SPARE_BYTES_MAX ((size_t)1 << 20)  // of the empty batch that is kept
 #define ROW_BYTES_MAX \
@@ -21,13 +22,6 @@ enum line_event {
     LINE_EVENT_COMMITTED = 128,
     LINE_EVENT_ROOM = 256
 };
-
-static void dispatch(struct line_sink *sink);
-
-static struct line_table *table_of(struct sink_table *table)
-{
-    return (struct line_table *)table;
-}
 
 static const struct line_table *table_of_const(const struct sink_table *table)
 {
@@ -85,7 +79,7 @@ static void batch_put(struct line_sink *sink, struct line_batch *batch)
 }
 
 // A range that is being read holds its fair share of the budget, one share more being left to the streams.
-static void set_filling(struct line_lane *lane, bool is_filling)
+void line_lane_set_filling(struct line_lane *lane, bool is_filling)
 {
     if (lane->is_filling == is_filling)
         return;
@@ -96,7 +90,7 @@ static void set_filling(struct line_lane *lane, bool is_filling)
         lane->table->sink->filling_count--;
 }
 
-static size_t share_bytes(const struct line_sink *sink)
+size_t line_share_bytes(const struct line_sink *sink)
 {
     return sink->budget.bytes_max / ((size_t)sink->filling_count + 1);
 }
@@ -106,7 +100,7 @@ static void lane_drop_first(struct line_lane *lane)
     struct line_sink *sink = lane->table->sink;
     struct line_batch *batch = lane->first;
     lane->held_bytes -= batch->budget_bytes;
-    size_t share = share_bytes(sink);
+    size_t share = line_share_bytes(sink);
     if (lane->is_waiting_for_room && lane->held_bytes <= share - share / 4) {
         lane->is_waiting_for_room = false;
         notify(sink, LINE_EVENT_ROOM);
@@ -119,16 +113,14 @@ static void lane_drop_first(struct line_lane *lane)
 
 // --- lanes -------------------------------------------------------------------------------------------------------
 
-static void lane_queue(struct line_lane *lane);
-
 static void on_retry_due(struct loop_timer *timer)
 {
     struct line_lane *lane = timer->context;
-    lane_queue(lane);
-    dispatch(lane->table->sink);
+    line_lane_queue(lane);
+    line_dispatch(lane->table->sink);
 }
 
-static struct line_lane *lane_new(struct line_table *table, enum line_lane_kind kind, uint8_t epoch)
+struct line_lane *line_lane_new(struct line_table *table, enum line_lane_kind kind, uint8_t epoch)
 {
     struct line_lane *lane = calloc(1, sizeof *lane);
     CHECK(lane != NULL);
@@ -149,7 +141,7 @@ static bool lane_has_work(const struct line_lane *lane)
 }
 
 // Waits for its turn, if there is something to do and nothing forbids it.
-static void lane_queue(struct line_lane *lane)
+void line_lane_queue(struct line_lane *lane)
 {
     struct line_sink *sink = lane->table->sink;
     if (lane->is_queued || lane->is_busy || lane->is_closed || lane->table->is_stopped ||
@@ -215,7 +207,7 @@ static void lane_end(struct line_lane *lane)
 }
 
 // Carriers may answer at once: a loop, not a recursion.
-static void dispatch(struct line_sink *sink)
+void line_dispatch(struct line_sink *sink)
 {
     if (sink->is_dispatching)
         return;
@@ -237,13 +229,13 @@ static void dispatch(struct line_sink *sink)
 }
 
 // Closes a lane: its rows are dropped, and it is freed when nothing of it is under way.
-static void lane_close(struct line_lane *lane)
+void line_lane_close(struct line_lane *lane)
 {
     struct line_sink *sink = lane->table->sink;
     lane_unqueue(lane);
     loop_timer_stop(sink->options.loop, &lane->retry_timer);
     lane->is_closed = true;
-    set_filling(lane, false);
+    line_lane_set_filling(lane, false);
     if (lane->table->stream == lane)
         lane->table->stream = NULL;
     if (lane->table->copy == lane)
@@ -325,7 +317,7 @@ void line_sink_state_read(struct line_sink *sink, const struct sink_state *state
     notify(sink, LINE_EVENT_STATE);
 }
 
-void line_table_prepared(struct line_table *table, const struct err *error)
+static void line_table_prepared(struct line_table *table, const struct err *error)
 {
     table->is_preparing = false;
     err_clear(&table->prepare_error);
@@ -353,7 +345,7 @@ void line_lane_opened(struct line_lane *lane, const struct seq *had, const struc
             lane_retry(lane, 0, error);
         else
             line_table_fail(table, error);
-        dispatch(table->sink);
+        line_dispatch(table->sink);
         return;
     }
     lane_recovered(lane);
@@ -366,8 +358,8 @@ void line_lane_opened(struct line_lane *lane, const struct seq *had, const struc
         table_note(table, LINE_EVENT_STREAM_OPENED);
     else if (lane->kind == LINE_COPY)
         table_note(table, LINE_EVENT_COPY_OPENED);
-    lane_queue(lane);
-    dispatch(table->sink);
+    line_lane_queue(lane);
+    line_dispatch(table->sink);
 }
 
 void line_lane_sent(struct line_lane *lane, size_t wire_bytes, uint32_t retry_after_ms, const struct err *error)
@@ -393,9 +385,9 @@ void line_lane_sent(struct line_lane *lane, size_t wire_bytes, uint32_t retry_af
             lane->committed = lane->first->last;
         lane_drop_first(lane);
         notify(sink, lane->kind == LINE_STREAM ? LINE_EVENT_COMMITTED : 0);
-        lane_queue(lane);
+        line_lane_queue(lane);
     }
-    dispatch(sink);
+    line_dispatch(sink);
 }
 
 void line_lane_finished(struct line_lane *lane, uint32_t retry_after_ms, const struct err *error)
@@ -414,7 +406,7 @@ void line_lane_finished(struct line_lane *lane, uint32_t retry_after_ms, const s
         lane->is_finished = true;  // told and closed by table_tell
         table_note(table, LINE_EVENT_FINISHED);
     }
-    dispatch(table->sink);
+    line_dispatch(table->sink);
 }
 
 // --- telling -----------------------------------------------------------------------------------------------------
@@ -433,7 +425,7 @@ static void lanes_tell(struct line_table *table)
         }
         if (!lane->is_finished || lane->is_closed || table->is_stopped)
             continue;
-        lane_close(lane);
+        line_lane_close(lane);
         if (lane->kind == LINE_COPY)
             events->on_copy_committed(events->context, table->context, lane->range, lane->rows);
         else
@@ -527,10 +519,26 @@ static void read_state(struct sink *base)
         line_sink_state_read(sink, &nothing, NULL);
 }
 
+// Two columns under one key would be one to most readers.
+static bool check_keys(const struct line_table *table, struct err *out_error)
+{
+    const struct column_encoder *columns = table->encoder.columns;
+    for (uint16_t i = 0; i < table->table->column_count; i++)
+        for (uint16_t j = 0; j < i; j++)
+            if (columns[i].key_size == columns[j].key_size &&
+                memcmp(columns[i].key, columns[j].key, columns[i].key_size) == 0)
+                return err_set(out_error, ERR_CONFIG, "column_collision",
+                               "table %s.%s: columns %s and %s would both be %.*s; identifier_case = preserve keeps "
+                               "them apart, or rename one, or leave it out of the publication",
+                               table->table->schema_name, table->table->table_name, table->table->columns[j].name,
+                               table->table->columns[i].name, (int)columns[i].key_size - 1, columns[i].key);
+    return true;
+}
+
 static struct sink_table *table_add(struct sink *base, const struct sink_table_options *options, struct err *out_error)
 {
     struct line_sink *sink = line_sink_of(base);
-    struct typemap_options types = {0};
+    struct typemap_options types = {.preserves_case = sink->options.preserves_case};
     struct line_table *table = calloc(1, sizeof *table);
     CHECK(table != NULL);
     table->sink = sink;
@@ -545,10 +553,11 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
     CHECK(table->column_as_text != NULL);
     for (uint16_t i = 0; i < options->table->column_count; i++)
         table->column_as_text[i] = table->encoder.columns[i].wants_text;
-    if (!sink->options.carrier->table_add(table, out_error)) {
+    if (!check_keys(table, out_error)) {
         table_free_all(table);
         return NULL;
     }
+    sink->options.carrier->table_add(table);
     CHECK(table->target != NULL);
     table->next = sink->tables;
     sink->tables = table;
@@ -562,34 +571,35 @@ static bool table_wants_text(const struct sink_table *sink_table, const bool **o
     return row_encoder_wants_text(&table->encoder);
 }
 
-static void table_prepare(struct sink_table *sink_table, bool only_check)
+static void table_prepare(struct sink_table *sink_table, enum sink_prepare mode)
 {
-    struct line_table *table = table_of(sink_table);
+    struct line_table *table = line_table_of(sink_table);
     table->is_preparing = true;
-    table->sink->options.carrier->table_prepare(table, only_check);
+    (void)mode;  // what they need is made when the lanes open, which also finds what is gone
+    line_table_prepared(table, NULL);
 }
 
 static void table_stop(struct sink_table *sink_table)
 {
-    struct line_table *table = table_of(sink_table);
+    struct line_table *table = line_table_of(sink_table);
     table->is_stopped = true;
     for (struct line_lane *lane = table->lanes; lane != NULL; lane = lane->next)
         if (!lane->is_closed)
-            lane_close(lane);
+            line_lane_close(lane);
     notify(table->sink, 0);  // reaped there
 }
 
 static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floor_lsn,
                         const struct sink_stream_record *kept)
 {
-    struct line_table *table = table_of(sink_table);
+    struct line_table *table = line_table_of(sink_table);
     CHECK(table->stream == NULL);
-    table->stream = lane_new(table, LINE_STREAM, epoch);
+    table->stream = line_lane_new(table, LINE_STREAM, epoch);
     table->stream->high = table->stream->committed = (struct seq){.commit_lsn = floor_lsn, .epoch = epoch};
     if (kept->channel_count > 0)
         table->stream->kept = kept->channels[0];
-    lane_queue(table->stream);
-    dispatch(table->sink);
+    line_lane_queue(table->stream);
+    line_dispatch(table->sink);
 }
 
 static void stream_saved(struct sink_table *sink_table)
@@ -597,8 +607,8 @@ static void stream_saved(struct sink_table *sink_table)
     (void)sink_table;  // one lane: on_stream_changed is never told
 }
 
-static enum sink_append_outcome lane_append(struct line_lane *lane, const struct row_change *change,
-                                            struct err *out_error)
+enum sink_append_outcome line_lane_append(struct line_lane *lane, const struct row_change *change,
+                                          struct err *out_error)
 {
     struct line_sink *sink = lane->table->sink;
     struct line_batch *batch = lane->last;
@@ -628,17 +638,17 @@ static enum sink_append_outcome lane_append(struct line_lane *lane, const struct
     budget_take(&sink->budget, bytes);
     batch->budget_bytes += bytes;
     lane->held_bytes += bytes;
-    lane_queue(lane);
+    line_lane_queue(lane);
     return SINK_APPENDED;
 }
 
 static enum sink_append_outcome append(struct sink_table *sink_table, const struct row_change *change,
                                        struct err *out_error)
 {
-    struct line_lane *lane = table_of(sink_table)->stream;
+    struct line_lane *lane = line_table_of(sink_table)->stream;
     if (seq_compare(&change->seq, &lane->high) <= 0)
         return SINK_ALREADY;
-    enum sink_append_outcome outcome = lane_append(lane, change, out_error);
+    enum sink_append_outcome outcome = line_lane_append(lane, change, out_error);
     if (outcome == SINK_APPENDED)
         lane->high = change->seq;
     return outcome;
@@ -649,88 +659,9 @@ static void rewound(struct sink *base)
     (void)base;  // what a carrier has taken is not lost again: on_rewind is never told
 }
 
-static struct line_lane *copy_find(struct line_table *table, uint16_t range)
-{
-    struct line_lane *lane = table->copy;
-    if (lane != NULL && lane->range == range)
-        return lane;
-    for (lane = table->lanes; lane != NULL; lane = lane->next)
-        if (lane->kind == LINE_COPY && !lane->is_closed && lane->range == range)
-            break;
-    table->copy = lane;
-    return lane;
-}
-
-static bool copy_is_full(const struct sink_table *sink_table, uint16_t range)
-{
-    struct line_table *table = (struct line_table *)(uintptr_t)sink_table;
-    struct line_sink *sink = table->sink;
-    struct line_lane *lane = copy_find(table, range);
-    if (budget_is_full(&sink->budget)) {
-        sink->is_waiting_for_room = true;
-        return true;
-    }
-    if (lane->held_bytes < share_bytes(sink))
-        return false;
-    lane->is_waiting_for_room = true;
-    return true;
-}
-
-static void copy_drop(struct sink_table *sink_table)
-{
-    for (struct line_lane *lane = table_of(sink_table)->lanes; lane != NULL; lane = lane->next)
-        if (lane->kind == LINE_COPY && !lane->is_closed)
-            lane_close(lane);
-}
-
-static void copy_open(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_lsn, uint16_t range)
-{
-    struct line_table *table = table_of(sink_table);
-    struct line_lane *earlier = copy_find(table, range);
-    if (earlier != NULL)
-        lane_close(earlier);
-    struct line_lane *lane = lane_new(table, LINE_COPY, epoch);
-    lane->copy_seq = (struct seq){.commit_lsn = copy_lsn, .ordinal = 0, .epoch = epoch};
-    lane->range = range;
-    set_filling(lane, true);
-    lane_queue(lane);
-    dispatch(table->sink);
-}
-
-static enum sink_append_outcome copy_append(struct sink_table *sink_table, uint16_t range, uint64_t row_number,
-                                            const struct row_view *row, struct err *out_error)
-{
-    struct line_lane *lane = copy_find(table_of(sink_table), range);
-    struct row_change change = {.op = 'C', .seq = lane->copy_seq, .new_row = *row};
-    if (row_number <= lane->rows)
-        return SINK_ALREADY;
-    CHECK(row_number == lane->rows + 1);
-    return lane_append(lane, &change, out_error);
-}
-
-static void copy_finish(struct sink_table *sink_table, uint16_t range)
-{
-    struct line_lane *lane = copy_find(table_of(sink_table), range);
-    lane->is_finish_wanted = true;
-    set_filling(lane, false);
-    lane_queue(lane);
-    dispatch(lane->table->sink);
-}
-
-static void publish(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_lsn, uint64_t copied_rows)
-{
-    struct line_table *table = table_of(sink_table);
-    struct line_lane *lane = lane_new(table, LINE_PUBLISH, epoch);
-    lane->copy_seq = (struct seq){.commit_lsn = copy_lsn, .ordinal = 0, .epoch = epoch};
-    lane->rows = copied_rows;
-    lane->is_finish_wanted = true;
-    lane_queue(lane);
-    dispatch(table->sink);
-}
-
 static void flush(struct sink *base)
 {
-    dispatch(line_sink_of(base));
+    line_dispatch(line_sink_of(base));
 }
 
 static bool is_full(const struct sink *base)
@@ -836,11 +767,11 @@ static const struct sink_operations operations = {
     .stream_open = stream_open,
     .append = append,
     .rewound = rewound,
-    .copy_open = copy_open,
-    .copy_append = copy_append,
-    .copy_finish = copy_finish,
-    .copy_is_full = copy_is_full,
-    .copy_drop = copy_drop,
+    .copy_open = line_copy_open,
+    .copy_append = line_copy_append,
+    .copy_finish = line_copy_finish,
+    .copy_is_full = line_copy_is_full,
+    .copy_drop = line_copy_drop,
     .flush = flush,
     .is_full = is_full,
     .uncommitted_lsn = uncommitted_lsn,
@@ -848,7 +779,7 @@ static const struct sink_operations operations = {
     .stream_record = stream_record,
     .stream_saved = stream_saved,
     .floor_saved = floor_saved,
-    .publish = publish,
+    .publish = line_publish,
     .table_trouble = table_trouble,
     .table_encoder = table_encoder,
     .table_target = table_target,
@@ -872,7 +803,7 @@ void line_sink_deinit(struct line_sink *sink)
     while (sink->tables != NULL) {
         struct line_table *table = sink->tables;
         for (struct line_lane *lane = table->lanes; lane != NULL; lane = lane->next) {
-            lane_close(lane);
+            line_lane_close(lane);
             if (lane->is_busy)
                 lane_end(lane);  // the carrier answers nothing any more
         }

@@ -89,12 +89,11 @@ struct line_table {
 // the operation. One operation a lane is under way at a time. Errors: ERR_TRANSIENT is tried again (lane_send, lane_finish),
 // anything else fails the table.
 struct line_carrier {
-    const char *opened_text;                     // see sink.h
-    bool is_table_serial;                        // a table's lanes take turns
-    void (*open)(struct line_sink *sink);        // → line_sink_opened
-    void (*read_state)(struct line_sink *sink);  // → line_sink_state_read; NULL: the destination remembers nothing
-    bool (*table_add)(struct line_table *table, struct err *out_error);  // names the target
-    void (*table_prepare)(struct line_table *table, bool only_check);    // → line_table_prepared
+    const char *opened_text;                      // see sink.h
+    bool is_table_serial;                         // a table's lanes take turns
+    void (*open)(struct line_sink *sink);         // → line_sink_opened
+    void (*read_state)(struct line_sink *sink);   // → line_sink_state_read; NULL: the destination remembers nothing
+    void (*table_add)(struct line_table *table);  // names the target
     // → line_lane_opened. kept: stream only; what the catalog knows of it, name "" if nothing.
     void (*lane_open)(struct line_lane *lane, const struct sink_channel_record *kept);
     void (*lane_send)(struct line_lane *lane, const struct line_batch *batch);  // → line_lane_sent
@@ -115,6 +114,7 @@ struct line_sink_options {
     size_t batch_bytes_max;  // a batch that has them is full
     uint32_t inflight_max;   // operations of all tables' lanes at a time
     const struct backoff_policy *retry_policy;
+    bool preserves_case;   // of column names
     bool has_commit_at;    // stream rows carry their commit's time
     uint32_t quiet_tries;  // so many failures in a row are not shown yet
 };
@@ -145,7 +145,6 @@ void line_sink_deinit(struct line_sink *sink);
 // Answers of the carrier. error NULL: done.
 void line_sink_opened(struct line_sink *sink, const struct err *error);
 void line_sink_state_read(struct line_sink *sink, const struct sink_state *state, const struct err *error);
-void line_table_prepared(struct line_table *table, const struct err *error);
 // had: the newest row that the destination has, NULL if it has none of this epoch.
 void line_lane_opened(struct line_lane *lane, const struct seq *had, const struct err *error);
 // retry_after_ms: at least so long until the next try; wire_bytes: what was carried.

@@ -79,6 +79,12 @@ struct sink_events {
     void *context;
 };
 
+enum sink_prepare {
+    SINK_PREPARE_MAKE,   // tables exist afterwards and are ours
+    SINK_PREPARE_CHECK,  // what exists is ours; nothing is made
+    SINK_PREPARE_KNOWN   // rows are in them already: they exist and are ours (ERR_LOST: they are gone)
+};
+
 struct sink_table_options {
     const struct table *table;        // borrowed until table_stop
     const struct encoding *encoding;  // of the source database
@@ -127,9 +133,10 @@ struct sink_operations {
     // first, one that comes later fails. Wakes a warehouse
     struct sink_table *(*table_add)(struct sink *sink, const struct sink_table_options *options, struct err *out_error);
     bool (*table_wants_text)(const struct sink_table *table,
-                             const bool **out_column_as_text);  // types that binary does not serve
-    // → on_prepared: tables exist and are ours; only_check: those that exist are ours, and nothing is made
-    void (*table_prepare)(struct sink_table *table, bool only_check);
+                             const bool **out_column_as_text);                // types that binary does not serve
+    void (*table_prepare)(struct sink_table *table, enum sink_prepare mode);  // → on_prepared
+    // Whether the two would be one at the destination; out_error says so, and which option keeps them apart. NULL: never.
+    bool (*tables_collide)(const struct sink_table *table, const struct sink_table *other, struct err *out_error);
     void (*table_stop)(struct sink_table *table);  // frees it; no event follows
     // → on_stream_opened or on_table_failed. kept: what the catalog knows; each channel's rows at or below its token are
     // had. A spread or channels of another epoch say nothing of this one.

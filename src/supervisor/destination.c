@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "catalog/settings.h"
 #include "sinks/file/file_sink.h"
 #include "sinks/http/http_sink.h"
 #include "sinks/snowflake/sf_sink.h"
@@ -81,24 +82,33 @@ bool destination_wants_key(const struct destination *destination)
     return destination->kind == DESTINATION_SNOWFLAKE;
 }
 
+_Static_assert((int)SF_NAMING_TABLE == (int)TARGET_NAMING_TABLE &&
+                   (int)SF_NAMING_SCHEMA_TABLE == (int)TARGET_NAMING_SCHEMA_TABLE &&
+                   (int)SF_NAMING_SCHEMA == (int)TARGET_NAMING_SCHEMA,
+               "the setting's choices are the sink's");
+
 static struct sink *snowflake_new(const struct destination *destination, const struct destination_tools *tools,
                                   const struct destination_sink_options *options, const struct sink_events *events)
 {
-    const struct sf_sink_options snowflake = {.loop = tools->loop,
-                                              .http = tools->http,
-                                              .zstd = tools->zstd,
-                                              .auth = tools->auth,
-                                              .config = &destination->snowflake,
-                                              .pipeline = options->pipeline,
-                                              .identity = options->identity,
-                                              .budget_bytes = options->budget_bytes,
-                                              .batch_rows_max = options->batch_rows_max,
-                                              .batch_fill_ms_max = options->batch_fill_ms_max,
-                                              .channels_per_table = options->channels_per_table,
-                                              .merge_timeout_s = options->merge_timeout_s,
-                                              .soft_deletes = options->soft_deletes,
-                                              .landing_commit_time = options->landing_commit_time,
-                                              .lock_timeout_s = options->merge_lock_timeout_s};
+    const struct sf_sink_options snowflake = {
+        .loop = tools->loop,
+        .http = tools->http,
+        .zstd = tools->zstd,
+        .auth = tools->auth,
+        .config = &destination->snowflake,
+        .pipeline = options->pipeline,
+        .identity = options->identity,
+        .budget_bytes = options->budget_bytes,
+        .batch_rows_max = options->batch_rows_max,
+        .batch_fill_ms_max = options->batch_fill_ms_max,
+        .channels_per_table = options->channels_per_table,
+        .naming = {.target = (enum sf_target_naming)options->target_naming,
+                   .preserves_case = options->identifier_case == IDENTIFIER_CASE_PRESERVE},
+        .replaces_existing = options->existing_tables == EXISTING_TABLES_REPLACE,
+        .merge_timeout_s = options->merge_timeout_s,
+        .soft_deletes = options->soft_deletes,
+        .landing_commit_time = options->landing_commit_time,
+        .lock_timeout_s = options->merge_lock_timeout_s};
     return sf_sink_new(&snowflake, events);
 }
 
@@ -112,12 +122,14 @@ struct sink *destination_sink_new(const struct destination *destination, const s
                                            .config = &destination->http,
                                            .pipeline = options->pipeline,
                                            .budget_bytes = options->budget_bytes,
+                                           .preserves_case = options->identifier_case == IDENTIFIER_CASE_PRESERVE,
                                            .has_commit_at = options->landing_commit_time};
     const struct file_sink_options file = {.loop = tools->loop,
                                            .config = &destination->file,
                                            .pipeline = options->pipeline,
                                            .identity = options->identity,
                                            .budget_bytes = options->budget_bytes,
+                                           .preserves_case = options->identifier_case == IDENTIFIER_CASE_PRESERVE,
                                            .has_commit_at = options->landing_commit_time};
     if (destination->kind != DESTINATION_SNOWFLAKE && options->soft_deletes) {
         err_set(out_error, ERR_CONFIG, "soft_deletes",

@@ -40,6 +40,7 @@ struct destination_sink_options {
     size_t budget_bytes;   // what rows on their way may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t channels_per_table;
+    unsigned target_naming, identifier_case, existing_tables;  // enums of catalog/settings.h
     uint32_t merge_timeout_s, merge_lock_timeout_s;
     bool soft_deletes;  // of destinations that merge; refused by others
     bool landing_commit_time;

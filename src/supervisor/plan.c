@@ -1,6 +1,7 @@
 #include "supervisor/plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 
@@ -25,6 +26,12 @@ void plan_set_settings(struct plan *plan, const struct pipeline_settings *settin
     plan->batch_fill_ms_max = settings->batch_max_fill_ms;
     plan->channels_per_table = settings->channels_per_table;
     plan->merge_timeout_s = settings->merge_timeout_seconds;
+    free(plan->tables);
+    plan->tables = settings->tables != NULL ? strdup(settings->tables) : NULL;
+    CHECK((plan->tables == NULL) == (settings->tables == NULL));
+    plan->target_naming = settings->target_naming;
+    plan->identifier_case = settings->identifier_case;
+    plan->existing_tables = settings->existing_tables;
     plan->soft_deletes = settings->soft_deletes;
     plan->landing_commit_time = settings->landing_commit_time;
 }
@@ -35,6 +42,7 @@ void plan_finish(struct plan *plan)
     options->name = plan->name;
     options->slot = plan->slot;
     options->publication = plan->publication;
+    options->tables = plan->tables;
     options->source = &plan->source;
     options->source_text = plan->source_text;
     options->destination_text = plan->destination.text;
@@ -51,6 +59,7 @@ void plan_free(struct plan *plan)
     free(plan->name);
     free(plan->slot);
     free(plan->publication);
+    free(plan->tables);
     catalog_known_deinit(&plan->known);
     free(plan);
 }

@@ -21,18 +21,19 @@ struct plan {
     struct pg_target source;
     struct destination destination;
     struct sf_key *key;  // shared by its owners (sf_key_share); NULL: the destination wants none
-    char *name, *slot, *publication;
+    char *name, *slot, *publication, *tables;
     char source_text[PLAN_TEXT_SIZE];  // for people, without secrets
     size_t memory_bytes;               // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t channels_per_table;
     uint32_t merge_timeout_s;
     bool soft_deletes, landing_commit_time;
-    bool shows_progress;         // a person watches standard error
-    struct catalog_known known;  // what the catalog remembers of an earlier life
+    unsigned target_naming, identifier_case, existing_tables;  // enums of settings.h
+    bool shows_progress;                                       // a person watches standard error
+    struct catalog_known known;                                // what the catalog remembers of an earlier life
 };
 
-// Everything is the caller's to fill in: name, slot and publication by heap strings, source by pg_target_copy,
+// Everything but what plan_set_settings sets is the caller's to fill in: name, slot and publication by heap strings, source by pg_target_copy,
 // destination by destination_copy, known by catalog_load.
 struct plan *plan_new(void);
 // What the settings table says of a pipeline.

@@ -150,6 +150,9 @@ static void start(struct worker *worker, uint64_t id, struct plan *take_plan)
                                                           .batch_fill_ms_max = take_plan->batch_fill_ms_max,
                                                           .channels_per_table = take_plan->channels_per_table,
                                                           .merge_timeout_s = take_plan->merge_timeout_s,
+                                                          .target_naming = take_plan->target_naming,
+                                                          .identifier_case = take_plan->identifier_case,
+                                                          .existing_tables = take_plan->existing_tables,
                                                           .soft_deletes = take_plan->soft_deletes,
                                                           .landing_commit_time = take_plan->landing_commit_time,
                                                           .merge_lock_timeout_s = MERGE_LOCK_TIMEOUT_S};

@@ -224,7 +224,7 @@ def test_a_receiver_that_cannot_serve_ends_the_start(source, receiver, tmp_path,
 
 
 def test_access_that_is_lost_later_is_waited_for(source, receiver, stream_http, rows_table):
-    program = stream_http(query={"http_retry_attempts": 1})
+    program = stream_http(query={"http_retry_attempts": 0})
     program.wait_for_event("live", 30)
     receiver.fault = lambda post: 403
     source.sql("insert into rows values (1, 'x')")

@@ -338,7 +338,7 @@ static void on_answer(void *context, const PGresult *result, const struct err *e
         say("value %s", PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
     } else if (strcmp(room->command, "facts") == 0) {
         say_facts(result);
-    } else if (!pg_catalog_read_tables(result, &room->tables, &room->table_count, &failed)) {
+    } else if (!pg_catalog_read_tables(result, NULL, &room->tables, &room->table_count, &failed)) {
         say_error("ended", &failed);
         loop_stop(room->loop);
         return;

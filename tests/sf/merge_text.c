@@ -161,8 +161,9 @@ static json_t *answer(const json_t *request)
     for (uint32_t i = 0; is_good && i < count; i++) {
         const json_t *table = json_array_get(tables, i);
         describe(table, &described[i]);
-        is_good = sf_layout_init(&described[i].layout, &described[i].table, described[i].encoders, window.database,
-                                 text_at(table, "target_schema"), window.landing_schema, &error);
+        is_good =
+            sf_layout_init(&described[i].layout, &described[i].table, described[i].encoders, window.database,
+                           text_at(table, "target_schema"), window.landing_schema, &(struct sf_naming){0}, &error);
         described[i].has_layout = is_good;
         described[i].layout.marks_deletes = json_is_true(json_object_get(table, "marks_deletes"));
         described[i].layout.has_deleted_at = json_is_true(json_object_get(table, "has_deleted_at"));

@@ -190,7 +190,7 @@ static void test_pg_catalog_read_tables(void **state)
     struct table **tables;
     uint32_t count;
     struct err error;
-    assert_true(pg_catalog_read_tables(result, &tables, &count, &error));
+    assert_true(pg_catalog_read_tables(result, NULL, &tables, &count, &error));
     PQclear(result);
     assert_int_equal(count, 6);
 
@@ -236,7 +236,7 @@ static void test_pg_catalog_names_tables_that_may_not_be_read(void **state)
             set(result, 2 * i + 1, "may_select", "f");
         }
     }
-    assert_false(pg_catalog_read_tables(result, &tables, &count, &error));
+    assert_false(pg_catalog_read_tables(result, NULL, &tables, &count, &error));
     assert_int_equal(error.kind, ERR_CONFIG);
     assert_string_equal(error.code, "42501");
     assert_non_null(strstr(error.text, "\"public\".\"t1\", \"public\".\"t2\""));
@@ -247,7 +247,7 @@ static void test_pg_catalog_names_tables_that_may_not_be_read(void **state)
     result = new_result(table_names, TABLE_COLUMN_COUNT);
     add_row(result, "1", "secret", "d", "1", "1", "id", "0");
     set(result, 0, "has_row_security", "t");
-    assert_false(pg_catalog_read_tables(result, &tables, &count, &error));
+    assert_false(pg_catalog_read_tables(result, NULL, &tables, &count, &error));
     assert_string_equal(error.code, "row_security");
     assert_non_null(strstr(error.text, "\"public\".\"secret\""));
     PQclear(result);
@@ -260,11 +260,11 @@ static void test_pg_catalog_read_tables_of_nothing(void **state)
     uint32_t count = 7;
     struct err error;
     PGresult *result = new_result(table_names, TABLE_COLUMN_COUNT);
-    assert_true(pg_catalog_read_tables(result, &tables, &count, &error));
+    assert_true(pg_catalog_read_tables(result, NULL, &tables, &count, &error));
     assert_int_equal(count, 0);
     free(tables);
     add_row(result, "1", "t", "d", "1", "99999", "id", "0");
-    assert_false(pg_catalog_read_tables(result, &tables, &count, &error));
+    assert_false(pg_catalog_read_tables(result, NULL, &tables, &count, &error));
     assert_non_null(strstr(error.text, "attribute_number"));
     PQclear(result);
 }

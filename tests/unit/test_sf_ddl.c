@@ -25,7 +25,7 @@ static void check_layout(const char *const names[], uint16_t count, const char *
     table.column_count = count;
     for (uint16_t i = 0; i < count; i++)
         columns[i].name = text_of(names[i]);
-    bool is_good = sf_layout_init(&layout, &table, encoders, "D", "S", "L", &error);
+    bool is_good = sf_layout_init(&layout, &table, encoders, "D", "S", "L", &(struct sf_naming){0}, &error);
     assert_int_equal(is_good, code == NULL);
     assert_string_equal(error.code, code == NULL ? "" : code);
     assert_int_equal(error.kind, code == NULL ? ERR_NONE : ERR_CONFIG);
@@ -74,7 +74,7 @@ static void test_sf_layout_names_are_the_encoders(void **state)
         struct column_encoder encoder;
         struct sf_table_layout layout;
         assert_true(typemap_choose(&column, encoding, &options, &encoder, &error));
-        assert_true(sf_layout_init(&layout, &table, &encoder, "D", "S", "L", &error));
+        assert_true(sf_layout_init(&layout, &table, &encoder, "D", "S", "L", &(struct sf_naming){0}, &error));
         assert_string_equal(layout.column_names[0], folded[i]);
         assert_int_equal(encoder.key_size, strlen(keys[i]));
         assert_memory_equal(encoder.key, keys[i], encoder.key_size);
@@ -96,7 +96,7 @@ static void test_sf_ddl_tables(void **state)
     struct err error = {0};
     struct buf out;
     buf_init(&out, 100000);
-    assert_true(sf_layout_init(&layout, &table, encoders, "D", "S", "L", &error));
+    assert_true(sf_layout_init(&layout, &table, encoders, "D", "S", "L", &(struct sf_naming){0}, &error));
     assert_string_equal(layout.target_name, "ORDER'S");
     assert_string_equal(layout.landing_name, "LANDING_ORDER'S");
     assert_string_equal(layout.column_names[1], "THE \"BODY\"");

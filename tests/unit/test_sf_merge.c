@@ -55,7 +55,8 @@ static void fixture_init(struct fixture *fixture, enum table_identity identity)
                                     .key_count = identity == IDENTITY_NOTHING ? 0 : 1,
                                     .key_columns = fixture->key_columns};
     fixture->key_columns[0] = 1;
-    assert_true(sf_layout_init(&fixture->layout, &fixture->table, fixture->encoders, "D", "S", "L", &fixture->error));
+    assert_true(sf_layout_init(&fixture->layout, &fixture->table, fixture->encoders, "D", "S", "L",
+                               &(struct sf_naming){0}, &fixture->error));
     fixture->merge.layout = &fixture->layout;
     fixture->window = (struct sf_merge_window){.database = "D",
                                                .landing_schema = "L",
@@ -294,7 +295,8 @@ static void test_sf_merge_quotes_any_name(void **state)
     fixture.table.schema_name = text_of("it's\n");
     fixture.table.table_name = text_of("\"x\"");
     fixture.window.pipeline = "p'\\";
-    assert_true(sf_layout_init(&fixture.layout, &fixture.table, fixture.encoders, "D", "S", "L", &fixture.error));
+    assert_true(sf_layout_init(&fixture.layout, &fixture.table, fixture.encoders, "D", "S", "L", &(struct sf_naming){0},
+                               &fixture.error));
     const char *text = built(&fixture);
     // In a single-quoted text every quote is doubled and every backslash as well, on top of the statements' own quoting.
     assert_int_equal(strncmp(text, "EXECUTE IMMEDIATE 'DECLARE\n", 27), 0);

@@ -80,15 +80,14 @@ static void test_sf_channel_name_depends_on_all_parts(void **state)
 static void check_marker(const char *pipeline, const char *schema, const char *name, const char *expected)
 {
     struct table table = {.schema_name = (char *)(uintptr_t)schema, .table_name = (char *)(uintptr_t)name};
+    struct table other = {.schema_name = table.schema_name, .table_name = (char[]){"another"}};
     struct buf out;
-    bool is_other;
     buf_init(&out, 1000);
     sf_marker_append(&out, pipeline, &table, "landing");
     assert_string_equal(buf_text(&out), expected);
-    assert_true(sf_marker_is_ours(buf_text(&out), pipeline, &is_other));
-    assert_false(is_other);
-    assert_false(sf_marker_is_ours(buf_text(&out), "another", &is_other));
-    assert_true(is_other);
+    assert_int_equal(sf_marker_owner(buf_text(&out), pipeline, &table), SF_OWNER_US);
+    assert_int_equal(sf_marker_owner(buf_text(&out), pipeline, &other), SF_OWNER_OTHER_TABLE);
+    assert_int_equal(sf_marker_owner(buf_text(&out), "another", &table), SF_OWNER_OTHER_PIPELINE);
     buf_deinit(&out);
 }
 
@@ -97,7 +96,6 @@ static void test_sf_marker_has(void **state)
     (void)state;
     struct table table = {.schema_name = (char[]){"s has=commit_at"}, .table_name = (char[]){"has=deleted_at"}};
     struct buf out;
-    bool is_other = true;
     buf_init(&out, 10000);
     sf_marker_append(&out, "p has=commit_at", &table, "target");
     assert_false(sf_marker_has(buf_text(&out), SF_MARKER_COMMIT_AT));  // names that look like it
@@ -105,29 +103,36 @@ static void test_sf_marker_has(void **state)
     sf_marker_append_has(&out, SF_MARKER_DELETED_AT);
     assert_true(sf_marker_has(buf_text(&out), SF_MARKER_DELETED_AT));
     assert_false(sf_marker_has(buf_text(&out), "deleted"));
-    assert_true(sf_marker_is_ours(buf_text(&out), "p has=commit_at", &is_other));
+    assert_int_equal(sf_marker_owner(buf_text(&out), "p has=commit_at", &table), SF_OWNER_US);
     buf_deinit(&out);
 }
 
 static void test_sf_marker(void **state)
 {
     (void)state;
-    bool is_other;
+    const struct table table = {.schema_name = (char[]){"a"}, .table_name = (char[]){"b"}};
+    static const struct {
+        const char *comment;
+        enum sf_owner owner;
+    } comments[] = {
+        // A name that is the beginning of another one, and comments of others.
+        {"etl-stream: pipeline=shop2 table=a.b role=target", SF_OWNER_OTHER_PIPELINE},
+        {"etl-stream: pipeline=sho table=a.b role=target", SF_OWNER_OTHER_PIPELINE},
+        {"etl-stream: pipeline=shop table=a.b role=target", SF_OWNER_US},
+        {"etl-stream: pipeline=shop table=a.bc role=target", SF_OWNER_OTHER_TABLE},
+        {"etl-stream: pipeline=shop table=a. role=target", SF_OWNER_OTHER_TABLE},
+        {"etl-stream: pipeline=shop table=a", SF_OWNER_OTHER_TABLE},
+        {"", SF_OWNER_NOBODY},
+        {"orders of the shop", SF_OWNER_NOBODY},
+        {"see etl-stream: pipeline=shop table=", SF_OWNER_NOBODY},
+    };
     check_marker("shop", "public", "orders", "etl-stream: pipeline=shop table=public.orders role=landing");
     check_marker("my shop", "a b", "c=d%", "etl-stream: pipeline=my%20shop table=a%20b.c%3Dd%25 role=landing");
     check_marker("it's \"x\"\\", "s", "ö\n", "etl-stream: pipeline=it%27s%20%22x%22%5C table=s.ö%0A role=landing");
     check_marker("", "s", "t", "etl-stream: pipeline= table=s.t role=landing");
-    // A name that is the beginning of another one, and comments of others.
-    assert_false(sf_marker_is_ours("etl-stream: pipeline=shop2 table=a.b role=target", "shop", &is_other));
-    assert_true(is_other);
-    assert_false(sf_marker_is_ours("etl-stream: pipeline=sho table=a.b role=target", "shop", &is_other));
-    assert_true(is_other);
-    assert_false(sf_marker_is_ours("", "shop", &is_other));
-    assert_false(is_other);
-    assert_false(sf_marker_is_ours("orders of the shop", "shop", &is_other));
-    assert_false(is_other);
-    assert_false(sf_marker_is_ours("see etl-stream: pipeline=shop table=", "shop", &is_other));
-    assert_false(is_other);
+    for (size_t i = 0; i < sizeof comments / sizeof comments[0]; i++)
+        if (sf_marker_owner(comments[i].comment, "shop", &table) != comments[i].owner)
+            fail_msg("%s", comments[i].comment);
 }
 
 int main(void)

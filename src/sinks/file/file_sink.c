@@ -243,22 +243,13 @@ static void read_state(struct line_sink *lines)
     job_send(file_sink_of(lines), job_new(FILE_JOB_CLAIM, NULL));
 }
 
-static bool table_add(struct line_table *table, struct err *out_error)
+static void table_add(struct line_table *table)
 {
     const char *schema = table->table->schema_name, *name = table->table->table_name;
-    (void)out_error;
     size_t size = strlen(schema) + strlen(name) + 2;
     table->target = malloc(size);
     CHECK(table->target != NULL);
     (void)snprintf(table->target, size, "%s/%s", schema, name);
-    return true;
-}
-
-// Directories are made when the lanes open.
-static void table_prepare(struct line_table *table, bool only_check)
-{
-    (void)only_check;
-    line_table_prepared(table, NULL);
 }
 
 static void lane_open(struct line_lane *lane, const struct sink_channel_record *kept)
@@ -405,7 +396,6 @@ static const struct line_carrier carrier = {
     .open = open_sink,
     .read_state = read_state,
     .table_add = table_add,
-    .table_prepare = table_prepare,
     .lane_open = lane_open,
     .lane_send = lane_send,
     .lane_finish = lane_finish,
@@ -443,6 +433,7 @@ struct sink *file_sink_new(const struct file_sink_options *options, const struct
     struct line_sink_options line_options = {.loop = options->loop,
                                              .carrier = &carrier,
                                              .pipeline = options->pipeline,
+                                             .preserves_case = options->preserves_case,
                                              .has_commit_at = options->has_commit_at,
                                              .budget_bytes = options->budget_bytes,
                                              .batch_bytes_max = BATCH_BYTES_MAX,

@@ -19,7 +19,8 @@ struct file_sink_options {
     const char *pipeline;              // name, borrowed
     const char *identity;              // of the catalog's life; borrowed
     size_t budget_bytes;
-    bool has_commit_at;  // rows carry their commit's time
+    bool preserves_case;  // of column names
+    bool has_commit_at;   // rows carry their commit's time
 };
 
 // NULL: the thread cannot be started. Freeing it waits for what the thread has begun: a write and its fsync at most.

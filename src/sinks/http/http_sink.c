@@ -192,20 +192,12 @@ static void open_sink(struct line_sink *lines)
 
 // --- lanes -------------------------------------------------------------------------------------------------------
 
-static bool table_add(struct line_table *table, struct err *out_error)
+static void table_add(struct line_table *table)
 {
     char name[NAME_HEADER_SIZE];
-    (void)out_error;
     format_table(table, name, sizeof name);
     table->target = strdup(name);
     CHECK(table->target != NULL);
-    return true;
-}
-
-static void table_prepare(struct line_table *table, bool only_check)
-{
-    (void)only_check;
-    line_table_prepared(table, NULL);
 }
 
 // "http_<hash of the URL>_E<epoch>": acknowledgements of another receiver mean nothing here.
@@ -405,7 +397,6 @@ static const struct line_carrier carrier = {
     .is_table_serial = true,
     .open = open_sink,
     .table_add = table_add,
-    .table_prepare = table_prepare,
     .lane_open = lane_open,
     .lane_send = lane_send,
     .lane_finish = lane_finish,
@@ -464,12 +455,13 @@ struct sink *http_sink_new(const struct http_sink_options *options, const struct
     struct line_sink_options line_options = {.loop = options->loop,
                                              .carrier = &carrier,
                                              .pipeline = options->pipeline,
+                                             .preserves_case = options->preserves_case,
                                              .has_commit_at = options->has_commit_at,
                                              .budget_bytes = options->budget_bytes,
                                              .batch_bytes_max = is_gzip ? BATCH_BYTES_MAX_GZIP : BATCH_BYTES_MAX,
                                              .inflight_max = INFLIGHT_MAX,
                                              .retry_policy = &retry_policy,
-                                             .quiet_tries = options->config->retry_attempts - 1};
+                                             .quiet_tries = options->config->retry_attempts};
     line_sink_init(&sink->lines, &line_options, events);
     http_request_init(&sink->hello);
     sink->hello.on_done = on_hello_done;

@@ -19,7 +19,8 @@ struct http_sink_options {
     const struct http_sink_config *config;  // borrowed
     const char *pipeline;                   // name, borrowed
     size_t budget_bytes;
-    bool has_commit_at;  // rows carry their commit's time
+    bool preserves_case;  // of column names
+    bool has_commit_at;   // rows carry their commit's time
 };
 
 // NULL (ERR_CONFIG): the token's environment variable is not set.

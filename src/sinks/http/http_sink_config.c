@@ -12,9 +12,10 @@
 
 #define URL_BYTES_MAX 8192
 #define TIMEOUT_MS_DEFAULT 30000
+#define TIMEOUT_MS_MIN 100
 #define TIMEOUT_MS_MAX 3600000
 #define ATTEMPTS_DEFAULT 3
-#define ATTEMPTS_MAX 100
+#define ATTEMPTS_MAX 1000
 
 static char *decoded(const char *text, size_t size)
 {
@@ -83,8 +84,8 @@ static bool read_parameter(struct http_sink_config *config, const char *name, si
     case 0: return read_compression(value, &config->compression, out_error);
     case 1: replace(&config->token_env, value); return true;
     case 2: replace(&config->ca_file, value); return true;
-    case 3: return read_number(names[3], value, 1, TIMEOUT_MS_MAX, &config->timeout_ms, out_error);
-    case 4: return read_number(names[4], value, 1, ATTEMPTS_MAX, &config->retry_attempts, out_error);
+    case 3: return read_number(names[3], value, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, &config->timeout_ms, out_error);
+    case 4: return read_number(names[4], value, 0, ATTEMPTS_MAX, &config->retry_attempts, out_error);
     default: return true;
     }
 }

@@ -18,7 +18,7 @@ struct http_sink_config {
     char *ca_file;    // NULL: the system's
     enum http_compression compression;
     uint32_t timeout_ms;
-    uint32_t retry_attempts;  // tries of a batch until the table shows its error
+    uint32_t retry_attempts;  // further tries of a batch before the table shows its error
 };
 
 // False (ERR_CONFIG): the text says which part is wrong and what is allowed, and repeats neither user part nor query;

@@ -2,24 +2,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/check.h"
 #include "sinks/snowflake/sf_names.h"
 
-#define LANDING_PREFIX "LANDING_"
+#define ASIDE_INFIX "_BEFORE_"
 #define COMMIT_AT_COLUMN "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)"
 #define DELETED_AT_COLUMN "\"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)"
-
-static char *folded(const char *prefix, const char *name)
-{
-    struct buf text;
-    buf_init(&text, SIZE_MAX);
-    buf_append_text(&text, prefix);
-    sf_append_folded(&text, name);
-    buf_append_byte(&text, 0);
-    CHECK(!text.failed);
-    return (char *)text.data;
-}
 
 // Snowflake counts characters, not bytes.
 static size_t character_count(const char *name)
@@ -50,7 +40,7 @@ static bool check_columns(const struct sf_table_layout *layout, struct err *out_
         const char *name = layout->column_names[i];
         if (!check_name(table, "column", name, out_error))
             return false;
-        if (strncmp(name, SF_OUR_COLUMN_PREFIX, sizeof SF_OUR_COLUMN_PREFIX - 1) == 0)
+        if (strncasecmp(name, SF_OUR_COLUMN_PREFIX, sizeof SF_OUR_COLUMN_PREFIX - 1) == 0)
             return err_set(out_error, ERR_CONFIG, "column_reserved",
                            "table %s.%s: column %s cannot be copied, names that begin with " SF_OUR_COLUMN_PREFIX
                            " are kept for etl-stream's own columns; rename it or leave it out of the publication",
@@ -58,8 +48,8 @@ static bool check_columns(const struct sf_table_layout *layout, struct err *out_
         for (uint16_t j = 0; j < i; j++)
             if (strcmp(name, layout->column_names[j]) == 0)
                 return err_set(out_error, ERR_CONFIG, "column_collision",
-                               "table %s.%s: columns %s and %s would both be \"%s\" in Snowflake; rename one or leave "
-                               "it out of the publication",
+                               "table %s.%s: columns %s and %s would both be \"%s\" in Snowflake; identifier_case = "
+                               "preserve keeps them apart, or rename one, or leave it out of the publication",
                                table->schema_name, table->table_name, table->columns[j].name, table->columns[i].name,
                                name);
     }
@@ -67,17 +57,22 @@ static bool check_columns(const struct sf_table_layout *layout, struct err *out_
 }
 
 bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders,
-                    const char *database, const char *schema, const char *landing_schema, struct err *out_error)
+                    const char *database, const char *schema, const char *landing_schema,
+                    const struct sf_naming *naming, struct err *out_error)
 {
     *layout = (struct sf_table_layout){
         .table = table, .encoders = encoders, .database = database, .schema = schema, .landing_schema = landing_schema};
-    layout->target_name = folded("", table->table_name);
-    layout->landing_name = folded(LANDING_PREFIX, table->table_name);
+    sf_naming_tables(naming, table, &layout->names);
+    layout->target_name = layout->names.target;
+    layout->landing_name = layout->names.landing;
+    if (layout->names.schema != NULL)
+        layout->schema = layout->names.schema;
     layout->column_names = calloc((size_t)table->column_count + 1, sizeof *layout->column_names);
     CHECK(layout->column_names != NULL);
     for (uint16_t i = 0; i < table->column_count; i++)
-        layout->column_names[i] = folded("", table->columns[i].name);
-    if (check_name(table, "target", layout->target_name, out_error) &&
+        layout->column_names[i] = sf_naming_column(naming, table->columns[i].name);
+    if (check_name(table, "schema", layout->schema, out_error) &&
+        check_name(table, "target", layout->target_name, out_error) &&
         check_name(table, "landing table", layout->landing_name, out_error) && check_columns(layout, out_error))
         return true;
     sf_layout_deinit(layout);
@@ -90,8 +85,7 @@ void sf_layout_deinit(struct sf_table_layout *layout)
         for (uint16_t i = 0; i < layout->table->column_count; i++)
             free(layout->column_names[i]);
     free(layout->column_names);
-    free(layout->target_name);
-    free(layout->landing_name);
+    sf_table_names_deinit(&layout->names);
     *layout = (struct sf_table_layout){0};
 }
 
@@ -242,17 +236,66 @@ void sf_ddl_read_state(const char *database, const char *landing_schema, const c
 
 // In the pattern a backslash would take the next character for itself, so '_' (any character) stands for it. The
 // wildcards that a name itself holds match themselves among others.
-void sf_ddl_show_table(const char *database, const char *schema, const char *name, struct buf *out)
+static void append_pattern(struct buf *out, const char *name)
 {
     struct buf pattern;
     buf_init(&pattern, SIZE_MAX);
     for (const char *c = name; *c != '\0'; c++)
         buf_append_byte(&pattern, (uint8_t)(*c == '\\' ? '_' : *c));
-    buf_append_text(out, "SHOW TABLES LIKE ");
     sf_append_literal(out, buf_text(&pattern));
+    buf_deinit(&pattern);
+}
+
+void sf_ddl_show_table(const char *database, const char *schema, const char *name, struct buf *out)
+{
+    buf_append_text(out, "SHOW TABLES LIKE ");
+    append_pattern(out, name);
     buf_append_text(out, " IN SCHEMA ");
     sf_append_identifier(out, database);
     buf_append_byte(out, '.');
     sf_append_identifier(out, schema);
-    buf_deinit(&pattern);
+}
+
+void sf_ddl_show_schema(const char *database, const char *schema, struct buf *out)
+{
+    buf_append_text(out, "SHOW SCHEMAS LIKE ");
+    append_pattern(out, schema);
+    buf_append_text(out, " IN DATABASE ");
+    sf_append_identifier(out, database);
+}
+
+void sf_ddl_create_schema(const char *database, const char *schema, const char *pipeline, struct buf *out)
+{
+    buf_append_text(out, "CREATE SCHEMA IF NOT EXISTS ");
+    sf_append_identifier(out, database);
+    buf_append_byte(out, '.');
+    sf_append_identifier(out, schema);
+    buf_append_text(out, " COMMENT = ");
+    struct buf comment;
+    buf_init(&comment, SF_MARKER_SIZE_MAX);
+    buf_appendf(&comment, "etl-stream: made for pipeline %s", pipeline);
+    sf_append_literal(out, buf_text(&comment));
+    buf_deinit(&comment);
+}
+
+void sf_ddl_rename_aside(const char *database, const char *schema, const char *name, const char *when, struct buf *out)
+{
+    struct buf aside;
+    size_t room = SF_NAME_SIZE_MAX - strlen(ASIDE_INFIX) - strlen(when);
+    const char *end = name;
+    while (*end != '\0' && room > 0) {
+        do
+            end++;
+        while (((uint8_t)*end & 0xC0) == 0x80);
+        room--;
+    }
+    buf_init(&aside, SIZE_MAX);
+    buf_append(&aside, name, (size_t)(end - name));
+    buf_append_text(&aside, ASIDE_INFIX);
+    buf_append_text(&aside, when);
+    buf_append_text(out, "ALTER TABLE ");
+    sf_append_qualified(out, database, schema, name);
+    buf_append_text(out, " RENAME TO ");
+    sf_append_qualified(out, database, schema, buf_text(&aside));
+    buf_deinit(&aside);
 }

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "encode/typemap.h"
 #include "model/table.h"
+#include "sinks/snowflake/sf_naming.h"
 
 #define SF_STATE_TABLE_PREFIX "_ETL_STATE_"  // and the pipeline's name
 
@@ -17,21 +18,26 @@ struct sf_table_layout {
     const struct table *table;
     const struct column_encoder *encoders;  // table->column_count: types
     const char *database, *schema, *landing_schema;
-    char *target_name;  // owned
-    char *landing_name;
-    char **column_names;  // in Snowflake, per column (target); landing uses the same
+    const char *target_name, *landing_name;
+    struct sf_table_names names;  // owns them, and schema where it is the table's own
+    char **column_names;          // in Snowflake, per column (target); landing uses the same
     // Of the merge, none by default; a key is needed for the first.
     bool marks_deletes;   // a deleted row stays in the target with _ETL_DELETED_AT, which has_deleted_at must allow
     bool has_deleted_at;  // the target has that column
     bool has_commit_at;   // the landing table has _ETL_COMMIT_AT, and the encoder writes it
 };
 
-// Names: upper case. False (ERR_CONFIG) when two columns would share a name, one collides with ours (_ETL_…), or a name
+// False (ERR_CONFIG) when two columns would share a name, one collides with ours (_ETL_…), or a name
 // is too long for Snowflake; the layout is then empty (deinit is allowed). Everything passed in is borrowed.
 bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders,
-                    const char *database, const char *schema, const char *landing_schema, struct err *out_error);
+                    const char *database, const char *schema, const char *landing_schema,
+                    const struct sf_naming *naming, struct err *out_error);
 void sf_layout_deinit(struct sf_table_layout *layout);
 
+void sf_ddl_show_schema(const char *database, const char *schema, struct buf *out);
+void sf_ddl_create_schema(const char *database, const char *schema, const char *pipeline, struct buf *out);
+// Moves a table that is not ours out of the way: NAME_BEFORE_<when>, cut to what a name may hold. when: digits, "T", "Z".
+void sf_ddl_rename_aside(const char *database, const char *schema, const char *name, const char *when, struct buf *out);
 void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 // Columns that an option asked for after the table was made; the comment tells that they are there (sf_marker_has).
 void sf_ddl_add_commit_at(const struct sf_table_layout *layout, struct buf *out);

@@ -118,19 +118,21 @@ bool sf_marker_has(const char *comment, const char *what)
     return false;
 }
 
-bool sf_marker_is_ours(const char *comment, const char *pipeline, bool *out_is_other_pipeline)
+enum sf_owner sf_marker_owner(const char *comment, const char *pipeline, const struct table *table)
 {
     struct buf word;
-    *out_is_other_pipeline = false;
     if (strncmp(comment, MARKER_PREFIX, sizeof MARKER_PREFIX - 1) != 0)
-        return false;
-    const char *name = comment + sizeof MARKER_PREFIX - 1;
-    size_t length = strcspn(name, " ");
+        return SF_OWNER_NOBODY;
     buf_init(&word, SF_MARKER_SIZE_MAX);
+    buf_append_text(&word, MARKER_PREFIX);
     append_word(&word, pipeline);
     buf_append_byte(&word, ' ');
-    bool is_ours = !word.failed && word.size == length + 1 && memcmp(word.data, name, length) == 0;
+    enum sf_owner owner = SF_OWNER_OTHER_PIPELINE;
+    if (!word.failed && strncmp(comment, buf_text(&word), word.size) == 0) {
+        buf_reset(&word);
+        sf_marker_append(&word, pipeline, table, "");
+        owner = !word.failed && strncmp(comment, buf_text(&word), word.size) == 0 ? SF_OWNER_US : SF_OWNER_OTHER_TABLE;
+    }
     buf_deinit(&word);
-    *out_is_other_pipeline = !is_ours;
-    return is_ours;
+    return owner;
 }

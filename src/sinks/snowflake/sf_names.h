@@ -28,13 +28,14 @@ void sf_append_name_hash(struct buf *out, const char *name);
 void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
                             uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX]);
 // Comment of our tables: "etl-stream: pipeline=NAME table=SCHEMA.TABLE role=ROLE", awkward characters as %XX; and
-// whether a comment is ours, and of which pipeline. role is "landing" or "target".
+// who a comment says a table is of: this pipeline and table, another table of the pipeline, another pipeline. role is "landing" or "target".
 void sf_marker_append(struct buf *out, const char *pipeline, const struct table *table, const char *role);
 // Behind it: columns of ours that the table has besides its usual ones.
 #define SF_MARKER_COMMIT_AT "commit_at"
 #define SF_MARKER_DELETED_AT "deleted_at"
 void sf_marker_append_has(struct buf *out, const char *what);
 bool sf_marker_has(const char *comment, const char *what);
-bool sf_marker_is_ours(const char *comment, const char *pipeline, bool *out_is_other_pipeline);
+enum sf_owner { SF_OWNER_NOBODY, SF_OWNER_US, SF_OWNER_OTHER_TABLE, SF_OWNER_OTHER_PIPELINE };
+enum sf_owner sf_marker_owner(const char *comment, const char *pipeline, const struct table *table);
 
 #endif

@@ -253,7 +253,7 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
     struct sf_sink *sink = sf_sink_of(base);
     const struct sf_config *config = sink->options.config;
     struct sf_sink_table *table = calloc(1, sizeof *table);
-    struct typemap_options types = {0};
+    struct typemap_options types = {.preserves_case = sink->options.naming.preserves_case};
     CHECK(table != NULL);
     table->sink = sink;
     table->context = options->context;
@@ -262,7 +262,7 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
         return NULL;
     }
     if (!sf_layout_init(&table->layout, options->table, table->encoder.columns, config->database, config->schema,
-                        config->landing_schema, out_error) ||
+                        config->landing_schema, &sink->options.naming, out_error) ||
         !table_set_options(table, options->table, out_error)) {
         sf_layout_deinit(&table->layout);
         row_encoder_deinit(&table->encoder);
@@ -362,6 +362,7 @@ static void free_sink(struct sink *base)
 {
     struct sf_sink *sink = sf_sink_of(base);
     sf_sink_setup_deinit(sink);
+    sf_sink_prepare_deinit(sink);
     sf_sql_free(sink->merge_sql);
     while (sink->tables != NULL) {
         struct sf_sink_table *table = sink->tables;
@@ -375,6 +376,27 @@ static void free_sink(struct sink *base)
     free(sink);
 }
 
+static bool tables_collide(const struct sink_table *a_table, const struct sink_table *b_table, struct err *out_error)
+{
+    const struct sf_sink_table *a = table_of_const(a_table), *b = table_of_const(b_table);
+    const struct sf_naming *naming = &a->sink->options.naming;
+    const struct table *of_a = a->layout.table, *of_b = b->layout.table;
+    struct buf advice;
+    if (!sf_naming_collide(naming, of_a, of_b))
+        return false;
+    buf_init(&advice, SF_STATEMENT_BYTES_MAX);
+    if (sf_naming_advise(naming, of_a, of_b, &advice))
+        buf_append_text(&advice, " keeps them apart, or leave one of them out");
+    else
+        buf_append_text(&advice, "no option keeps them apart: rename one of them, or leave it out");
+    err_set(out_error, ERR_CONFIG, "name_collision",
+            "%s.%s and %s.%s would both become \"%s\" with landing table \"%s\"; %s", of_a->schema_name,
+            of_a->table_name, of_b->schema_name, of_b->table_name, a->layout.target_name, a->layout.landing_name,
+            buf_text(&advice));
+    buf_deinit(&advice);
+    return true;
+}
+
 static const char *opened_text(const struct sink *base)
 {
     (void)base;
@@ -385,6 +407,7 @@ static const struct sink_operations operations = {
     .name = "snowflake",
     .has_merge = true,
     .opened_text = opened_text,
+    .tables_collide = tables_collide,
     .open = sf_sink_open,
     .read_state = sf_sink_read_state,
     .table_add = table_add,

@@ -9,6 +9,7 @@
 #include "sinks/sink.h"
 #include "sinks/snowflake/sf_auth.h"
 #include "sinks/snowflake/sf_config.h"
+#include "sinks/snowflake/sf_naming.h"
 
 struct sf_sink_options {
     struct loop *loop;
@@ -21,6 +22,8 @@ struct sf_sink_options {
     size_t budget_bytes;   // what batches and appends in flight may hold
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t channels_per_table;  // that a table's stream may be spread over, at most SPREAD_CHANNELS_MAX
+    struct sf_naming naming;
+    bool replaces_existing;  // a table in the way is renamed aside, not left alone
     uint32_t merge_timeout_s, lock_timeout_s;
     bool soft_deletes;         // deleted rows stay in the targets, marked
     bool landing_commit_time;  // landing rows hold their commit's time

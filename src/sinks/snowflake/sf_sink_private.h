@@ -17,6 +17,8 @@
 #include "sinks/snowflake/sf_sink.h"
 #include "sinks/snowflake/sf_sql.h"
 
+#define SF_SETUP_TIMEOUT_S 120
+#define SF_CODE_ABSENT "002043"  // SQL compilation error: object does not exist or operation cannot be performed
 #define SF_STATUS_INTERVAL_MS 500
 #define SF_SETUP_STATEMENTS_MAX 4  // tables are prepared side by side
 #define SF_STATEMENT_BYTES_MAX (2U << 20)
@@ -40,11 +42,15 @@ enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED 
 
 enum sf_prepare_step {
     SF_PREPARE_NONE,
+    SF_PREPARE_SHOW_SCHEMA,  // of a target that has a schema of its own
+    SF_PREPARE_CREATE_SCHEMA,
     SF_PREPARE_SHOW_LANDING,
+    SF_PREPARE_RENAME_LANDING,  // what is in the way
     SF_PREPARE_CREATE_LANDING,
     SF_PREPARE_EXTEND_LANDING,  // columns that an option asks for
     SF_PREPARE_COMMENT_LANDING,
     SF_PREPARE_SHOW_TARGET,
+    SF_PREPARE_RENAME_TARGET,
     SF_PREPARE_CREATE_TARGET,
     SF_PREPARE_EXTEND_TARGET,
     SF_PREPARE_COMMENT_TARGET,
@@ -99,11 +105,12 @@ struct sf_sink_table {
     struct sf_copy **copies;  // by range; NULL where none is open
     uint32_t copy_count;
     uint64_t rows;
-    bool is_rewinding;   // on_rewind was told, rewound has not come
-    bool is_stopped;     // freed at the next reaping
-    bool is_only_check;  // prepare: look, make nothing
-    bool is_preparing;   // a statement of it is under way: freed after it
-    bool is_dirty;       // rows were added since the last flush
+    bool is_rewinding;  // on_rewind was told, rewound has not come
+    bool is_stopped;    // freed at the next reaping
+    enum sink_prepare prepare_mode;
+    bool is_schema_absent;  // seen while it was prepared
+    bool is_preparing;      // a statement of it is under way: freed after it
+    bool is_dirty;          // rows were added since the last flush
     enum sf_prepare_step prepare_step;
     unsigned events;
     struct err failure, prepare_error, rewind_reason;
@@ -134,6 +141,8 @@ struct sf_sink {
     struct sink_stats ended_stats;                       // of copies that are over
     struct sf_sink_table *waiting_first, *waiting_last;  // to be prepared, in order
     struct sf_setup_slot slots[SF_SETUP_STATEMENTS_MAX];
+    char **known_schemas;  // of targets; owned
+    uint32_t known_schema_count;
     struct sf_sql *merge_sql;
     struct sf_sink_table **merge_tables;  // of the merge under way, in its order
     uint32_t *merge_lines;                // … and the line of the statement at which each begins
@@ -201,7 +210,12 @@ void sf_sink_setup_init(struct sf_sink *sink);
 void sf_sink_setup_deinit(struct sf_sink *sink);
 void sf_sink_open(struct sink *sink);
 void sf_sink_read_state(struct sink *sink);
-void sf_sink_table_prepare(struct sink_table *table, bool only_check);
+bool sf_sink_result_has_name(const struct sf_sql_result *result, const char *name, size_t *out_row);
+const char *sf_sink_role_text(const struct sf_config *config);
+
+// sf_sink_prepare.c
+void sf_sink_table_prepare(struct sink_table *table, enum sink_prepare mode);
+void sf_sink_prepare_deinit(struct sf_sink *sink);
 
 // sf_sink_merge.c
 bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err *out_error);
