@@ -70,3 +70,16 @@ CREATE TABLE IF NOT EXISTS snowbox.requests (
 );
 CREATE INDEX IF NOT EXISTS requests_by_id ON snowbox.requests (user_name, request_id);
 DELETE FROM snowbox.requests WHERE created_on_ms < (extract(epoch FROM now()) - 86400) * 1000;
+
+-- Procedures. What their arguments' types are tells overloads apart.
+CREATE TABLE IF NOT EXISTS snowbox.procedures (
+    schema_id  bigint NOT NULL REFERENCES snowbox.schemas ON DELETE CASCADE,
+    name       text NOT NULL,
+    types      text NOT NULL,
+    arguments  text NOT NULL,
+    returns    text NOT NULL,
+    body       text NOT NULL,
+    comment    text NOT NULL DEFAULT '',
+    created_on timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (schema_id, name, types)
+);

@@ -8,7 +8,7 @@ import re
 import psycopg
 from psycopg import sql
 
-from . import errors
+from . import errors, procedures
 from .conversions import NUMBER, TEXT, TIMESTAMP_LTZ
 from .results import Result
 from .sftypes import Type
@@ -452,6 +452,8 @@ _HANDLERS = {
     "CREATE SCHEMA": Objects.create_schema,
     "CREATE WAREHOUSE": Objects.create_warehouse,
     "CREATE TABLE": Objects.create_table,
+    "CREATE PROCEDURE": procedures.do_create,
+    "DROP PROCEDURE": procedures.do_drop,
     "DROP TABLE": Objects.drop_table,
     "DROP SCHEMA": Objects.drop_schema,
     "DROP DATABASE": Objects.drop_database,

@@ -1,7 +1,7 @@
 """Snowflake Scripting: a strict grammar for blocks, and their execution in a session.
 
 Known: DECLARE of variables and exceptions, LET, assignment, IF, RAISE, RETURN, NULL, nested blocks, SQL statements with :name,
-SELECT … INTO :name, exception handlers. Loops, cursors, result sets and procedures are refused.
+CALL (procedures.py), SELECT … INTO :name, exception handlers. Loops, cursors and result sets are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .sftypes import Type
 from .statements import DML_WORDS, QUERY_WORDS, Reader
 
 _TRANSACTION_WORDS = frozenset({"TRANSACTION", "WORK", "NAME", ";", ""})
-_UNSUPPORTED = frozenset({"FOR", "WHILE", "REPEAT", "LOOP", "OPEN", "FETCH", "CLOSE", "CALL", "BREAK", "CONTINUE", "CASE", "ASYNC", "AWAIT", "EXECUTE", "RETURNS"})
+_UNSUPPORTED = frozenset({"FOR", "WHILE", "REPEAT", "LOOP", "OPEN", "FETCH", "CLOSE", "BREAK", "CONTINUE", "CASE", "ASYNC", "AWAIT", "EXECUTE", "RETURNS"})
 # A cancelled or timed-out statement ends the whole block: no handler catches it.
 _UNCATCHABLE = frozenset({"000604", "000630"})
 

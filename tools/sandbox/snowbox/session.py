@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from sqlglot.tokens import Token, TokenType
 
-from . import dialect, errors
+from . import dialect, errors, procedures
 from .conversions import TEXT, Value, assign, cast, quote_literal
 from .expressions import Scope
 from .objects import DDL, Objects
@@ -60,6 +60,7 @@ class Session:
         self.warehouse: str | None = None
         self.parameters = {name: default for name, (default, _) in PARAMETERS.items()}
         self.in_transaction = False
+        self.procedure_depth = 0
         self.is_canceled = False
         self.deadline: float | None = None  # of the request, by the monotonic clock
         self.timeout_seconds = 0
@@ -134,6 +135,8 @@ class Session:
                         raise errors.no_warehouse()
                     entry["warehouse"] = self.warehouse
                 result = await self._execute(compiled)
+            elif statement.kind == "CALL":
+                result = await procedures.do_call(self, statement, variables or {})
             else:
                 if bindings:
                     raise errors.compilation("002049", "42601", "Bindings are for queries and DML")
@@ -152,6 +155,8 @@ class Session:
 
     async def _control(self, statement: Statement) -> Result:
         kind = statement.kind
+        if self.procedure_depth and self.in_transaction:
+            procedures.refuse(kind, kind in DDL)
         if kind == "BEGIN":
             if self.in_transaction:
                 raise errors.unsupported("BEGIN inside an open transaction")

@@ -270,6 +270,10 @@ def _show(reader: Reader) -> Statement:
 
 def _create(reader: Reader) -> Statement:
     replace = reader.accept("OR", "REPLACE")
+    if reader.accept("PROCEDURE"):
+        from . import procedures
+
+        return procedures.create(reader, replace)
     transient = reader.accept("TRANSIENT")
     kind = reader.word()
     if kind not in ("TABLE", "SCHEMA", "DATABASE", "WAREHOUSE") or kind == "WAREHOUSE" and transient:
@@ -350,7 +354,17 @@ def _skip_expression(reader: Reader) -> None:
         raise reader.fail()
 
 
+def _call(reader: Reader) -> Statement:
+    from . import procedures
+
+    return procedures.call(reader)
+
+
 def _drop(reader: Reader) -> Statement:
+    if reader.accept("PROCEDURE"):
+        from . import procedures
+
+        return procedures.drop(reader)
     kind = reader.word()
     if kind not in ("TABLE", "SCHEMA", "DATABASE", "WAREHOUSE"):
         raise reader.fail()
@@ -456,6 +470,7 @@ _STATEMENTS = {
     "SHOW": _show,
     "CREATE": _create,
     "DROP": _drop,
+    "CALL": _call,
     "ALTER": _alter,
     "COMMENT": _comment,
 }
