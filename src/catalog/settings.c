@@ -6,6 +6,8 @@
 
 #include "base/check.h"
 #include "model/spread.h"
+#include "base/day_windows.h"
+#include "base/duration.h"
 
 // The parts of a row; clang-format sets calls better than nested braces.
 #define TEXT(name, value_name, help)                                \
@@ -172,6 +174,16 @@ static const struct setting settings[] = {
     PIPELINE_SETTING(existing_tables, CHOICE("existing-tables", "WHAT", "keep", "keep|replace",
                                              "a table that is in the way and not ours: keep parks the source's table, "
                                              "replace renames the one in\nthe way to NAME_BEFORE_<time>")),
+    PIPELINE_SETTING(
+        merge_windows,
+        TEXT("merge-windows", "TIMES",
+             "times of day at which merges may wake the warehouse, such as 08:00-20:00 or\n"
+             "22:00-02:00,12:00-12:30 +02:00; UTC without a zone, \"local\" is this machine's; not given: always")),
+    PIPELINE_SETTING(
+        landing_retention,
+        TEXT_OR("landing-retention", "TIME", "1d",
+                "how long merged landing rows are kept at least: 90s, 15m, 24h, 7d, or forever for a log of all "
+                "changes")),
     PIPELINE_SETTING(soft_deletes,
                      FLAG("soft-deletes",
                           "rows deleted at the source stay in the targets, with the time in _ETL_DELETED_AT; tables "
@@ -252,6 +264,16 @@ void pipeline_settings_from_options(const struct option_value *values, struct pi
         fill(out_settings, setting, &values[i]);
 }
 
+bool pipeline_settings_check(const struct pipeline_settings *settings_of_pipeline, struct err *out_error)
+{
+    struct day_windows unused;
+    uint32_t seconds;
+    const char *windows = settings_of_pipeline->merge_windows, *retention = settings_of_pipeline->landing_retention;
+    if (retention != NULL && !duration_parse(retention, "landing_retention", &seconds, out_error))
+        return false;
+    return windows == NULL || day_windows_parse(windows, "merge_windows", &unused, out_error);
+}
+
 bool pipeline_settings_read(const char *(*get)(void *context, const struct setting *setting), void *context,
                             const char *owner, struct pipeline_settings *out_settings, struct err *out_error)
 {
@@ -274,7 +296,11 @@ bool pipeline_settings_read(const char *(*get)(void *context, const struct setti
         }
         fill(out_settings, setting, &value);
     }
-    return true;
+    if (pipeline_settings_check(out_settings, out_error))
+        return true;
+    err_prefix(out_error, "%s", owner);
+    pipeline_settings_deinit(out_settings);
+    return false;
 }
 
 void pipeline_settings_deinit(struct pipeline_settings *settings_of_pipeline)

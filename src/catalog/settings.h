@@ -46,6 +46,8 @@ struct pipeline_settings {
     bool soft_deletes, landing_commit_time;
     char *tables;  // NULL: all of the publication
     unsigned target_naming, identifier_case, existing_tables;
+    char *landing_retention;  // see base/duration.h
+    char *merge_windows;      // NULL: always; see base/day_windows.h
 };
 
 const char *catalog_kind_name(enum catalog_kind kind);                             // "source"
@@ -55,6 +57,8 @@ const struct setting *settings_nth(enum catalog_kind kind, size_t option_index);
 
 // values: what options_parse made of settings_options(CATALOG_PIPELINE).
 void pipeline_settings_from_options(const struct option_value *values, struct pipeline_settings *out_settings);
+// What the options table cannot check. False: ERR_CONFIG naming the setting and what is allowed.
+bool pipeline_settings_check(const struct pipeline_settings *settings, struct err *out_error);
 // get answers the stored text of a setting, or NULL; then the setting's variable and its default hold. owner: how messages
 // call the pipeline. False: ERR_CONFIG naming setting, value and what is allowed; nothing is left to free.
 bool pipeline_settings_read(const char *(*get)(void *context, const struct setting *setting), void *context,

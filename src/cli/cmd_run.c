@@ -139,6 +139,10 @@ static int run(const struct command *command, int count, char *const *arguments)
         return command_fail(&error, EXIT_USAGE);
     endpoints_hide_passwords(count, arguments);
     pipeline_settings_from_options(state.values + RUN_OPTION_COUNT, &state.settings);
+    if (!pipeline_settings_check(&state.settings, &error)) {
+        run_close(&state, true);
+        return command_fail(&error, EXIT_USAGE);
+    }
     if (state.settings.slot != NULL && !endpoints_set_slot(&state.endpoints, state.settings.slot, &error)) {
         run_close(&state, true);
         return command_fail(&error, EXIT_USAGE);

@@ -68,6 +68,22 @@ static void print_table(const json_t *table)
         printf("             %s\n", text_of(table, "reason"));
 }
 
+// Only what a person would ask for: one that runs long, waits, or has trouble.
+static void print_merge(const json_t *merge)
+{
+    const char *state = text_of(merge, "state");
+    if (strcmp(state, "running") == 0)
+        printf("  merging %" PRId64 " tables up to %s since %s (%" PRId64 " s), %" PRId64 " for the first time\n",
+               number_of(merge, "tables"), text_of(merge, "up_to"), text_of(merge, "since"),
+               number_of(merge, "seconds"), number_of(merge, "first_merges"));
+    else if (strcmp(state, "waiting") == 0)
+        printf("  merges wait for their time of day, the next may begin at %s\n", text_of(merge, "next"));
+    else if (strcmp(state, "searching") == 0)
+        printf("  looking for the table that makes merges fail\n");
+    else if (strcmp(state, "resolving") == 0)
+        printf("  asking how the last merge ended; it may still be under way\n");
+}
+
 static void print_pipeline(const json_t *pipeline)
 {
     size_t index;
@@ -83,6 +99,7 @@ static void print_pipeline(const json_t *pipeline)
         printf("  copying: %" PRId64 " of about %" PRId64 " rows, %.0f rows/s, about %" PRId64 " s left\n",
                number_of(copy, "rows"), number_of(copy, "rows_expected"),
                json_number_value(json_object_get(copy, "rows_per_second")), number_of(copy, "seconds_left"));
+    print_merge(json_object_get(pipeline, "merge"));
     if (json_object_get(pipeline, "error") != NULL)
         printf("  error: %s\n", text_of(pipeline, "error"));
     json_array_foreach(json_object_get(pipeline, "tables"), index, table) print_table(table);

@@ -563,6 +563,7 @@ static void set_connection_options(struct option_setter *setter, const struct tr
     set_pointer(setter, CURLOPT_CAPATH, NULL);
     if (transfer->ca_file != NULL)
         set_pointer(setter, CURLOPT_CAINFO, transfer->ca_file);
+    set_long(setter, CURLOPT_FRESH_CONNECT, request->is_sent_once);
     set_long(setter, CURLOPT_NOSIGNAL, 1);
     set_long(setter, CURLOPT_QUICK_EXIT, 1);
     set_long(setter, CURLOPT_TCP_NODELAY, 1);

@@ -34,7 +34,10 @@ struct http_request {
     size_t header_count;
     const uint8_t *body;
     size_t body_size;
-    bool body_is_secret;      // as is_secret; the caller clears its own
+    bool body_is_secret;  // as is_secret; the caller clears its own
+    // Reaches the server at most once a start. libcurl sends a request again by itself when the connection that it used anew
+    // dies before an answer; where the server could not tell that from another request, it gets a connection of its own.
+    bool is_sent_once;
     uint32_t timeout_ms;      // of the whole request
     const char *ca_file;      // NULL: the system's
     size_t answer_bytes_max;  // 0: 64 MiB; more is an error

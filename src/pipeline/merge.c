@@ -20,6 +20,11 @@ void merge_init(struct pipeline *pipeline)
     pipeline->merge_suspect = UINT32_MAX;
 }
 
+bool merge_may_wake(const struct pipeline *pipeline)
+{
+    return day_windows_is_open(&pipeline->options.merge_windows, loop_wall_us(pipeline->loop));
+}
+
 static bool is_first_of_epoch(const struct pipeline *pipeline)
 {
     return pipeline->record.state_epoch != pipeline->record.epoch;
@@ -50,7 +55,7 @@ static bool is_due(const struct pipeline *pipeline)
     uint64_t now_us = loop_now_us(pipeline->loop);
     if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_search_wanted || pipeline->is_trying ||
         pipeline->search.phase != MERGE_SEARCH_OFF || pipeline->state != PIPELINE_RUNNING ||
-        now_us < pipeline->merge_retry_us)
+        now_us < pipeline->merge_retry_us || !merge_may_wake(pipeline))
         return false;
     if (is_first_of_epoch(pipeline))
         return !is_table_missing(pipeline);
@@ -152,6 +157,48 @@ void merge_intent_failed(struct pipeline *pipeline)
     pipeline->record.merge_intent_lsn = LSN_NONE;
 }
 
+// --- cleaning up -------------------------------------------------------------------------------------------------
+
+// Rides along with a merge, whose warehouse is awake. Only live tables: what was copied and not merged yet stays.
+static void clean_next(struct pipeline *pipeline)
+{
+    struct err error = {0};
+    pipeline->is_cleaning = false;
+    for (; pipeline->clean_next < pipeline->table_count; pipeline->clean_next++) {
+        struct pipeline_table *table = pipeline->tables[pipeline->clean_next];
+        if (pipeline->state != PIPELINE_RUNNING || !merge_may_wake(pipeline))
+            return;  // the next merge begins where this one stopped
+        if (table->sink_table == NULL || table->record.state != CATALOG_TABLE_LIVE)
+            continue;
+        pipeline->is_cleaning = pipeline->sink->operations->clean(table->sink_table, &error);
+        if (!pipeline->is_cleaning)
+            log_line(LOG_WARNING, &pipeline->scope, "clean_up", "%s", error.text);
+        return;
+    }
+    pipeline->clean_next = 0;
+    pipeline->sink->operations->cleaned_all(pipeline->sink);
+}
+
+void merge_cleaned(struct pipeline *pipeline, struct pipeline_table *table, uint64_t rows, bool has_more,
+                   const struct err *error)
+{
+    pipeline->rows_cleaned += rows;
+    pipeline->is_cleaning = false;
+    if (error != NULL) {
+        log_line(LOG_WARNING, &pipeline->scope, "clean_up",
+                 "landing rows could not be deleted, the next merge tries again: %s", error->text);
+        return;
+    }
+    if (table != NULL && rows > 0) {
+        struct log_scope scope = {pipeline->options.name, table->table->table_name};
+        table->rows_cleaned += rows;
+        log_line(LOG_DEBUG, &scope, "cleaned", "%" PRIu64 " merged landing rows of %s.%s deleted", rows,
+                 table->table->schema_name, table->table->table_name);
+    }
+    pipeline->clean_next += has_more && table != NULL ? 0 : 1;
+    clean_next(pipeline);
+}
+
 void merge_tell_live(struct pipeline *pipeline)
 {
     if (pipeline->was_merge_told)
@@ -197,6 +244,8 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
              LSN_ARGUMENTS(below_lsn));
     merge_tell_live(pipeline);
     progress_save_soon(pipeline);
+    if (!pipeline->is_cleaning && pipeline->sink->operations->has_clean(pipeline->sink))
+        clean_next(pipeline);
 }
 
 // --- failures ----------------------------------------------------------------------------------------------------
@@ -216,7 +265,6 @@ static void failed(struct pipeline *pipeline, const struct pipeline_table *suspe
     pipeline->is_merging = false;
     // Whether it was done all the same is asked: an answer may be lost.
     pipeline->is_merge_resolving = true;
-    pipeline->is_merge_asked = false;
     retry_later(pipeline);
     if (error->kind == ERR_LOST || error->kind == ERR_FENCED || strcmp(error->code, SINK_CODE_HINT) == 0)
         return;
@@ -270,6 +318,10 @@ static void search_try(struct pipeline *pipeline)
 {
     struct err error = {0};
     uint32_t count = 0;
+    if (!merge_may_wake(pipeline)) {
+        merge_search_end(&pipeline->search);  // it begins anew when a warehouse may wake again
+        return;
+    }
     struct sink_merge_table *tables = calloc((size_t)pipeline->search.tried + 1, sizeof *tables);
     CHECK(tables != NULL);
     for (uint32_t i = 0; i < pipeline->search.tried; i++) {
@@ -365,15 +417,21 @@ void merge_writer_set(struct pipeline *pipeline, const struct sink_state *state)
     pipeline->is_record_dirty = true;
 }
 
+void merge_state_ask(struct pipeline *pipeline)
+{
+    if (pipeline->is_state_asked)
+        return;
+    pipeline->is_state_asked = true;
+    pipeline->sink->operations->read_state(pipeline->sink);
+}
+
 void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error)
 {
-    pipeline->is_merge_asked = false;
+    if (!pipeline->is_merge_resolving)
+        return;  // an epoch began meanwhile
     if (error != NULL) {
+        // It waits for a merge that is under way, up to the statement's time-out.
         pipeline->merge_retry_us = loop_now_us(pipeline->loop) + STATE_RETRY_US;
-        if (pipeline->state == PIPELINE_OPENING) {
-            pipeline->is_merge_resolving = false;
-            pipeline_fail(pipeline, error);
-        }
         return;
     }
     pipeline->is_merge_resolving = false;
@@ -394,20 +452,18 @@ void merge_state_read(struct pipeline *pipeline, const struct sink_state *state,
 
 void merge_tick(struct pipeline *pipeline)
 {
+    bool is_idle = !pipeline->is_trying && pipeline->state == PIPELINE_RUNNING && merge_may_wake(pipeline);
     if (!pipeline->sink->operations->has_merge) {
         follow_tick(pipeline);
         return;
     }
     if (pipeline->save_inflight == NULL && is_due(pipeline))
         begin(pipeline);
-    if (pipeline->is_search_wanted && pipeline->search.phase == MERGE_SEARCH_OFF && !pipeline->is_trying &&
-        !pipeline->is_merge_resolving && pipeline->state == PIPELINE_RUNNING)
+    if (pipeline->is_search_wanted && pipeline->search.phase == MERGE_SEARCH_OFF && !pipeline->is_merge_resolving &&
+        is_idle)
         search_begin(pipeline);
-    if (pipeline->is_merge_resolving && !pipeline->is_merge_asked && !pipeline->is_trying &&
-        pipeline->state == PIPELINE_RUNNING && loop_now_us(pipeline->loop) >= pipeline->merge_retry_us) {
-        pipeline->is_merge_asked = true;
-        pipeline->sink->operations->read_state(pipeline->sink);
-    }
+    if (pipeline->is_merge_resolving && is_idle && loop_now_us(pipeline->loop) >= pipeline->merge_retry_us)
+        merge_state_ask(pipeline);
 }
 
 void merge_deinit(struct pipeline *pipeline)

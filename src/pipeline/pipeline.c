@@ -247,12 +247,9 @@ static void after_sink_open(struct pipeline *pipeline)
     if (pipeline->record.epoch == 0)
         pipeline->record.epoch = 1;
     pipeline->is_check_only = !pipeline->record.is_slot_made;  // names are looked at before anything is made
-    if (pipeline->sink->operations->has_merge && pipeline->record.merge_intent_lsn != LSN_NONE &&
-        !pipeline->is_merging && !pipeline->is_merge_resolving) {
+    // How a merge of an earlier life ended is asked while the pipeline runs: it may be under way for hours yet.
+    if (pipeline->sink->operations->has_merge && pipeline->record.merge_intent_lsn != LSN_NONE && !pipeline->is_merging)
         pipeline->is_merge_resolving = true;
-        pipeline->sink->operations->read_state(pipeline->sink);
-        return;
-    }
     prepare_begin(pipeline);
 }
 
@@ -273,14 +270,16 @@ static void on_sink_opened(void *context, const struct err *error)
 static void on_sink_state(void *context, const struct sink_state *state, const struct err *error)
 {
     struct pipeline *pipeline = context;
+    bool is_wanted = pipeline->is_start_state_wanted;
     if (has_stopped(pipeline))
         return;
-    if (pipeline->is_merge_resolving) {
+    pipeline->is_state_asked = pipeline->is_start_state_wanted = false;
+    if (!is_wanted) {
         merge_state_read(pipeline, state, error);
-        if (pipeline->state == PIPELINE_OPENING && !pipeline->is_end_wanted && !pipeline->is_restart_wanted)
-            prepare_begin(pipeline);
         return;
     }
+    if (pipeline->state != PIPELINE_OPENING)
+        return;  // of a start that failed meanwhile: the next one asks again
     if (error != NULL) {
         pipeline_fail(pipeline, error);
         return;
@@ -324,7 +323,8 @@ static void prepare_check_done(struct pipeline *pipeline)
     if (pipeline->is_check_only) {
         pipeline->is_check_only = false;
         pipeline_set_state(pipeline, PIPELINE_OPENING);
-        pipeline->sink->operations->read_state(pipeline->sink);
+        pipeline->is_start_state_wanted = true;
+        merge_state_ask(pipeline);
         return;
     }
     if (pipeline->record.is_slot_made) {
@@ -503,6 +503,12 @@ static void on_published(void *context, void *table_context)
         follow_published(table_context);
 }
 
+static void on_cleaned(void *context, void *table_context, uint64_t rows, bool has_more, const struct err *error)
+{
+    if (!has_stopped(context))
+        merge_cleaned(context, table_context, rows, has_more, error);
+}
+
 // --- life --------------------------------------------------------------------------------------------------------
 
 static void on_stop_check(struct loop_timer *timer)
@@ -614,6 +620,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
                                       .on_table_failed = on_table_failed,
                                       .on_merged = on_merged,
                                       .on_published = on_published,
+                                      .on_cleaned = on_cleaned,
                                       .context = pipeline};
     if (pipeline->replies != NULL)
         pipeline->sink = options->sink_new(options->sink_context, pipeline->record.identity, &sink_events, out_error);

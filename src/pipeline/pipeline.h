@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/day_windows.h"
 #include "base/err.h"
 #include "catalog/catalog.h"
 #include "io/loop.h"
@@ -29,7 +30,8 @@ struct pipeline_options {
                              struct err *out_error);
     void *sink_context;
     uint32_t merge_interval_ms;
-    uint32_t stop_deadline_ms;  // how long a clean end may take
+    struct day_windows merge_windows;  // times of day at which a warehouse may wake
+    uint32_t stop_deadline_ms;         // how long a clean end may take
     bool resync_on_slot_lost;
     uint32_t decoding_work_mem_kb;  // 0: the server's
     uint32_t look_interval_ms;      // how often the publication is looked at for tables that come and go

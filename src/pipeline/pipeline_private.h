@@ -66,7 +66,7 @@ struct pipeline_table {
     bool is_publishing;              // on_published is awaited (destinations without a merge)
     lsn_t unchanged_lsn, moved_lsn;  // newest commit that brought such a row; UINT64_MAX after a restart: not known …
     lsn_t observed_from_lsn;         // … until everything up to here is merged: committed rows are not seen again
-    uint64_t rows_streamed;
+    uint64_t rows_streamed, rows_cleaned;
 };
 
 struct pipeline_transaction {
@@ -141,9 +141,11 @@ struct pipeline {
     bool is_resync_dirty, is_resync_saving;      // on_resync_taken waits until what was asked for is durable
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
     uint64_t saved_us, status_us;
-    bool is_merging, is_merge_saving;         // saving: the intent, before the merge itself
-    bool is_merge_resolving, is_merge_asked;  // how a merge ended is not known: the destination's state tells
-    bool is_merge_now;                        // do not wait for the interval
+    bool is_merging, is_merge_saving;  // saving: the intent, before the merge itself
+    bool is_merge_resolving;           // how a merge ended is not known: the destination's state tells
+    bool is_state_asked;               // one answer of read_state is awaited …
+    bool is_start_state_wanted;        // … by a start that goes on with it
+    bool is_merge_now;                 // do not wait for the interval
     uint64_t merge_retry_us;
     struct sink_merge_table *merge_tables;
     struct pipeline_table **merge_items;
@@ -153,7 +155,10 @@ struct pipeline {
     uint64_t merge_began_us, merge_ended_us, merge_took_us, merge_count;
     struct err merge_error;
     struct backoff merge_backoff;
-    uint32_t merge_failures;               // in a row, those aside that ask for nothing but another try
+    uint32_t merge_failures;  // in a row, those aside that ask for nothing but another try
+    bool is_cleaning;         // landing rows that are not kept any longer are being deleted
+    uint32_t clean_next;      // the table that comes next
+    uint64_t rows_cleaned;
     struct merge_search search;            // for the table that makes merges fail
     uint32_t merge_suspect;                // among merge_items, or UINT32_MAX
     struct pipeline_table *merge_accused;  // found by the last search, for something that may pass by itself
@@ -270,6 +275,10 @@ void merge_intent_saved(
 void merge_intent_failed(struct pipeline *pipeline);
 // suspect: the table that seems to be the cause, or NULL.
 void merge_ended(struct pipeline *pipeline, struct pipeline_table *suspect, const struct err *error);
+void merge_state_ask(struct pipeline *pipeline);       // read_state, unless it is under way
+bool merge_may_wake(const struct pipeline *pipeline);  // by the time of day
+void merge_cleaned(struct pipeline *pipeline, struct pipeline_table *table, uint64_t rows, bool has_more,
+                   const struct err *error);
 void merge_writer_set(struct pipeline *pipeline, const struct sink_state *state);
 void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
 void merge_deinit(struct pipeline *pipeline);

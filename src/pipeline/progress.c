@@ -355,7 +355,8 @@ void progress_ended(struct pipeline *pipeline)
 static void status_send(struct pipeline *pipeline)
 {
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->status_us;
-    bool is_busy = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->state != PIPELINE_RUNNING;
+    bool is_busy =
+        pipeline->is_merging || is_moving(pipeline) || copy_is_running(pipeline) || pipeline->state != PIPELINE_RUNNING;
     if (pipeline->save_inflight != NULL || since_us < (is_busy ? STATUS_INTERVAL_US : STATUS_IDLE_INTERVAL_US))
         return;
     if (!pipeline->record.is_slot_made && pipeline->is_first_start)
@@ -375,8 +376,9 @@ void progress_tick(struct loop_timer *timer)
     merge_tick(pipeline);
     status_send(pipeline);
     bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
-                     pipeline->is_merging || pipeline->is_merge_resolving || pipeline->state != PIPELINE_RUNNING ||
-                     !pipeline->was_merge_told;
+                     pipeline->is_merging || pipeline->is_trying ||
+                     (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||
+                     pipeline->state != PIPELINE_RUNNING || !pipeline->was_merge_told;
     uint64_t next_us = is_active ? TICK_ACTIVE_US : TICK_IDLE_US;
     if (pipeline->options.merge_interval_ms < next_us / 1000)
         next_us = TICK_ACTIVE_US;

@@ -76,6 +76,7 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
     log_line(LOG_WARNING, &pipeline->scope, "new_epoch", "all tables are copied anew: %s", why);
     record->is_slot_made = false;
     record->merge_intent_lsn = LSN_NONE;
+    pipeline->is_merge_resolving = false;
     pipeline->is_merging = false;  // the answer to one that is under way says nothing any more
     merge_search_end(&pipeline->search);
     pipeline->is_search_wanted = false;

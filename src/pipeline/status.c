@@ -79,6 +79,7 @@ static json_t *table_json(const struct pipeline_table *table)
         json_object_set_new(object, "copy", copy_table_json(table));
     set_count(object, "rows_streamed", table->rows_streamed);
     set_count(object, "channels", spread_channel_count(&table->record.spread));
+    set_count(object, "landing_rows_deleted", table->rows_cleaned);
     if (table->sink_table != NULL)
         set_count(object, "values_coerced",
                   table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values);
@@ -88,6 +89,51 @@ static json_t *table_json(const struct pipeline_table *table)
                                     : NULL;
     if (trouble != NULL)
         set_text(object, "trouble", trouble->text);
+    return object;
+}
+
+static const char *merge_state(const struct pipeline *pipeline)
+{
+    if (pipeline->is_merging)
+        return "running";
+    if (pipeline->is_trying || pipeline->search.phase != MERGE_SEARCH_OFF || pipeline->is_search_wanted)
+        return "searching";  // for the table that makes it fail
+    if (pipeline->is_merge_resolving)
+        return "resolving";                                // an earlier one may still be under way
+    return merge_may_wake(pipeline) ? "idle" : "waiting";  // for the time of day
+}
+
+static void set_wall_time(json_t *object, const char *key, int64_t wall_us)
+{
+    char when[32];
+    clock_format(wall_us, when, sizeof when);
+    set_text(object, key, when);
+}
+
+static json_t *merge_json(const struct pipeline *pipeline)
+{
+    uint64_t now_us = loop_now_us(pipeline->loop);
+    int64_t wall_us = loop_wall_us(pipeline->loop);
+    uint32_t first_count = 0;
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    set_text(object, "state", merge_state(pipeline));
+    set_count(object, "count", pipeline->merge_count);
+    set_count(object, "failures", pipeline->merge_failures);
+    set_count(object, "landing_rows_deleted", pipeline->rows_cleaned);
+    if (pipeline->is_merging) {
+        for (uint32_t i = 0; i < pipeline->merge_table_count; i++)
+            first_count += pipeline->merge_tables[i].is_first;
+        set_wall_time(object, "since", wall_us - (int64_t)(now_us - pipeline->merge_began_us));
+        set_count(object, "seconds", (now_us - pipeline->merge_began_us) / 1000000);
+        set_lsn(object, "up_to", pipeline->merge_below_lsn);
+        set_count(object, "tables", pipeline->merge_table_count);
+        set_count(object, "first_merges", first_count);
+    }
+    if (pipeline->merge_ended_us != 0)
+        set_wall_time(object, "last", wall_us - (int64_t)(now_us - pipeline->merge_ended_us));
+    if (!merge_may_wake(pipeline))
+        set_wall_time(object, "next", day_windows_next_us(&pipeline->options.merge_windows, wall_us));
     return object;
 }
 
@@ -138,6 +184,8 @@ char *status_json(const struct pipeline *pipeline)
     set_count(object, "commit_latency_us", stats.commit_latency_us);
     set_count(object, "merges", pipeline->merge_count);
     set_count(object, "merge_took_us", pipeline->merge_took_us);
+    if (pipeline->sink->operations->has_merge)
+        json_object_set_new(object, "merge", merge_json(pipeline));
     if (copy_is_shown(pipeline))
         json_object_set_new(object, "copy", copy_json(pipeline));
     if (error_text(pipeline) != NULL)

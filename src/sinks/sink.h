@@ -76,6 +76,8 @@ struct sink_events {
     // TRANSIENT, another try; DATA and CONFIG, finding the table; LOST, nothing (its table was told to fail); FENCED, read_state.
     void (*on_merged)(void *context, void *table_context, const struct err *error);
     void (*on_published)(void *context, void *table_context);  // or on_table_failed
+    // rows: how many landing rows went; error set: none did for certain.
+    void (*on_cleaned)(void *context, void *table_context, uint64_t rows, bool has_more, const struct err *error);
     void *context;
 };
 
@@ -177,6 +179,11 @@ struct sink_operations {
     const struct err *(*table_trouble)(
         const struct sink_table
             *table);  // why rows wait and are sent again and again; NULL: nothing is wrong. May be missing
+    // Rows that were merged longer ago than they are kept: has_clean says after a merge that there are such, of any table, until
+    // cleaned_all. clean deletes some of one live table → on_cleaned; one at a time. It wakes a warehouse if none is awake.
+    bool (*has_clean)(const struct sink *sink);
+    bool (*clean)(struct sink_table *table, struct err *out_error);
+    void (*cleaned_all)(struct sink *sink);
     bool (*has_inflight)(
         const struct sink *sink);  // anything buffered or sent and not answered (a clean end waits for it)
     void (*stats)(const struct sink *sink, struct sink_stats *out_stats);

@@ -106,6 +106,7 @@ static struct sink *snowflake_new(const struct destination *destination, const s
                    .preserves_case = options->identifier_case == IDENTIFIER_CASE_PRESERVE},
         .replaces_existing = options->existing_tables == EXISTING_TABLES_REPLACE,
         .merge_timeout_s = options->merge_timeout_s,
+        .landing_retention_s = options->landing_retention_s,
         .soft_deletes = options->soft_deletes,
         .landing_commit_time = options->landing_commit_time,
         .lock_timeout_s = options->merge_lock_timeout_s};

@@ -42,6 +42,7 @@ struct destination_sink_options {
     uint32_t channels_per_table;
     unsigned target_naming, identifier_case, existing_tables;  // enums of catalog/settings.h
     uint32_t merge_timeout_s, merge_lock_timeout_s;
+    uint32_t landing_retention_s;
     bool soft_deletes;  // of destinations that merge; refused by others
     bool landing_commit_time;
 };

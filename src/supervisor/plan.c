@@ -4,6 +4,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/day_windows.h"
+#include "base/duration.h"
+
+#define LANDING_RETENTION_S 86400
 
 struct plan *plan_new(void)
 {
@@ -32,6 +36,12 @@ void plan_set_settings(struct plan *plan, const struct pipeline_settings *settin
     plan->target_naming = settings->target_naming;
     plan->identifier_case = settings->identifier_case;
     plan->existing_tables = settings->existing_tables;
+    struct err ignored;  // pipeline_settings_check has seen it
+    CHECK(settings->merge_windows == NULL ||
+          day_windows_parse(settings->merge_windows, "merge_windows", &plan->pipeline.merge_windows, &ignored));
+    plan->landing_retention_s = LANDING_RETENTION_S;
+    CHECK(settings->landing_retention == NULL ||
+          duration_parse(settings->landing_retention, "landing_retention", &plan->landing_retention_s, &ignored));
     plan->soft_deletes = settings->soft_deletes;
     plan->landing_commit_time = settings->landing_commit_time;
 }

@@ -27,6 +27,7 @@ struct plan {
     uint32_t batch_rows_max, batch_fill_ms_max;
     uint32_t channels_per_table;
     uint32_t merge_timeout_s;
+    uint32_t landing_retention_s;
     bool soft_deletes, landing_commit_time;
     unsigned target_naming, identifier_case, existing_tables;  // enums of settings.h
     bool shows_progress;                                       // a person watches standard error

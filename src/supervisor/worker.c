@@ -153,6 +153,7 @@ static void start(struct worker *worker, uint64_t id, struct plan *take_plan)
                                                           .target_naming = take_plan->target_naming,
                                                           .identifier_case = take_plan->identifier_case,
                                                           .existing_tables = take_plan->existing_tables,
+                                                          .landing_retention_s = take_plan->landing_retention_s,
                                                           .soft_deletes = take_plan->soft_deletes,
                                                           .landing_commit_time = take_plan->landing_commit_time,
                                                           .merge_lock_timeout_s = MERGE_LOCK_TIMEOUT_S};

@@ -66,7 +66,8 @@ def describe(name, shape, **merge):
 
 def window(state_from, start, below, **more):
     return {"database": DATABASE, "landing_schema": LANDING_SCHEMA, "pipeline": PIPELINE, "epoch": 1, "state_from": state_from,
-            "writer": WRITER, "from": start, "below": below, "commit_wall_us": 0, "lock_timeout_s": 60, **more}
+            "writer": WRITER, "from": start, "below": below, "commit_wall_us": 0, "lock_timeout_s": 60,
+            "now_wall_us": 0, "landing_retention_s": 2**32 - 1, "clean_position": "", "text_size_max": 0, **more}
 
 
 class Engine:

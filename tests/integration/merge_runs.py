@@ -37,10 +37,11 @@ def wall_time(lsn):
 
 
 class Run:
-    """marks: deleted rows stay in the targets, marked. has_times: landing rows hold their commit's time."""
+    """text_size_max: a longer merge is made of procedures. marks: deleted rows stay in the targets, marked. has_times: landing rows hold their commit's time."""
 
-    def __init__(self, engine, tool, world, mutate=None, rng=None, marks=False, has_times=False):
-        self.marks, self.has_times = marks, has_times
+    def __init__(self, engine, tool, world, mutate=None, rng=None, marks=False, has_times=False, text_size_max=0):
+        self.marks, self.has_times, self.text_size_max = marks, has_times, text_size_max
+        self.procedures = 0  # made by the last merge
         self.marked = {name: {} for name in world.tables}  # key → (row, when it went or None): what the target should hold
         self.engine, self.tool, self.world, self.mutate, self.rng = engine, tool, world, mutate, rng
         self.state, self.merged = NOWHERE, 0
@@ -56,7 +57,7 @@ class Run:
 
     def _ask(self, below, tables, **more):
         wall_us = (wall_time(below) - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(microseconds=1)
-        return self.tool.ask(window(self.state, self.merged, below, **{"commit_wall_us": wall_us, **more}), tables)
+        return self.tool.ask(window(self.state, self.merged, below, **{"commit_wall_us": wall_us, "text_size_max": self.text_size_max, **more}), tables)
 
     def is_marked(self, name):
         return self.marks and bool(self.world.tables[name].shape.key)
@@ -111,21 +112,35 @@ class Run:
                  "may_have_moved": any("_ETL_OLD_KEY" in line for line in lines)}
         return {hint: value or self.rng.random() < 0.3 for hint, value in found.items()}
 
-    def text(self, below, tables):
-        answer = self._ask(below, tables)
+    def text(self, below, tables, **more):
+        answer = self._ask(below, tables, **more)
         assert "merge" in answer, answer.get("error")
+        self.procedures = len(answer["procedures"])
+        for statement in answer["procedures"]:
+            self.engine.run(self.mutate(statement) if self.mutate else statement)
         return self.mutate(answer["merge"]) if self.mutate else answer["merge"]
 
-    def merge(self, below, names=None, **more):
-        """`more` changes the description of every table."""
+    def clean(self, position):
+        """Deletes what is not kept of the landing tables."""
+        tables = [self.description(name) for name in self.world.tables]
+        for statement in self._ask(self.merged, tables, clean_position=position)["clean"]:
+            self.engine.run(self.mutate(statement) if self.mutate else statement)
+
+    def landed_sequences(self, name):
+        result = self.engine.run(f'SELECT "_ETL_SEQ" FROM "{DATABASE}"."{LANDING_SCHEMA}"."{self.landing(name)}" ORDER BY 1')
+        return [row[0] for row in result.rows]
+
+    def merge(self, below, names=None, window_more=None, **more):
+        """`more` changes the description of every table. Answers what the block answers."""
         names = list(self.world.tables) if names is None else names
         hints = {name: self.hints(name, below) if self.rng else {} for name in names}
-        self.engine.run(self.text(below, [self.description(name, **{**hints[name], **more}) for name in names]))
+        result = self.engine.run(self.text(below, [self.description(name, **{**hints[name], **more}) for name in names], **(window_more or {})))
         for name in filter(self.is_marked, names):
             self._mark(name, below)
         self.state, self.merged = position(below), below
         for name in names:
             self.copies.pop(name, None)
+        return result.rows[0][0]
 
     def _mark(self, name, below):
         """What the merge should do to a table whose deleted rows stay."""

@@ -333,6 +333,72 @@ def trial_marks_are_lost_when_deletes_are_done(engine, tool, mutate=None):
     assert sorted((int(one["id"]), one[DELETED_AT.name]) for one in found) == [(1, None), (3, None)]
 
 
+def trial_landing_is_cleaned(engine, tool, mutate=None):
+    """Merged rows go when they have been kept long enough; never others, and merges go on as if they were there."""
+    world = World(random.Random(50), [SHAPES["plain"], SHAPES["events"], SHAPES["bag"]])
+    for _ in range(40):
+        world.random_commit(truncate_chance=0)
+    run = Run(engine, tool, world, mutate)
+    places = positions(world)
+    for name in world.tables:
+        run.stream(name, places[6])
+        run.copy(name, places[4])
+    merged_at, cleaned, kept_s, now_s = {}, "", 100, 1_000_000
+    for number, place in enumerate(places[6:]):
+        now_s += 30
+        for name in world.tables:
+            run.stream(name, places[min(len(places) - 1, number + 9)])  # some rows are landed beyond the bound
+        answer = run.merge(place, window_more={"now_wall_us": now_s * 1_000_000, "landing_retention_s": kept_s})
+        merged_at[position(place)] = now_s
+        run.check_all()
+        assert answer.startswith("merged ")
+        newest = answer.removeprefix("merged ")
+        assert newest >= cleaned and (not newest or merged_at.get(newest, now_s) <= now_s - kept_s), "rows that were merged just now would go"
+        before = {name: run.landed_sequences(name) for name in world.tables}
+        run.clean(newest)
+        for name in world.tables:
+            assert run.landed_sequences(name) == [seq for seq in before[name] if seq >= newest], name
+        cleaned = newest
+    assert cleaned > position(places[20])
+    # A clean-up that comes late, of one that is not in charge any more, only takes what is gone anyway.
+    run.clean(position(places[8]))
+    run.check_all()
+
+
+def trial_merge_of_procedures(engine, tool, mutate=None):
+    """Text beyond the limit: procedures that the block calls, in one transaction, as if it were one."""
+    world = World(random.Random(60), [SHAPES[name] for name in ("plain", "wide", "full", "bag", "events", "time_key")])
+    while len(world.commits) < 24:
+        world.random_commit(truncate_chance=0.02)
+    run = Run(engine, tool, world, mutate, text_size_max=14000)
+    places = positions(world)
+    for name in world.tables:
+        run.copy(name, places[2])
+        run.stream(name, places[-1])
+    for place in places[2::5] + [places[-1]]:
+        run.merge(place)
+        assert run.procedures >= 2
+        run.check_all()
+    run.check_state()
+    # What one of them finds wrong undoes all of them.
+    row = {column.name: None for column in SHAPES["plain"].columns}
+    world.commit(("plain", "insert", {**row, "id": 700}), ("events", "insert", {"at": None, "what": "x", "raw": None}))
+    for name in world.tables:
+        run.stream(name, world.lsn + 1)
+    run.must_fail("etl_behind_", world.lsn + 1, highest_committed=seq(world.lsn + 9, 2))
+    run.land("events", [{"_ETL_OP": "D", "WHAT": "x", "_ETL_SEQ": seq(world.lsn + 1, 4)}])
+    run.must_fail("etl_unresolved_4", world.lsn + 2)
+    run.merge(world.lsn + 1)
+    run.check_all()
+    # A procedure that another program replaced in between is not taken for ours.
+    ours = run.text(world.lsn + 9, [run.description(name) for name in world.tables])
+    theirs = tool.ask(merge_engine.window(run.state, run.merged, world.lsn + 9, writer="00000000000000A2", text_size_max=14000),
+                      [run.description(name) for name in world.tables])
+    for statement in theirs["procedures"]:
+        engine.run(mutate(statement) if mutate else statement)
+    run.must_fail("etl_fenced", None, text=ours)
+
+
 def bag_world(seed, count):
     rng = random.Random(seed)
     world = World(rng, [SHAPES["bag"], SHAPES["wide_bag"]])
@@ -582,6 +648,11 @@ MUTANTS = {
     "a resync keeps any rows": (trial_marks_survive_a_resync, lambda t: t.replace("IF (etl_count > 0) THEN\n    DELETE", "IF (FALSE) THEN\n    DELETE")),
     "deletes have the merge's time": (trial_deleted_rows_have_their_time, lambda t: re.sub(r'COALESCE\("_ETL_COMMIT_AT", ([^)]*\(6\))\) AS', r"\1 AS", t)),
     "marks stay when deletes are done": (trial_marks_are_lost_when_deletes_are_done, lambda t: t.replace(', "_ETL_DELETED_AT" = NULL', "")),
+    "all landing rows go": (trial_landing_is_cleaned, lambda t: re.sub(r'"_ETL_SEQ" < \'\w*\'', '"_ETL_SEQ" > \'\'', t) if t.startswith("DELETE") else t),
+    "merged rows go at once": (trial_landing_is_cleaned, lambda t: t.replace('"CLEAN_POSITION", "MARK_POSITION")', '"CLEAN_POSITION", "POSITION")')),
+    "nothing is ever cleaned": (trial_landing_is_cleaned, lambda t: t.replace('"MARK_POSITION", \'', "NULL, '")),
+    "anybody's procedure will do": (trial_merge_of_procedures, lambda t: re.sub(r"IF \(etl_token <> '[^']*'\)", "IF (FALSE)", t)),
+    "procedures are not called": (trial_merge_of_procedures, lambda t: re.sub(r"  CALL [^\n]*_1_p[^\n]*\n", "", t)),
     "base64 lands as it is": (trial_scripts_in_one_window, lambda t: re.sub(r'BASE64_DECODE_BINARY\(("[^)]*")\) AS', r"TO_BINARY(\1, 'UTF-8') AS", t)),
 }
 

@@ -75,3 +75,27 @@ def test_a_row_that_enters_a_row_filter_resynchronises_its_table(source, standin
     rows = snowflake.query(f'select "ID", "N", LENGTH("BODY") from {snowflake.qualified("FILTERED")} order by 1')
     assert [tuple(row) for row in rows] == [("1", "1", "5000"), ("2", "5", "5000")]
     assert program.terminate() == 0
+
+
+def test_a_merge_beyond_the_limit_of_a_statement_is_made_of_procedures(source, standin, stream):
+    """Built so that a statement may have 9,000 bytes: one transaction all the same, and a table that fails is found in it."""
+    make_tables(source)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN, without="merge_text_fits")
+    program.wait_for_event("live", 60)
+    for name in TABLES:
+        source.sql(f"insert into {name} values (2, 'b', 2)")
+    settle(source, snowflake, program, 1)
+    assert all(count(snowflake, name) == 2 for name in TABLES)
+    snowflake.execute(f'alter table {snowflake.qualified("T5")} drop column "BODY"')
+    with source.connect(autocommit=False) as connection:
+        for name in TABLES:
+            connection.execute(f"update {name} set n = 9 where id = 1")
+    settle(source, snowflake, program, 2)
+    assert [name for name, table in states(program).items() if table["state"] == "parked"] == ["t5"]
+    nines = {snowflake.value(f'select count(*) from {snowflake.qualified(name.upper())} where "N" = 9') for name in TABLES if name != "t5"}
+    assert nines == {"1"}
+    assert program.terminate() == 0
+    ran = [one["text"].lstrip()[:24] for one in standin.ask("/statements?limit=100000")["log"] if one["outcome"] == "success"]
+    assert ran.count("CREATE OR REPLACE PROCED") >= 2 and any(text.startswith("CALL") for text in ran)
+    assert ran.count("DROP PROCEDURE IF EXISTS") >= 2, "what was made is not left behind"

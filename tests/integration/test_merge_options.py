@@ -1,5 +1,7 @@
 """Options of the merge in the running program."""
-from program import wait_until
+import datetime
+
+from program import pipeline_status, run_command, wait_until
 from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
@@ -85,3 +87,144 @@ def test_soft_deletes_are_refused_without_a_key(source, standin, stream):
     status = program.wait_for_status(lambda one: one["pipelines"] and one["pipelines"][0].get("is_live"))
     states = {table["table"]: table["state"] for table in status["pipelines"][0]["tables"]}
     assert states == {"bag": "parked", "mark": "live"}
+
+
+# --- times of day ------------------------------------------------------------------------------------------------------
+
+def window(start, end):
+    """A window from so many minutes from now to so many, in UTC."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return "-".join(f"{now + datetime.timedelta(minutes=minutes):%H:%M}" for minutes in (start, end))
+
+
+def woke_a_warehouse(standin):
+    return [one["text"] for one in standin.ask("/statements?limit=1000")["log"] if one["warehouse"]]
+
+
+def test_outside_of_the_merge_windows_no_warehouse_wakes(source, standin, stream, tmp_path):
+    source.sql(SETUP)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN, "--merge-windows", window(60, 120))
+    program.wait_for_event("copied", 60, count=3)
+    source.sql("insert into orders values (4, 'd')")
+    status = program.wait_for_status(lambda one: one["pipelines"] and all(
+        table["state"] == "copied" for table in one["pipelines"][0]["tables"]), 60)
+    assert pipeline_status(status)["merge"]["state"] == "waiting"
+    landed = f'select count(*) from {snowflake.landing("orders")} where "_ETL_OP" = \'I\''
+    wait_until(lambda: Snowflake(standin.to).value(landed) == "1", 30, "the row to land")
+    # The state table is made and read once at the very first start; nothing else.
+    ours = [text for text in woke_a_warehouse(standin) if landed[:20] not in text and "count(*)" not in text]
+    assert ours and all("_ETL_STATE" in text for text in ours), ours
+    said = run_command("status", state=tmp_path / "state.db").stdout
+    assert "merges wait for their time of day, the next may begin at" in said
+    assert program.kill() != 0
+
+    # A restart with a merge to be resolved asks nothing either, until the time has come.
+    before = len(woke_a_warehouse(standin))
+    program = stream(*MERGE_OFTEN, "--merge-windows", window(60, 120))
+    program.wait_for_event("streaming", 30)
+    assert len(woke_a_warehouse(standin)) == before
+    assert program.terminate() == 0
+    program = stream(*MERGE_OFTEN, "--merge-windows", window(-60, 60) + ",00:00-00:01")
+    program.wait_for_event("live", 60)
+    settle(source, snowflake, program, 1)
+    assert orders(snowflake, marked=False) == [("1", "a"), ("2", "b"), ("3", "c"), ("4", "d")]
+    assert program.terminate() == 0
+
+
+def test_a_bad_merge_window_is_refused_at_once(source, standin, tmp_path):
+    done = run_command("run", "--from", source.url(), "--to", standin.to, "--merge-windows", "8-20", state=tmp_path / "none.db")
+    assert done.returncode == 2
+    assert 'merge_windows is "8-20"' in done.stderr and "08:00-20:00" in done.stderr
+    assert not (tmp_path / "none.db").exists()
+
+
+# --- merges that run long -------------------------------------------------------------------------------------------------
+
+def test_nothing_waits_for_a_merge_that_runs_long(source, standin, stream):
+    """Killed in the middle of one, the program streams again at once; the merge is found to have been done."""
+    source.sql(SETUP)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 60)
+    standin.add_fault("sql.before_commit", delay_ms=8000, times=1)
+    source.sql("insert into orders values (4, 'd')")
+    status = program.wait_for_status(lambda one: one["pipelines"] and one["pipelines"][0]["merge"]["state"] == "running"
+                                     and one["pipelines"][0]["merge"]["seconds"] >= 1, 30)
+    merge = pipeline_status(status)["merge"]
+    assert merge["tables"] == 1 and merge["first_merges"] == 0 and merge["since"] and merge["up_to"]
+    source.sql("insert into orders values (5, 'e')")  # rows go on to land meanwhile
+    landed = f'select count(*) from {snowflake.landing("orders")} where "ID" = {{}}'
+    wait_until(lambda: snowflake.value(landed.format(5)) == "1", 10, "a row to land while a merge runs")
+    assert not program.events("merge_resolved")
+    program.kill()
+    program = stream(*MERGE_OFTEN)
+    source.sql("insert into orders values (6, 'f')")
+    wait_until(lambda: snowflake.value(landed.format(6)) == "1", 10, "a row to land while the earlier merge runs")
+    resolved = program.wait_for_event("merge_resolved", 60)
+    assert "had been done" in resolved["message"]
+    settle(source, snowflake, program, 1)
+    assert [row[0] for row in orders(snowflake, marked=False)] == ["1", "2", "3", "4", "5", "6"]
+    assert program.terminate() == 0
+
+
+def test_a_merge_whose_answers_are_lost_runs_once(source, standin, stream):
+    source.sql(SETUP)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 60)
+    standin.add_fault("sql.before_commit", delay_ms=3000, times=1)  # so that it is asked for
+    faults = [standin.add_fault("sql.submit.after", reset=True, times=2), standin.add_fault("sql.poll", status=503, times=1)]
+    source.sql("insert into orders values (4, 'd')")
+    wait_until(lambda: [standin.fault_hits(fault) for fault in faults] == [2, 1], 60, "all of the faults")
+    settle(source, snowflake, program, 1)
+    assert not program.events("merge_failed")
+    assert [row[0] for row in orders(snowflake, marked=False)] == ["1", "2", "3", "4"]
+    assert program.terminate() == 0
+
+
+# --- landing rows that are not kept -------------------------------------------------------------------------------------
+
+def landed(snowflake, table):
+    return int(snowflake.value(f"select count(*) from {snowflake.landing(table)}"))
+
+
+def test_merged_landing_rows_are_deleted_after_their_retention(source, standin, stream):
+    source.sql(SETUP)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN, "--landing-retention", "2s")
+    program.wait_for_event("live", 60)
+    number = 0
+
+    def merge_on():
+        nonlocal number
+        number += 1
+        source.sql("insert into orders values (%s, 'x')", [100 + number])
+        settle(source, snowflake, program, number)
+        return program.events("cleaned")
+    wait_until(lambda: sum(line["table"] == "orders" for line in merge_on()) >= 2, 60, "landing rows to be deleted")
+    assert landed(snowflake, "orders") < 3 + number
+    status = pipeline_status(program.status())
+    deleted = {table["table"]: table["landing_rows_deleted"] for table in status["tables"]}
+    assert deleted["orders"] >= 4 and sum(deleted.values()) == status["merge"]["landing_rows_deleted"]
+    # A restart goes on without the rows that are gone, and an idle pipeline wakes nothing to delete the rest.
+    assert program.terminate() == 0
+    program = stream(*MERGE_OFTEN, "--landing-retention", "2s")
+    program.wait_for_event("streaming", 30)
+    source.sql("update orders set what = 'y' where id = 1; delete from orders where id = 2")
+    settle(source, snowflake, program, number + 1)
+    assert orders(snowflake, marked=False)[:2] == [("1", "y"), ("3", "c")]
+    assert not program.events("merge_failed")
+    assert program.terminate() == 0
+
+
+def test_landing_rows_are_kept_for_ever_if_asked(source, standin, stream):
+    source.sql(SETUP)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN, "--landing-retention", "forever")
+    program.wait_for_event("live", 60)
+    for number in range(1, 5):
+        settle(source, snowflake, program, number)
+    assert landed(snowflake, "mark") == 4 and landed(snowflake, "orders") == 3
+    assert not program.events("cleaned")
+    assert program.terminate() == 0

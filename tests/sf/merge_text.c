@@ -119,6 +119,9 @@ static void window_fill(const json_t *from, struct sf_merge_window *out)
                                     .epoch = (uint8_t)number_at(from, "epoch"),
                                     .from = (lsn_t)number_at(from, "from"),
                                     .below = (lsn_t)number_at(from, "below"),
+                                    .now_wall_us = number_at(from, "now_wall_us"),
+                                    .landing_retention_s = (uint32_t)number_at(from, "landing_retention_s"),
+                                    .text_size_max = (size_t)number_at(from, "text_size_max"),
                                     .commit_wall_us = number_at(from, "commit_wall_us"),
                                     .lock_timeout_s = (uint32_t)number_at(from, "lock_timeout_s")};
     copy_text(out->state_from, sizeof out->state_from, text_at(from, "state_from"));
@@ -147,6 +150,8 @@ static json_t *answer(const json_t *request)
     struct err error = {0};
     struct buf text;
     json_t *ddl = json_array();
+    json_t *clean = json_array();
+    json_t *procedures = json_array();
     json_t *result = json_object();
     bool is_good = true;
     CHECK(count <= TABLES_MAX);
@@ -174,13 +179,22 @@ static json_t *answer(const json_t *request)
         answer_add(ddl, &text);
         sf_ddl_create_target(&described[i].layout, window.pipeline, &text);
         answer_add(ddl, &text);
+        sf_merge_build_clean(&described[i].layout, text_at(request, "clean_position"), &text);
+        answer_add(clean, &text);
         merge_table_fill(table, &described[i], &merge_tables[i]);
     }
-    if (is_good && sf_merge_build(&window, merge_tables, count, NULL, &text, &error))
-        answer_set(result, "merge", &text);
-    else
+    struct sf_merge_parts parts = {.procedures = NULL};
+    if (is_good && sf_merge_build(&window, merge_tables, count, NULL, &parts, &error)) {
+        for (uint32_t i = 0; i < parts.procedure_count; i++)
+            json_array_append_new(procedures, json_string(buf_text(&parts.procedures[i])));
+        json_object_set_new(result, "merge", json_string(buf_text(&parts.block)));
+        sf_merge_parts_deinit(&parts);
+    } else {
         json_object_set_new(result, "error", json_string(error.code));
+    }
+    json_object_set_new(result, "procedures", procedures);
     json_object_set_new(result, "ddl", ddl);
+    json_object_set_new(result, "clean", clean);
     for (uint32_t i = 0; i < count; i++)
         undescribe(&described[i]);
     buf_deinit(&text);

@@ -66,7 +66,8 @@ static void fixture_init(struct fixture *fixture, enum table_identity identity)
                                                .writer = "00000000000000AA",
                                                .from = 0x100,
                                                .below = 0x200,
-                                               .lock_timeout_s = 60};
+                                               .lock_timeout_s = 60,
+                                               .landing_retention_s = UINT32_MAX};
     buf_init(&fixture->out, 4 * SF_MERGE_TEXT_SIZE_MAX);
 }
 
@@ -78,8 +79,12 @@ static void fixture_deinit(struct fixture *fixture)
 
 static const char *built(struct fixture *fixture)
 {
+    struct sf_merge_parts parts;
     buf_reset(&fixture->out);
-    assert_true(sf_merge_build(&fixture->window, &fixture->merge, 1, NULL, &fixture->out, &fixture->error));
+    assert_true(sf_merge_build(&fixture->window, &fixture->merge, 1, NULL, &parts, &fixture->error));
+    assert_int_equal(parts.procedure_count, 0);
+    buf_append(&fixture->out, parts.block.data, parts.block.size);
+    sf_merge_parts_deinit(&parts);
     return buf_text(&fixture->out);
 }
 
@@ -369,29 +374,65 @@ static void test_sf_merge_marks_deletes(void **state)
     fixture_deinit(&fixture);
 }
 
-static void test_sf_merge_refuses(void **state)
+static void test_sf_merge_without_tables(void **state)
 {
     (void)state;
     struct fixture fixture;
-    fixture_init(&fixture, IDENTITY_FULL);
-    buf_append_text(&fixture.out, "before");
+    struct sf_merge_parts parts;
+    fixture_init(&fixture, IDENTITY_KEY);
+    assert_true(sf_merge_build(&fixture.window, NULL, 0, NULL, &parts, &fixture.error));
+    check_has(buf_text(&parts.block), "END IF;\n  COMMIT;\n");  // there is still a position to move on
+    sf_merge_parts_deinit(&parts);
+    fixture_deinit(&fixture);
+}
 
+static void test_sf_merge_of_many_tables_is_procedures(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct sf_merge_parts parts;
     const uint32_t many = 700;
+    uint32_t found = 0, *lines = calloc(many, sizeof *lines);
     struct sf_merge_table *tables = calloc(many, sizeof *tables);
-    assert_non_null(tables);
+    assert_true(tables != NULL && lines != NULL);
+    fixture_init(&fixture, IDENTITY_KEY);
     for (uint32_t i = 0; i < many; i++)
         tables[i] = fixture.merge;
-    assert_false(sf_merge_build(&fixture.window, tables, many, NULL, &fixture.out, &fixture.error));
+    assert_true(sf_merge_build(&fixture.window, tables, 300, lines, &parts, &fixture.error));
+    assert_int_equal(parts.procedure_count, 0);
+    check_has(buf_text(&parts.block), "etl_hint_299 EXCEPTION (-20309, ");
+    sf_merge_parts_deinit(&parts);
+
+    assert_true(sf_merge_build(&fixture.window, tables, many, lines, &parts, &fixture.error));
+    assert_in_range(parts.procedure_count, 2, 4);
+    assert_int_equal(lines[0], UINT32_MAX);
+    const char *block = buf_text(&parts.block);
+    check_has(block, "  CALL \"D\".\"L\".\"_ETL_MERGE_0_p\"('00000000000000AA 010000000000000100 010000000000000200 "
+                     "merge');\n  CALL ");
+    check_lacks(block, "MERGE INTO");
+    for (uint32_t i = 0; i < parts.procedure_count; i++) {
+        const char *procedure = buf_text(&parts.procedures[i]);
+        assert_in_range(strlen(procedure), 1, SF_MERGE_TEXT_SIZE_MAX);
+        assert_ptr_equal(strstr(procedure, "CREATE OR REPLACE PROCEDURE \"D\".\"L\".\"_ETL_MERGE_"), procedure);
+        check_has(procedure, "IF (etl_token <> '00000000000000AA 010000000000000100 010000000000000200 merge') THEN\n  "
+                             "  RAISE etl_fenced;");
+        check_lacks(procedure, "COMMIT");
+        for (const char *c = procedure; (c = strstr(c, "MERGE INTO")) != NULL; c++)
+            found++;
+    }
+    assert_int_equal(found, many);
+    check_has(buf_text(&parts.procedures[1]), "EXCEPTION (-20010, ");  // numbered anew in each
+    buf_reset(&fixture.out);
+    sf_merge_build_drop(&fixture.window, 1, &fixture.out);
+    assert_string_equal(buf_text(&fixture.out), "DROP PROCEDURE IF EXISTS \"D\".\"L\".\"_ETL_MERGE_1_p\"(VARCHAR)");
+    sf_merge_parts_deinit(&parts);
+
+    fixture.window.text_size_max = 1500;  // not even one fits
+    assert_false(sf_merge_build(&fixture.window, tables, 3, lines, &parts, &fixture.error));
     assert_string_equal(fixture.error.code, "merge_text_size");
     assert_int_equal(fixture.error.kind, ERR_DATA);
-    assert_string_equal(buf_text(&fixture.out), "before");
-    assert_true(sf_merge_build(&fixture.window, tables, 300, NULL, &fixture.out, &fixture.error));
-    check_has(buf_text(&fixture.out), "etl_hint_299 EXCEPTION (-20309, ");
-    // Without tables there is still a position to move on.
-    buf_reset(&fixture.out);
-    assert_true(sf_merge_build(&fixture.window, NULL, 0, NULL, &fixture.out, &fixture.error));
-    check_has(buf_text(&fixture.out), "END IF;\n  COMMIT;\n");
     free(tables);
+    free(lines);
     fixture_deinit(&fixture);
 }
 
@@ -427,7 +468,10 @@ static void test_sf_merge_suspect_of(void **state)
     fixture_init(&fixture, IDENTITY_KEY);
     const struct sf_merge_table tables[] = {fixture.merge, fixture.merge, fixture.merge};
     uint32_t lines[3];
-    assert_true(sf_merge_build(&fixture.window, tables, 3, lines, &fixture.out, &fixture.error));
+    struct sf_merge_parts parts;
+    assert_true(sf_merge_build(&fixture.window, tables, 3, lines, &parts, &fixture.error));
+    buf_append(&fixture.out, parts.block.data, parts.block.size);
+    sf_merge_parts_deinit(&parts);
     // Each begins where its guard does, counted from the quote behind EXECUTE IMMEDIATE.
     const char *text = strchr(buf_text(&fixture.out), '\n');
     uint32_t line = 1, found = 0;
@@ -451,15 +495,58 @@ static void test_sf_merge_suspect_of(void **state)
     fixture_deinit(&fixture);
 }
 
+static void test_sf_merge_retention(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char position[SEQ_POSITION_TEXT_SIZE + 1];
+    fixture_init(&fixture, IDENTITY_KEY);
+    fixture.window.now_wall_us = 1709251199000042;
+    fixture.window.landing_retention_s = 86400;
+    const char *text = built(&fixture);
+    check_has(text,
+              "\"CLEAN_POSITION\" = IFF(\"MARKED_AT\" > '2024-02-28 23:59:59.000042 +00:00'::VARIANT::TIMESTAMP_TZ(6), "
+              "\"CLEAN_POSITION\", \"MARK_POSITION\")");
+    check_has(text, "\"MARK_POSITION\", '010000000000000200')");
+    check_has(text, "  COMMIT;\n  RETURN 'merged ' || etl_seen;\n");
+    buf_reset(&fixture.out);
+    sf_merge_build_clean(&fixture.layout, "010000000000000180", &fixture.out);
+    check_has(buf_text(&fixture.out),
+              "DELETE FROM \"D\".\"L\".\"LANDING_DOCS\" WHERE \"_ETL_SEQ\" < '010000000000000180' AND ");
+
+    assert_true(sf_merge_read_answer("merged", position));
+    assert_string_equal(position, "");
+    assert_true(sf_merge_read_answer("merged ", position));
+    assert_string_equal(position, "");
+    assert_true(sf_merge_read_answer("merged 0100000000000001FF", position));
+    assert_string_equal(position, "0100000000000001FF");
+    static const char *const bad[] = {"tried", "", "merged 01", "merged 0100000000000001fx",
+                                      "merged 0100000000000001FF0"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(sf_merge_read_answer(bad[i], position));
+        assert_string_equal(position, "");
+    }
+    assert_false(sf_merge_read_answer(NULL, position));
+    fixture_deinit(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sf_merge_plain),           cmocka_unit_test(test_sf_merge_hints_choose_the_form),
-        cmocka_unit_test(test_sf_merge_first_replaces),  cmocka_unit_test(test_sf_merge_append_only),
-        cmocka_unit_test(test_sf_merge_guard),           cmocka_unit_test(test_sf_merge_commit_time),
-        cmocka_unit_test(test_sf_merge_quotes_any_name), cmocka_unit_test(test_sf_merge_multiset),
-        cmocka_unit_test(test_sf_merge_marks_deletes),   cmocka_unit_test(test_sf_merge_refuses),
-        cmocka_unit_test(test_sf_merge_failure_of),      cmocka_unit_test(test_sf_merge_suspect_of),
+        cmocka_unit_test(test_sf_merge_plain),
+        cmocka_unit_test(test_sf_merge_hints_choose_the_form),
+        cmocka_unit_test(test_sf_merge_first_replaces),
+        cmocka_unit_test(test_sf_merge_append_only),
+        cmocka_unit_test(test_sf_merge_guard),
+        cmocka_unit_test(test_sf_merge_commit_time),
+        cmocka_unit_test(test_sf_merge_quotes_any_name),
+        cmocka_unit_test(test_sf_merge_multiset),
+        cmocka_unit_test(test_sf_merge_marks_deletes),
+        cmocka_unit_test(test_sf_merge_without_tables),
+        cmocka_unit_test(test_sf_merge_of_many_tables_is_procedures),
+        cmocka_unit_test(test_sf_merge_failure_of),
+        cmocka_unit_test(test_sf_merge_suspect_of),
+        cmocka_unit_test(test_sf_merge_retention),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,9 +194,11 @@ void sf_ddl_create_state(const char *database, const char *landing_schema, const
 {
     buf_append_text(out, "CREATE TABLE IF NOT EXISTS ");
     sf_ddl_append_state(database, landing_schema, pipeline, out);
-    buf_append_text(out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"WRITER\" VARCHAR(16), "
-                         "\"COMMIT_AT\" TIMESTAMP_TZ(6), "
-                         "\"MERGED_AT\" TIMESTAMP_TZ(6)) COMMENT = 'etl-stream: how far the pipeline is merged'");
+    buf_append_text(
+        out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"WRITER\" VARCHAR(16), "
+             "\"COMMIT_AT\" TIMESTAMP_TZ(6), "
+             "\"MERGED_AT\" TIMESTAMP_TZ(6), \"MARK_POSITION\" VARCHAR(18), \"MARKED_AT\" "
+             "TIMESTAMP_TZ(6), \"CLEAN_POSITION\" VARCHAR(18)) COMMENT = 'etl-stream: how far the pipeline is merged'");
 }
 
 void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,

@@ -50,6 +50,8 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
 //   POSITION   everything below it is merged: epoch (2 hex digits) and LSN (16)
 //   COMMIT_AT  the source's commit time there, NULL if it is not known
 //   MERGED_AT  when that merge ran
+//   CLEAN_POSITION  landing rows below it were merged longer ago than they are kept; NULL: none were
+//   MARK_POSITION, MARKED_AT  what will be the next one, and since when it is merged
 void sf_ddl_append_state(const char *database, const char *landing_schema, const char *pipeline,
                          struct buf *out);  // its qualified name
 void sf_ddl_create_state(const char *database, const char *landing_schema, const char *pipeline,

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "base/duration.h"
 #include "base/trap.h"
 #include "embedded_sql.h"
 #include "sinks/snowflake/sf_merge_private.h"
@@ -15,6 +16,7 @@
 #define EXCEPTION_FENCED 20001
 #define EXCEPTION_FIRST 20010  // of the tables' exceptions: no two of a block should share a number
 #define EXCEPTION_LAST 20999
+#define PROCEDURE_FRAME_SIZE 2048  // of a procedure without its tables, at most
 
 // --- placeholders of the block -----------------------------------------------------------------------------------
 
@@ -60,20 +62,23 @@ static void write_below(struct merge_text *text, const char *argument)
     append_quoted(text, text->below);
 }
 
+static void append_wall_time(struct buf *out, int64_t wall_us)
+{
+    time_t seconds = (time_t)(wall_us / 1000000);
+    struct tm parts;
+    CHECK(gmtime_r(&seconds, &parts) != NULL);
+    buf_appendf(out, "'%04d-%02d-%02d %02d:%02d:%02d.%06d +00:00'::VARIANT::TIMESTAMP_TZ(6)", parts.tm_year + 1900,
+                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int)(wall_us % 1000000));
+}
+
 // {commit_at}: the source's commit time at the bound, or NULL; {commit_at:NOW}: or this very time.
 // By way of VARIANT, which reads it in automatic format whatever the account's TIMESTAMP_INPUT_FORMAT is.
 void sf_merge_write_commit_at(struct merge_text *text, const char *argument)
 {
-    int64_t wall_us = text->window->commit_wall_us;
-    time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm parts;
-    if (wall_us <= 0 || gmtime_r(&seconds, &parts) == NULL) {
+    if (text->window->commit_wall_us > 0)
+        append_wall_time(text->out, text->window->commit_wall_us);
+    else
         buf_append_text(text->out, *argument == '\0' ? "NULL" : "CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6)");
-        return;
-    }
-    buf_appendf(text->out, "'%04d-%02d-%02d %02d:%02d:%02d.%06d +00:00'::VARIANT::TIMESTAMP_TZ(6)",
-                parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                (int)(wall_us % 1000000));
 }
 
 // A message may not hold double quotes (sql-reference/snowflake-scripting/declare); line breaks are not worth having.
@@ -157,7 +162,7 @@ static void write_exceptions(struct merge_text *text, const char *argument)
     (void)argument;
     append_exception(text, "fenced", false,
                      "another merge was faster, or another program merges it; the state table does not hold");
-    for (uint32_t i = 0; i < text->table_count; i++) {
+    for (uint32_t i = text->first; i < text->end; i++) {
         select_table(text, i);
         if (can_be_behind(text))
             append_exception(text, "behind", true, "rows that are committed are not in the landing table");
@@ -171,7 +176,7 @@ static void write_exceptions(struct merge_text *text, const char *argument)
 static void write_variables(struct merge_text *text, const char *argument)
 {
     (void)argument;
-    for (uint32_t i = 0; i < text->table_count; i++)
+    for (uint32_t i = text->first; i < text->end; i++)
         if (merge_marks(&text->tables[i])) {
             buf_append_text(text->out, "  etl_at TIMESTAMP_TZ(6);\n");
             return;
@@ -202,17 +207,81 @@ static uint32_t next_line(struct merge_text *text)
     return text->lines + 2;
 }
 
+static bool is_kept_forever(const struct merge_text *text)
+{
+    return text->window->landing_retention_s == DURATION_FOREVER;
+}
+
+// What was marked long enough ago may be deleted from the landing tables, and this merge's bound is marked in its place. So
+// rows are kept for one to two times as long as they have to be.
+static void write_retention(struct merge_text *text, const char *argument)
+{
+    int64_t now_us = text->window->now_wall_us;
+    (void)argument;
+    if (is_kept_forever(text))
+        return;
+    struct buf is_fresh;
+    buf_init(&is_fresh, SIZE_MAX);
+    buf_append_text(&is_fresh, "IFF(\"MARKED_AT\" > ");
+    append_wall_time(&is_fresh, now_us - (int64_t)text->window->landing_retention_s * 1000000);
+    buf_appendf(text->out, ",\n         \"CLEAN_POSITION\" = %s, \"CLEAN_POSITION\", \"MARK_POSITION\")",
+                buf_text(&is_fresh));
+    buf_appendf(text->out, ",\n         \"MARK_POSITION\" = %s, \"MARK_POSITION\", ", buf_text(&is_fresh));
+    append_quoted(text, text->below);
+    buf_appendf(text->out, "),\n         \"MARKED_AT\" = %s, \"MARKED_AT\", ", buf_text(&is_fresh));
+    append_wall_time(text->out, now_us);
+    buf_append_byte(text->out, ')');
+    buf_deinit(&is_fresh);
+}
+
 static void write_end(struct merge_text *text, const char *argument)
 {
     (void)argument;
-    buf_append_text(text->out,
-                    text->window->is_trial ? "  ROLLBACK;\n  RETURN 'tried';\n" : "  COMMIT;\n  RETURN 'merged';\n");
+    if (text->window->is_trial)
+        buf_append_text(text->out, "  ROLLBACK;\n  RETURN 'tried';\n");
+    else
+        sf_merge_append_expanded(text, is_kept_forever(text) ? "  COMMIT;\n  RETURN 'merged';\n"
+                                                             : sql_sinks_snowflake_merge_end);
+}
+
+// What a procedure is called with, and was made for: another program of the same pipeline may have replaced it in between.
+static void write_token(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    buf_appendf(text->out, "'%s %s %s %s'", text->window->writer, text->window->state_from, text->below,
+                text->window->is_trial ? "trial" : "merge");
+}
+
+static void append_procedure(const struct sf_merge_window *window, uint32_t number, struct buf *out)
+{
+    struct buf name;
+    buf_init(&name, SIZE_MAX);
+    buf_appendf(&name, "_ETL_MERGE_%u_", (unsigned)number);
+    if (name.size + strlen(window->pipeline) <= SF_NAME_SIZE_MAX)
+        buf_append_text(&name, window->pipeline);
+    else
+        sf_append_name_hash(&name, window->pipeline);
+    sf_append_qualified(out, window->database, window->landing_schema, buf_text(&name));
+    buf_deinit(&name);
+}
+
+static void write_calls(struct merge_text *text)
+{
+    for (uint32_t i = 0; i < text->procedure_count; i++) {
+        buf_append_text(text->out, "  CALL ");
+        append_procedure(text->window, i, text->out);
+        buf_append_byte(text->out, '(');
+        write_token(text, "");
+        buf_append_text(text->out, ");\n");
+    }
 }
 
 static void write_tables(struct merge_text *text, const char *argument)
 {
     (void)argument;
-    for (uint32_t i = 0; i < text->table_count; i++) {
+    if (text->procedure_count > 0)
+        write_calls(text);
+    for (uint32_t i = text->first; i < text->end; i++) {
         select_table(text, i);
         const struct sf_merge_table *table = text->table;
         if (text->out_lines != NULL)
@@ -366,10 +435,12 @@ static const struct merge_placeholder placeholders[] = {
     {"lock_timeout", write_lock_timeout},
     {"odd", write_odd},
     {"pipeline", write_pipeline},
+    {"retention", write_retention},
     {"state", write_state},
     {"state_from", write_state_from},
     {"tables", write_tables},
     {"target", write_target},
+    {"token", write_token},
     {"variables", write_variables},
     {"window", write_window},
     {"writer", write_writer},
@@ -442,9 +513,8 @@ static void check_tables(const struct sf_merge_window *window, const struct sf_m
     }
 }
 
-static void append_block(struct buf *body, struct buf *out)
+static void append_body(struct buf *body, struct buf *out)
 {
-    buf_append_text(out, "EXECUTE IMMEDIATE ");
     if (memmem(body->data, body->size, "$$", 2) != NULL) {
         sf_append_literal(out, buf_text(body));
     } else {
@@ -454,33 +524,149 @@ static void append_block(struct buf *body, struct buf *out)
     }
 }
 
-bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
-                    uint32_t *out_lines, struct buf *out, struct err *out_error)
+static size_t size_max_of(const struct sf_merge_window *window)
+{
+    return window->text_size_max > 0 ? window->text_size_max : SF_MERGE_TEXT_SIZE_MAX;
+}
+
+// Appends the statement `begin`, whose text is the template with the tables from text->first to text->end.
+// False, with out as it was, when it is too long.
+static bool append_statement(struct merge_text *text, const char *begin, const char *template, struct buf *out)
 {
     struct buf body;
-    struct merge_text text = {.out = &body,
-                              .window = window,
-                              .tables = tables,
-                              .table_count = table_count,
-                              .out_lines = out_lines,
-                              .exception_last = EXCEPTION_FIRST - 1};
-    size_t size_before = out->size;
-    check_tables(window, tables, table_count);
-    seq_format_position(window->epoch, window->below, text.below);
-    buf_init(&body, 2 * SF_MERGE_TEXT_SIZE_MAX);  // buf_text needs room for its NUL
-    sf_merge_append_expanded(&text, sql_sinks_snowflake_merge_block);
-    bool is_small = !body.failed && body.size <= SF_MERGE_TEXT_SIZE_MAX;
+    size_t size_before = out->size, size_max = size_max_of(text->window);
+    buf_init(&body, 2 * size_max + (1U << 16));  // buf_text needs room for its NUL
+    text->out = &body;
+    text->exception_last = EXCEPTION_FIRST - 1;
+    text->lines = 0;
+    text->lines_size = 0;
+    sf_merge_append_expanded(text, template);
+    bool is_small = !body.failed && body.size <= size_max;
     if (is_small) {
-        append_block(&body, out);
-        is_small = !out->failed && out->size - size_before <= SF_MERGE_TEXT_SIZE_MAX;
+        buf_append_text(out, begin);
+        append_body(&body, out);
+        is_small = !out->failed && out->size - size_before <= size_max;
     }
     buf_deinit(&body);
-    if (is_small)
+    if (!is_small)
+        out->size = size_before;
+    return is_small;
+}
+
+// --- procedures --------------------------------------------------------------------------------------------------
+
+// How long a table's part becomes when it is quoted.
+static size_t measured(struct merge_text *text, uint32_t index, struct buf *scratch)
+{
+    size_t quoted = 0;
+    buf_reset(scratch);
+    text->out = scratch;
+    text->first = index;
+    text->end = index + 1;
+    sf_merge_append_expanded(text, "{exceptions}{tables}");
+    for (size_t i = 0; i < scratch->size; i++)
+        quoted += scratch->data[i] == '\'' || scratch->data[i] == '\\';
+    return scratch->failed ? SIZE_MAX : scratch->size + quoted;
+}
+
+static void append_procedure_begin(const struct sf_merge_window *window, uint32_t number, struct buf *out)
+{
+    struct buf comment;
+    buf_init(&comment, SIZE_MAX);
+    buf_appendf(&comment, "etl-stream: a part of the merge of pipeline %s", window->pipeline);
+    buf_append_text(out, "CREATE OR REPLACE PROCEDURE ");
+    append_procedure(window, number, out);
+    buf_append_text(out, "(etl_token VARCHAR) RETURNS VARCHAR LANGUAGE SQL COMMENT = ");
+    sf_append_literal(out, buf_text(&comment));
+    buf_append_text(out, " EXECUTE AS CALLER AS ");
+    buf_deinit(&comment);
+}
+
+static bool add_procedure(struct merge_text *text, struct sf_merge_parts *parts)
+{
+    struct buf begin;
+    parts->procedures = reallocarray(parts->procedures, parts->procedure_count + 1, sizeof *parts->procedures);
+    CHECK(parts->procedures != NULL);
+    struct buf *procedure = &parts->procedures[parts->procedure_count];
+    buf_init(procedure, 2 * size_max_of(text->window) + (1U << 16));
+    buf_init(&begin, SIZE_MAX);
+    append_procedure_begin(text->window, parts->procedure_count, &begin);
+    parts->procedure_count++;
+    bool is_small = append_statement(text, buf_text(&begin), sql_sinks_snowflake_merge_procedure, procedure);
+    buf_deinit(&begin);
+    return is_small;
+}
+
+// As many tables a procedure as fit, in their order.
+static bool build_procedures(struct merge_text *text, struct sf_merge_parts *parts)
+{
+    struct buf scratch;
+    size_t size_max = size_max_of(text->window), size = PROCEDURE_FRAME_SIZE;
+    uint32_t begin = 0;
+    bool is_small = true;
+    buf_init(&scratch, 2 * size_max + (1U << 16));
+    for (uint32_t i = 0; is_small && i < text->table_count; i++) {
+        size_t one = measured(text, i, &scratch);
+        is_small = one <= size_max;
+        if (is_small && i > begin && size + one > size_max) {
+            text->first = begin;
+            text->end = i;
+            is_small = add_procedure(text, parts);
+            begin = i;
+            size = PROCEDURE_FRAME_SIZE;
+        }
+        size += one;
+    }
+    buf_deinit(&scratch);
+    text->first = begin;
+    text->end = text->table_count;
+    return is_small && add_procedure(text, parts);
+}
+
+void sf_merge_parts_deinit(struct sf_merge_parts *parts)
+{
+    for (uint32_t i = 0; i < parts->procedure_count; i++)
+        buf_deinit(&parts->procedures[i]);
+    free(parts->procedures);
+    buf_deinit(&parts->block);
+    *parts = (struct sf_merge_parts){.procedures = NULL};
+    buf_init(&parts->block, SIZE_MAX);
+}
+
+void sf_merge_build_drop(const struct sf_merge_window *window, uint32_t procedure, struct buf *out)
+{
+    buf_append_text(out, "DROP PROCEDURE IF EXISTS ");
+    append_procedure(window, procedure, out);
+    buf_append_text(out, "(VARCHAR)");
+}
+
+bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
+                    uint32_t *out_lines, struct sf_merge_parts *out_parts, struct err *out_error)
+{
+    static const char begin[] = "EXECUTE IMMEDIATE ";
+    struct merge_text text = {
+        .window = window, .tables = tables, .table_count = table_count, .end = table_count, .out_lines = out_lines};
+    check_tables(window, tables, table_count);
+    seq_format_position(window->epoch, window->below, text.below);
+    *out_parts = (struct sf_merge_parts){.procedures = NULL};
+    buf_init(&out_parts->block, 2 * size_max_of(window) + (1U << 16));
+    if (append_statement(&text, begin, sql_sinks_snowflake_merge_block, &out_parts->block))
         return true;
-    out->size = size_before;
-    return err_set(out_error, ERR_DATA, "merge_text_size",
-                   "the merge of pipeline %s with %u tables is longer than the %d bytes that Snowflake takes",
-                   window->pipeline, (unsigned)table_count, SF_MERGE_TEXT_SIZE_MAX);
+    for (uint32_t i = 0; out_lines != NULL && i < table_count; i++)
+        out_lines[i] = UINT32_MAX;
+    text.out_lines = NULL;
+    if (build_procedures(&text, out_parts)) {
+        text.procedure_count = out_parts->procedure_count;
+        text.first = text.end = 0;
+        if (append_statement(&text, begin, sql_sinks_snowflake_merge_block, &out_parts->block))
+            return true;
+    }
+    sf_merge_parts_deinit(out_parts);
+    return err_set(
+        out_error, ERR_DATA, "merge_text_size",
+        "the merge of a table of pipeline %s is longer than the %zu bytes that Snowflake takes; leave columns "
+        "out of the publication",
+        window->pipeline, size_max_of(window));
 }
 
 enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_table)
@@ -521,4 +707,32 @@ uint32_t sf_merge_suspect_of(const char *message, const uint32_t *lines, uint32_
     for (uint32_t i = 0; i < table_count && lines[i] <= line; i++)
         suspect = i;
     return suspect;
+}
+
+bool sf_merge_read_answer(const char *text, char out_position[SEQ_POSITION_TEXT_SIZE + 1])
+{
+    static const char word[] = "merged";
+    out_position[0] = '\0';
+    if (text == NULL || strncmp(text, word, sizeof word - 1) != 0)
+        return false;
+    text += sizeof word - 1;
+    text += *text == ' ';
+    if (*text == '\0')
+        return true;
+    if (strlen(text) != SEQ_POSITION_TEXT_SIZE || strspn(text, "0123456789ABCDEF") != SEQ_POSITION_TEXT_SIZE)
+        return false;
+    memcpy(out_position, text, SEQ_POSITION_TEXT_SIZE + 1);
+    return true;
+}
+
+void sf_merge_build_clean(const struct sf_table_layout *layout, const char *position, struct buf *out)
+{
+    struct buf landing;
+    buf_init(&landing, SIZE_MAX);
+    sf_append_qualified(&landing, layout->database, layout->landing_schema, layout->landing_name);
+    buf_appendf(out,
+                "DELETE FROM %s WHERE \"_ETL_SEQ\" < '%s' AND \"_ETL_SEQ\" <= (SELECT MAX(\"_ETL_SEQ\") FROM (SELECT "
+                "\"_ETL_SEQ\" FROM %s WHERE \"_ETL_SEQ\" < '%s' ORDER BY \"_ETL_SEQ\" LIMIT %d))",
+                buf_text(&landing), position, buf_text(&landing), position, SF_CLEAN_ROWS);
+    buf_deinit(&landing);
 }

@@ -40,13 +40,35 @@ struct sf_merge_window {
     lsn_t below;                                  // … and below this one
     int64_t commit_wall_us;  // source's commit time at the bound, 0 unknown; kept in the state table
     uint32_t lock_timeout_s;
-    bool is_trial;  // ends with a rollback: to see whether it fails
+    int64_t now_wall_us;
+    uint32_t landing_retention_s;  // how long merged landing rows are kept; DURATION_FOREVER
+    size_t text_size_max;          // of a statement; 0: SF_MERGE_TEXT_SIZE_MAX
+    bool is_trial;                 // ends with a rollback: to see whether it fails
 };
 
-// Appends EXECUTE IMMEDIATE …. out_lines, unless NULL, gets for each table the line of the block at which its part begins,
-// from 1. False, with out as it was: ERR_DATA "merge_text_size" when the text would pass Snowflake's limit.
+// A merge as statements: the block, and, where it would be longer than Snowflake takes, procedures that have to be made before.
+// Each procedure merges some of the tables, within the block's transaction.
+struct sf_merge_parts {
+    struct buf block;
+    struct buf *procedures;
+    uint32_t procedure_count;
+};
+
+// out_lines, unless NULL, gets for each table the line of the block at which its part begins, from 1; UINT32_MAX if it is in a
+// procedure. False: ERR_DATA "merge_text_size" when one table alone passes the limit; out_parts is empty then. Else deinit it.
 bool sf_merge_build(const struct sf_merge_window *window, const struct sf_merge_table *tables, uint32_t table_count,
-                    uint32_t *out_lines, struct buf *out, struct err *out_error);
+                    uint32_t *out_lines, struct sf_merge_parts *out_parts, struct err *out_error);
+void sf_merge_parts_deinit(struct sf_merge_parts *parts);
+// The statement that removes the procedure of that number, made by a merge of this pipeline.
+void sf_merge_build_drop(const struct sf_merge_window *window, uint32_t procedure, struct buf *out);
+
+// What the block of a merge that was done answers: "merged", or "merged <position>": landing rows below it are not kept any
+// longer. out_position gets it, or "". False: it is no such answer.
+bool sf_merge_read_answer(const char *text, char out_position[SEQ_POSITION_TEXT_SIZE + 1]);
+// One statement that deletes landing rows of a live table below the position, the oldest, and hardly more than SF_CLEAN_ROWS
+// (copied rows share their sequence and go together).
+#define SF_CLEAN_ROWS 1000000
+void sf_merge_build_clean(const struct sf_table_layout *layout, const char *position, struct buf *out);
 
 // What a failed merge's message says. The exceptions of the block are named etl_fenced, etl_behind_<table>, …
 enum sf_merge_failure {

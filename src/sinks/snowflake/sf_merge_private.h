@@ -20,8 +20,10 @@ struct merge_text {
     uint32_t table_count;
     uint32_t index;  // of the table
     int exception_last;
-    uint32_t *out_lines;  // or NULL
-    uint32_t lines;       // counted in the first lines_size bytes
+    uint32_t first, end;       // the tables that are written
+    uint32_t procedure_count;  // of a block that calls instead of merging; 0: it merges
+    uint32_t *out_lines;       // or NULL
+    uint32_t lines;            // counted in the first lines_size bytes
     size_t lines_size;
     bool is_check;  // {source} yields the rows that cannot be resolved, with nothing but what finding them takes
     char below[SEQ_POSITION_TEXT_SIZE + 1];

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/trap.h"
+#include "sinks/snowflake/sf_merge.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
 struct sf_sink_table *sf_sink_table_of(struct sink_table *table)
@@ -110,6 +111,10 @@ static void on_notify(struct loop_deferred *deferred)
     if (told & SF_EVENT_MERGED)
         events->on_merged(events->context, sink->merge_suspect != NULL ? sink->merge_suspect->context : NULL,
                           err_is_set(&sink->merge_error) ? &sink->merge_error : NULL);
+    if (told & SF_EVENT_CLEANED)
+        events->on_cleaned(events->context, sink->cleaning != NULL ? sink->cleaning->context : NULL, sink->clean_rows,
+                           sink->clean_rows >= SF_CLEAN_ROWS,
+                           err_is_set(&sink->clean_error) ? &sink->clean_error : NULL);
     reap_stopped(sink);
 }
 
@@ -296,6 +301,8 @@ static void table_stop(struct sink_table *sink_table)
     struct sf_sink_table *table = sf_sink_table_of(sink_table);
     struct sf_sink *sink = table->sink;
     table->is_stopped = true;
+    if (sink->cleaning == table)
+        sink->cleaning = NULL;
     if (sink->merge_suspect == table)
         sink->merge_suspect = NULL;
     for (uint32_t i = 0; i < sink->merge_table_count; i++)
@@ -364,6 +371,8 @@ static void free_sink(struct sink *base)
     sf_sink_setup_deinit(sink);
     sf_sink_prepare_deinit(sink);
     sf_sql_free(sink->merge_sql);
+    sf_sql_free(sink->state_sql);
+    sf_sql_free(sink->clean_sql);
     while (sink->tables != NULL) {
         struct sf_sink_table *table = sink->tables;
         sink->tables = table->next;
@@ -373,6 +382,7 @@ static void free_sink(struct sink *base)
     buf_deinit(&sink->text);
     free(sink->merge_tables);
     free(sink->merge_lines);
+    sf_merge_parts_deinit(&sink->merge_parts);
     free(sink);
 }
 
@@ -432,6 +442,9 @@ static const struct sink_operations operations = {
     .table_encoder = table_encoder,
     .table_target = table_target,
     .merge = sf_sink_merge,
+    .has_clean = sf_sink_has_clean,
+    .clean = sf_sink_clean,
+    .cleaned_all = sf_sink_cleaned_all,
     .has_inflight = has_inflight,
     .stats = stats,
     .free = free_sink,
@@ -455,7 +468,9 @@ struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sin
     sink->notify.context = sink;
     buf_init(&sink->text, SF_STATEMENT_BYTES_MAX);
     sink->merge_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
-    CHECK(sink->merge_sql != NULL);
+    sink->state_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
+    sink->clean_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
+    CHECK(sink->merge_sql != NULL && sink->state_sql != NULL && sink->clean_sql != NULL);
     sf_sink_setup_init(sink);
     return &sink->sink;
 }

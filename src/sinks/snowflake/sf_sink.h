@@ -25,8 +25,9 @@ struct sf_sink_options {
     struct sf_naming naming;
     bool replaces_existing;  // a table in the way is renamed aside, not left alone
     uint32_t merge_timeout_s, lock_timeout_s;
-    bool soft_deletes;         // deleted rows stay in the targets, marked
-    bool landing_commit_time;  // landing rows hold their commit's time
+    uint32_t landing_retention_s;  // how long merged landing rows are kept; DURATION_FOREVER
+    bool soft_deletes;             // deleted rows stay in the targets, marked
+    bool landing_commit_time;      // landing rows hold their commit's time
 };
 
 struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sink_events *events);

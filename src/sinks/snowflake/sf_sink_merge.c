@@ -4,8 +4,17 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "base/trap.h"
 #include "sinks/snowflake/sf_merge.h"
 #include "sinks/snowflake/sf_sink_private.h"
+
+#define CLEAN_TRIES_MAX 3  // then the next merge's turn
+#define PROCEDURE_TIMEOUT_S 120
+#define TRAP_TEXT_BYTES_MAX 9000  // only for the test that shows merges beyond Snowflake's limit
+
+static const struct sf_sql_options procedure_options = {
+    .needs_warehouse = false, .timeout_s = PROCEDURE_TIMEOUT_S, .query_tag = "etl-stream merge"};
 
 // What a failure means, and whose it is. One that names its table (an exception of ours) is that table's for certain; where a
 // statement failed, the line tells. A value that cannot be resolved makes its table be copied anew.
@@ -42,19 +51,93 @@ static void merge_judge(struct sf_sink *sink)
     }
 }
 
-static void on_merge_done(void *context, const struct sf_sql_result *result, const struct err *error)
+static void merge_finish(struct sf_sink *sink)
 {
-    struct sf_sink *sink = context;
-    (void)result;
-    err_clear(&sink->merge_error);
-    sink->merge_suspect = NULL;
-    if (error != NULL) {
-        sink->merge_error = *error;
-        merge_judge(sink);
-    }
+    sf_merge_parts_deinit(&sink->merge_parts);
     sink->merge_table_count = 0;
     sink->pending_events |= SF_EVENT_MERGED;
     sf_sink_notify(sink);
+}
+
+static void merge_fail(struct sf_sink *sink, const struct err *error)
+{
+    sink->merge_error = *error;
+    merge_judge(sink);
+    merge_finish(sink);
+}
+
+// Procedures that are left behind are harmless (a call names what it was made for), and replaced by the next ones.
+static void drop_next_procedure(struct sf_sink *sink);
+
+static void on_dropped(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    (void)result;
+    if (error != NULL)
+        log_line(LOG_WARNING, NULL, "merge_procedure", "a procedure of the merge is left behind: %s", error->text);
+    drop_next_procedure(sink);
+}
+
+static void drop_next_procedure(struct sf_sink *sink)
+{
+    struct err error = {0};
+    if (sink->merge_part_next == sink->merge_parts.procedure_count) {
+        merge_finish(sink);
+        return;
+    }
+    buf_reset(&sink->text);
+    sf_merge_build_drop(&sink->merge_window, sink->merge_part_next++, &sink->text);
+    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &procedure_options, on_dropped, sink, &error))
+        merge_finish(sink);
+}
+
+static void on_merge_done(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    char position[SEQ_POSITION_TEXT_SIZE + 1];
+    if (error != NULL) {
+        merge_fail(sink, error);
+        return;
+    }
+    if (sf_merge_read_answer(sf_sql_value(result, 0, 0), position))
+        memcpy(sink->clean_position, position, sizeof position);
+    sink->merge_part_next = 0;
+    if (sink->merge_window.is_trial)
+        merge_finish(sink);
+    else
+        drop_next_procedure(sink);
+}
+
+static bool run_next_part(struct sf_sink *sink, struct err *out_error);
+
+static void on_procedure_made(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    struct err problem = {0};
+    (void)result;
+    if (error != NULL) {
+        problem = *error;
+        err_prefix(
+            &problem,
+            "a merge of this size is made of procedures (GRANT CREATE PROCEDURE ON SCHEMA \"%s\".\"%s\" TO ROLE …)",
+            sink->options.config->database, sink->options.config->landing_schema);
+        problem.kind = ERR_TRANSIENT;  // no table is to blame
+        merge_fail(sink, &problem);
+    } else if (!run_next_part(sink, &problem)) {
+        merge_fail(sink, &problem);
+    }
+}
+
+// The procedures one after the other, then the block.
+static bool run_next_part(struct sf_sink *sink, struct err *out_error)
+{
+    const struct sf_sql_options block_options = {
+        .needs_warehouse = true, .timeout_s = sink->options.merge_timeout_s, .query_tag = "etl-stream merge"};
+    if (sink->merge_part_next < sink->merge_parts.procedure_count)
+        return sf_sql_run(sink->merge_sql, buf_text(&sink->merge_parts.procedures[sink->merge_part_next++]),
+                          &procedure_options, on_procedure_made, sink, out_error);
+    return sf_sql_run(sink->merge_sql, buf_text(&sink->merge_parts.block), &block_options, on_merge_done, sink,
+                      out_error);
 }
 
 static void merge_table_fill(const struct sink_merge *merge, const struct sink_merge_table *from,
@@ -89,21 +172,71 @@ bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err
         merge_table_fill(merge, &merge->tables[i], &tables[i]);
         sink->merge_tables[i] = sf_sink_table_of(merge->tables[i].table);
     }
-    struct sf_merge_window window = {.database = config->database,
-                                     .landing_schema = config->landing_schema,
-                                     .pipeline = sink->options.pipeline,
-                                     .epoch = merge->epoch,
-                                     .from = merge->from_lsn,
-                                     .below = merge->below_lsn,
-                                     .commit_wall_us = merge->commit_wall_us,
-                                     .lock_timeout_s = sink->options.lock_timeout_s,
-                                     .is_trial = merge->is_trial};
-    seq_format_position(merge->state_epoch, merge->state_lsn, window.state_from);
-    (void)snprintf(window.writer, sizeof window.writer, "%s", merge->writer);
-    buf_reset(&sink->text);
-    bool is_built = sf_merge_build(&window, tables, merge->table_count, sink->merge_lines, &sink->text, out_error);
+    sink->merge_window =
+        (struct sf_merge_window){.database = config->database,
+                                 .landing_schema = config->landing_schema,
+                                 .pipeline = sink->options.pipeline,
+                                 .epoch = merge->epoch,
+                                 .from = merge->from_lsn,
+                                 .below = merge->below_lsn,
+                                 .commit_wall_us = merge->commit_wall_us,
+                                 .lock_timeout_s = sink->options.lock_timeout_s,
+                                 .now_wall_us = loop_wall_us(sink->options.loop),
+                                 .landing_retention_s = sink->options.landing_retention_s,
+                                 .text_size_max = trap_is_set("merge_text_fits") ? TRAP_TEXT_BYTES_MAX : 0,
+                                 .is_trial = merge->is_trial};
+    seq_format_position(merge->state_epoch, merge->state_lsn, sink->merge_window.state_from);
+    (void)snprintf(sink->merge_window.writer, sizeof sink->merge_window.writer, "%s", merge->writer);
+    err_clear(&sink->merge_error);
+    sink->merge_suspect = NULL;
+    sink->merge_part_next = 0;
+    bool is_built = sf_merge_build(&sink->merge_window, tables, merge->table_count, sink->merge_lines,
+                                   &sink->merge_parts, out_error);
     free(tables);
-    const struct sf_sql_options options = {
-        .needs_warehouse = true, .timeout_s = sink->options.merge_timeout_s, .query_tag = "etl-stream merge"};
-    return is_built && sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_merge_done, sink, out_error);
+    if (is_built && run_next_part(sink, out_error))
+        return true;
+    sf_merge_parts_deinit(&sink->merge_parts);
+    sink->merge_table_count = 0;
+    return false;
+}
+
+// --- landing rows that are not kept any longer --------------------------------------------------------------------
+
+bool sf_sink_has_clean(const struct sink *base)
+{
+    const struct sf_sink *sink = (const struct sf_sink *)base;
+    return strcmp(sink->clean_position, sink->cleaned_position) > 0 && !sf_sql_is_busy(sink->clean_sql);
+}
+
+void sf_sink_cleaned_all(struct sink *base)
+{
+    struct sf_sink *sink = sf_sink_of(base);
+    memcpy(sink->cleaned_position, sink->clean_position, sizeof sink->cleaned_position);
+}
+
+static void on_clean_done(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    const char *rows = error == NULL ? sf_sql_value(result, 0, 0) : NULL;
+    err_clear(&sink->clean_error);
+    if (error != NULL)
+        sink->clean_error = *error;
+    sink->clean_rows = rows != NULL ? strtoull(rows, NULL, 10) : 0;
+    sink->pending_events |= SF_EVENT_CLEANED;
+    sf_sink_notify(sink);
+}
+
+bool sf_sink_clean(struct sink_table *sink_table, struct err *out_error)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    struct sf_sink *sink = table->sink;
+    const struct sf_sql_options options = {.needs_warehouse = true,
+                                           .timeout_s = sink->options.merge_timeout_s,
+                                           .tries_max = CLEAN_TRIES_MAX,
+                                           .query_tag = "etl-stream clean-up"};
+    CHECK(!sf_sql_is_busy(sink->clean_sql));
+    buf_reset(&sink->text);
+    sf_merge_build_clean(&table->layout, sink->clean_position, &sink->text);
+    sink->cleaning = table;
+    return sf_sql_run(sink->clean_sql, buf_text(&sink->text), &options, on_clean_done, sink, out_error);
 }

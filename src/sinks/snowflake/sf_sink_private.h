@@ -13,6 +13,7 @@
 #include "sinks/sink.h"
 #include "sinks/snowflake/sf_channel.h"
 #include "sinks/snowflake/sf_ddl.h"
+#include "sinks/snowflake/sf_merge.h"
 #include "sinks/snowflake/sf_names.h"
 #include "sinks/snowflake/sf_sink.h"
 #include "sinks/snowflake/sf_sql.h"
@@ -35,7 +36,8 @@ enum sf_event {
     SF_EVENT_ROOM = 1024,
     SF_EVENT_MERGED = 2048,
     SF_EVENT_STREAM_CHANGED = 4096,
-    SF_EVENT_GROWTH_FAILED = 8192
+    SF_EVENT_GROWTH_FAILED = 8192,
+    SF_EVENT_CLEANED = 16384
 };
 
 enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED = 4 };
@@ -144,7 +146,16 @@ struct sf_sink {
     char **known_schemas;  // of targets; owned
     uint32_t known_schema_count;
     struct sf_sql *merge_sql;
+    struct sf_sql *clean_sql;
+    struct sf_sink_table *cleaning;  // whose landing rows are being deleted; NULL: none, or it is gone
+    char clean_position[SEQ_POSITION_TEXT_SIZE + 1], cleaned_position[SEQ_POSITION_TEXT_SIZE + 1];
+    uint64_t clean_rows;  // of the last statement
+    struct err clean_error;
+    struct sf_sql *state_sql;             // opening and the state table, also while a merge runs
     struct sf_sink_table **merge_tables;  // of the merge under way, in its order
+    struct sf_merge_parts merge_parts;    // statements of the merge under way
+    struct sf_merge_window merge_window;  // … and what they were made of
+    uint32_t merge_part_next;             // procedures: which is made next, or dropped
     uint32_t *merge_lines;                // … and the line of the statement at which each begins
     uint32_t merge_table_count;
     struct sf_sink_table *merge_suspect;  // which one the last failure seems to name, or NULL
@@ -219,5 +230,8 @@ void sf_sink_prepare_deinit(struct sf_sink *sink);
 
 // sf_sink_merge.c
 bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err *out_error);
+bool sf_sink_has_clean(const struct sink *sink);
+bool sf_sink_clean(struct sink_table *table, struct err *out_error);
+void sf_sink_cleaned_all(struct sink *sink);
 
 #endif

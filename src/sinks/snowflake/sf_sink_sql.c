@@ -160,7 +160,7 @@ static void open_next(struct sf_sink *sink)
     }
     buf_reset(&sink->text);
     open_statement_text(sink, &sink->text);
-    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &open_options, on_open_statement, sink, &error))
+    if (!sf_sql_run(sink->state_sql, buf_text(&sink->text), &open_options, on_open_statement, sink, &error))
         open_done(sink, &error);
 }
 
@@ -258,7 +258,7 @@ static void state_next(struct sf_sink *sink)
                                            .timeout_s = SF_SETUP_TIMEOUT_S};
     buf_reset(&sink->text);
     state_statement_text(sink, &sink->text);
-    if (!sf_sql_run(sink->merge_sql, buf_text(&sink->text), &options, on_state_statement, sink, &error))
+    if (!sf_sql_run(sink->state_sql, buf_text(&sink->text), &options, on_state_statement, sink, &error))
         state_done(sink, &error);
 }
 

@@ -335,6 +335,8 @@ static void start(struct sf_sql *sql, const char *method, enum sql_state state)
         if (has_body)
             sf_headers_add(&headers, "Content-Type", "application/json");
         request->method = method;
+        // Snowflake takes it for the same statement only with retry=true, of which libcurl knows nothing.
+        request->is_sent_once = has_body;
         request->url = buf_text(&sql->url);
         request->headers = headers.items;
         request->header_count = headers.count;

@@ -9,7 +9,7 @@ DECLARE
   ALTER SESSION SET LOCK_TIMEOUT = {lock_timeout};
   BEGIN TRANSACTION;
 -- First of all, so that whoever merges from an older state finds out before it touches a target.
-  UPDATE {state} SET "POSITION" = {below}, "COMMIT_AT" = {commit_at}, "MERGED_AT" = CURRENT_TIMESTAMP()
+  UPDATE {state} SET "POSITION" = {below}, "COMMIT_AT" = {commit_at}, "MERGED_AT" = CURRENT_TIMESTAMP(){retention}
    WHERE "PIPELINE" = {pipeline} AND "POSITION" = {state_from} AND "WRITER" = {writer};
   IF (SQLROWCOUNT <> 1) THEN
     RAISE etl_fenced;
