@@ -211,7 +211,8 @@ bool sf_sink_has_clean(const struct sink *base)
 void sf_sink_cleaned_all(struct sink *base)
 {
     struct sf_sink *sink = sf_sink_of(base);
-    memcpy(sink->cleaned_position, sink->clean_position, sizeof sink->cleaned_position);
+    memcpy(sink->cleaned_position, sink->round_position, sizeof sink->cleaned_position);
+    sink->round_position[0] = '\0';
 }
 
 static void on_clean_done(void *context, const struct sf_sql_result *result, const struct err *error)
@@ -236,7 +237,9 @@ bool sf_sink_clean(struct sink_table *sink_table, struct err *out_error)
                                            .query_tag = "etl-stream clean-up"};
     CHECK(!sf_sql_is_busy(sink->clean_sql));
     buf_reset(&sink->text);
-    sf_merge_build_clean(&table->layout, sink->clean_position, &sink->text);
+    if (sink->round_position[0] == '\0')
+        memcpy(sink->round_position, sink->clean_position, sizeof sink->round_position);
+    sf_merge_build_clean(&table->layout, sink->round_position, &sink->text);
     sink->cleaning = table;
     return sf_sql_run(sink->clean_sql, buf_text(&sink->text), &options, on_clean_done, sink, out_error);
 }

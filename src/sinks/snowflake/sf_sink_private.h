@@ -148,7 +148,9 @@ struct sf_sink {
     struct sf_sql *merge_sql;
     struct sf_sql *clean_sql;
     struct sf_sink_table *cleaning;  // whose landing rows are being deleted; NULL: none, or it is gone
-    char clean_position[SEQ_POSITION_TEXT_SIZE + 1], cleaned_position[SEQ_POSITION_TEXT_SIZE + 1];
+    // Landing rows below it may go: by the newest merge; in the round under way ("": none); in the last whole round.
+    char clean_position[SEQ_POSITION_TEXT_SIZE + 1], round_position[SEQ_POSITION_TEXT_SIZE + 1],
+        cleaned_position[SEQ_POSITION_TEXT_SIZE + 1];
     uint64_t clean_rows;  // of the last statement
     struct err clean_error;
     struct sf_sql *state_sql;             // opening and the state table, also while a merge runs
