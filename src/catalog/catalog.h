@@ -1,12 +1,15 @@
-// What has to survive a restart: pipelines, their positions, tables and channels. Embedded in a SQLite file; a thread of
-// its own writes it, because fsync blocks. A save is one transaction: floor, tokens and error counts belong together.
+// What has to survive a restart: pipelines, their positions, tables and channels, and what is configured (config.h). In an
+// SQLite file or a PostgreSQL database (location.h). Threads of its own write it, because SQL and fsync block. A save is one
+// transaction: floor, tokens and error counts belong together.
 //
 //   pipeline's thread                       catalog's thread
 //   catalog_save_new … fill …
-//   catalog_send ────── ownership ───────►  one transaction, fsynced
+//   catalog_send ────── ownership ───────►  one transaction, durable
 //   reply mailbox ◄──── ownership ────────  error set or clear
 //
-// A running service holds the file for itself (a lock); readers (status) do not need it.
+// A running service holds a SQLite file for itself (a lock); readers and editors work beside it. PostgreSQL may be shared by
+// several services, which claim pipelines (requests.h). While it is away saves fail with ERR_TRANSIENT, and it is opened
+// again with back-off.
 #ifndef ETL_CATALOG_CATALOG_H
 #define ETL_CATALOG_CATALOG_H
 
@@ -14,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "catalog/location.h"
 #include "io/mailbox.h"
 #include "model/lsn.h"
 #include "model/spread.h"
@@ -86,6 +90,7 @@ struct catalog_save {
     struct catalog_pipeline pipeline;
     char *status_json;  // owned; NULL: unchanged
     bool has_pipeline;  // false: the status only
+    uint64_t claim;     // the claim's number (requests.h); 0: none, which only one process at a time may do
     struct err error;   // the answer
     struct mailbox *reply_to;
     struct catalog_channel *channels;  // those that changed; in the save's own block
@@ -98,11 +103,22 @@ struct catalog;
 
 const char *catalog_table_state_name(enum catalog_table_state state);
 
-// Blocking, before any loop runs. Creates the file (mode 0600) and its tables if missing, upgrades older ones, refuses newer ones. is_service: holds the
-// file for itself, or ERR_CONFIG naming it when another process does; else read-only, and the file must exist.
-struct catalog *catalog_open(const char *path, bool is_service, struct err *out_error);
-void catalog_close(struct catalog *catalog);            // waits until what was sent is written
-bool catalog_is_served(const struct catalog *catalog);  // some process runs it as a service (for readers)
+enum catalog_role {
+    CATALOG_READER,  // looks only; what it looks at must be there
+    CATALOG_EDITOR,  // changes what is configured, also beside a running service
+    CATALOG_SERVICE  // runs pipelines
+};
+
+// Blocking, before any loop runs. Editors and services create file (mode 0600) and tables if missing and upgrade older ones;
+// newer ones are refused, untouched. A service holds a SQLite file for itself: ERR_CONFIG naming it when another process
+// does. location is copied.
+struct catalog *catalog_open(const struct catalog_location *location, enum catalog_role role, struct err *out_error);
+void catalog_close(struct catalog *catalog);  // waits until what was sent is written, and gives all claims back
+const char *catalog_text(const struct catalog *catalog);  // where it is, for people: "state file etl-stream.db"
+bool catalog_is_postgres(const struct catalog *catalog);
+bool catalog_is_served(struct catalog *catalog);  // some process runs it as a service (blocking)
+// Whether some process runs the pipeline: has claimed it, or holds the SQLite file (blocking).
+bool catalog_is_claimed(struct catalog *catalog, const char *pipeline);
 // Blocking. is_found false: never seen. catalog_known_deinit frees what it found, also after an error.
 bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_known *out_known,
                   struct err *out_error);
@@ -112,7 +128,7 @@ bool catalog_each_status(struct catalog *catalog,
                          void (*on_status)(void *context, const char *pipeline, const char *json, int64_t updated_ms),
                          void *context, struct err *out_error);
 
-bool catalog_start(struct catalog *catalog, struct err *out_error);  // the writer's thread
+bool catalog_start(struct catalog *catalog, struct err *out_error);  // its threads; for a service
 struct catalog_save *catalog_save_new(uint32_t table_count, uint32_t channel_count);
 void catalog_save_free(struct catalog_save *save);
 // Any thread; never waits. False: the writer is too far behind, and save is still the caller's.

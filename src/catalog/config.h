@@ -41,6 +41,9 @@ const struct catalog_object *catalog_config_find(const struct catalog_config *co
                                                  const char *name);
 // The nearest name of that kind for a misspelt one, or NULL; borrowed.
 const char *catalog_config_nearest(const struct catalog_config *config, enum catalog_kind kind, const char *name);
+// ERR_CONFIG that there is none of that name, and which may be meant. Always false.
+bool catalog_config_fail_missing(const struct catalog_config *config, enum catalog_kind kind, const char *name,
+                                 struct err *out_error);
 const char *catalog_object_get(const struct catalog_object *object, const char *setting_name);  // NULL: not set
 // All that can be configured is the same; is_wanted, which says whether it runs, does not count.
 bool catalog_object_is_same(const struct catalog_object *a, const struct catalog_object *b);
@@ -66,6 +69,8 @@ struct catalog_edit {
     uint32_t change_count;
 };
 
+// Whether a new one may be called so. False: ERR_CONFIG.
+bool catalog_name_check(enum catalog_kind kind, const char *name, struct err *out_error);
 // Blocking; all or nothing, in one transaction that tells running services (NOTIFY). The values were checked by the
 // settings table. False: ERR_CONFIG says which object is there already, is missing or is still used and by what.
 // CATALOG_REMOVE removes what is configured; what a pipeline's runs have left behind stays until catalog_forget.

@@ -4,8 +4,12 @@
 #define ETL_CATALOG_LOCATION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/err.h"
+#include "base/options.h"
+
+#define CATALOG_ERROR_NONE "no_catalog"  // code of the error when a reader finds that nothing was ever made there
 
 struct catalog_location {
     bool is_postgres;
@@ -20,6 +24,9 @@ struct catalog_location {
 // value and what is allowed; nothing is left to free.
 bool catalog_location_read(const char *path, bool is_path_given, struct catalog_location *out_location,
                            struct err *out_error);
+void catalog_location_copy(const struct catalog_location *location, struct catalog_location *out_copy);
+// The CONFIG_DB_* variables, for help and documents.
+const struct option_spec *catalog_location_variables(size_t *out_count);
 void catalog_location_deinit(struct catalog_location *location);
 
 #endif

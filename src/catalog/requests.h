@@ -26,7 +26,7 @@
 
 enum catalog_request_kind {
     CATALOG_ASK_CONFIG,    // → config
-    CATALOG_ASK_STATE,     // pipeline → state
+    CATALOG_ASK_KNOWN,     // pipeline → known
     CATALOG_ASK_COMMANDS,  // pipeline ("": of every pipeline) → commands: those that wait, each given out exactly once
     CATALOG_ASK_ANSWER,    // command_id, has_failed, text
     CATALOG_ASK_CLAIM,     // pipeline → claim; ERR_FENCED: another process has it, the text says which
@@ -64,6 +64,8 @@ struct catalog_request *catalog_request_new(enum catalog_request_kind kind, cons
 void catalog_request_free(struct catalog_request *request);
 // Any thread; never waits. False: too many are under way, and the request is still the caller's.
 bool catalog_ask(struct catalog *catalog, struct catalog_request *take_request);
+// The same for a thread that has no loop yet and waits. The request stays the caller's, with its answer. False: its error.
+bool catalog_ask_and_wait(struct catalog *catalog, struct catalog_request *request, struct err *out_error);
 // Before catalog_start: where CATALOG_TOLD_… go. The mailbox must live until catalog_close has come back.
 void catalog_listen(struct catalog *catalog, struct mailbox *mailbox);
 

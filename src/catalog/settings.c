@@ -153,7 +153,7 @@ static const struct setting settings[] = {
                             "larger tables are copied in ranges of about this size, several at a time; a range whose\n"
                             "connection is lost is read again")),
     PIPELINE_SETTING(merge_interval_seconds,
-                     NUMBER("merge-interval-seconds", "ETL_MERGE_INTERVAL_SECONDS", "N", "3600", 0, 86400,
+                     NUMBER("merge-interval-seconds", "ETL_MERGE_INTERVAL_SECONDS", "N", "3600", 0, 691200,
                             "how often landing rows are merged into the targets; each merge wakes the warehouse;\n0 "
                             "merges one after the other")),
     PIPELINE_SETTING(merge_timeout_seconds,

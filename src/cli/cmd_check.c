@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "catalog/catalog.h"
 #include "cli/command.h"
+#include "cli/common.h"
 #include "cli/endpoints.h"
 #include "io/http_client.h"
 #include "io/resolver.h"
@@ -22,8 +23,7 @@ static const struct option_spec options[CHECK_OPTION_COUNT] = {
     [CHECK_TO] = {"to", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL,
                   "the destination, as for run; without it only the source is looked at"},
     [CHECK_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL, "the pipeline's name, as for run"},
-    [CHECK_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
-                     "the state file, as for run"},
+    [CHECK_STATE] = COMMAND_STATE_OPTION,
 };
 
 struct checker {
@@ -133,13 +133,12 @@ static void close_all(struct checker *checker)
         loop_free(checker->loop);
 }
 
-// A state file that is not there yet is no fault: nothing was started.
-static bool read_known(const char *state, const char *name, struct catalog_pipeline *out_known, struct err *out_error)
+// A catalog that is not there yet is no fault: nothing was started.
+static bool read_known(const struct option_value *state, const char *name, struct catalog_pipeline *out_known,
+                       struct err *out_error)
 {
     struct catalog_known known;
-    if (access(state, F_OK) != 0)
-        return false;
-    struct catalog *catalog = catalog_open(state, false, out_error);
+    struct catalog *catalog = command_catalog_open(state, CATALOG_READER, out_error);
     if (catalog == NULL)
         return false;
     bool is_found = catalog_load(catalog, name, &known, out_error) && known.is_found;
@@ -149,16 +148,15 @@ static bool read_known(const char *state, const char *name, struct catalog_pipel
     return is_found;
 }
 
-static int check(struct checker *checker, const char *state)
+static int check(struct checker *checker, const struct option_value *state)
 {
     struct err error = {0};
     struct catalog_pipeline known;
-    bool is_known = read_known(state, checker->endpoints->name, &known, &error);
-    if (err_is_set(&error)) {
+    bool is_open = open_all(checker, &error);
+    bool is_known = is_open && read_known(state, checker->endpoints->name, &known, &error);
+    if (is_open && err_is_set(&error) && strcmp(error.code, CATALOG_ERROR_NONE) != 0)
         on_finding(checker, JUDGE_ERROR, &error);
-        err_clear(&error);
-    }
-    if (!open_all(checker, &error)) {
+    if (!is_open) {
         on_finding(checker, JUDGE_ERROR, &error);
     } else {
         open_destination(checker);
@@ -208,7 +206,7 @@ static int run(const struct command *command, int count, char *const *arguments)
     struct checker checker = {.endpoints = &endpoints,
                               .settings = &settings,
                               .is_coloured = isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL};
-    exit_code = check(&checker, values[CHECK_STATE].text);
+    exit_code = check(&checker, &values[CHECK_STATE]);
     pipeline_settings_deinit(&settings);
     endpoints_deinit(&endpoints);
     return exit_code;

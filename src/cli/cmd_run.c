@@ -6,7 +6,9 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "catalog/catalog.h"
+#include "catalog/requests.h"
 #include "cli/command.h"
+#include "cli/common.h"
 #include "cli/endpoints.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
@@ -28,8 +30,7 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
                 "http_retry_attempts=N] for NDJSON posted to a service"},
     [RUN_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL,
                   "the pipeline's name; made of database and publication when not given"},
-    [RUN_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
-                   "the state file: positions and tables; keep it"},
+    [RUN_STATE] = COMMAND_STATE_OPTION,
     [RUN_MEMORY] = {"memory-mb", "ETL_MEMORY_MB", OPTION_NUMBER, "MB", "32", 8, 65536, NULL,
                     "what rows on their way may hold; when it is full, reading from PostgreSQL waits"},
     [RUN_POLL_INTERVAL] = {"poll-interval-seconds", "PIPELINE_POLL_INTERVAL_SECS", OPTION_NUMBER, "N", "5", 1, 3600,
@@ -60,9 +61,25 @@ static bool plan_set_ends(struct plan *plan, const struct endpoints *endpoints, 
     return plan->key != NULL;
 }
 
+// Claims the pipeline, then reads what is known: nobody else changes it from here on.
+static bool plan_claim(struct plan *plan, struct catalog *catalog, struct err *out_error)
+{
+    struct catalog_request *claim = catalog_request_new(CATALOG_ASK_CLAIM, plan->name);
+    struct catalog_request *known = catalog_request_new(CATALOG_ASK_KNOWN, plan->name);
+    bool is_claimed = catalog_ask_and_wait(catalog, claim, out_error);
+    bool is_known = is_claimed && catalog_ask_and_wait(catalog, known, out_error);
+    plan->pipeline.claim = claim->claim;
+    if (is_known) {
+        plan->known = known->known;
+        memset(&known->known, 0, sizeof known->known);
+    }
+    catalog_request_free(claim);
+    catalog_request_free(known);
+    return is_known;
+}
+
 static bool run_prepare(struct run *run, struct err *out_error)
 {
-    const char *state = run->values[RUN_STATE].text;
     struct plan *plan = run->plan = plan_new();
     signals_block();
     if (!sf_key_process_init(out_error) || !plan_set_ends(plan, &run->endpoints, out_error))
@@ -73,14 +90,23 @@ static bool run_prepare(struct run *run, struct err *out_error)
     plan->pipeline.is_attended = true;
     plan->memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20;
     plan->shows_progress = isatty(STDERR_FILENO) == 1;
-    run->is_state_new = access(state, F_OK) != 0;
-    run->catalog = catalog_open(state, true, out_error);
-    if (run->catalog == NULL || !catalog_load(run->catalog, plan->name, &plan->known, out_error) ||
-        !catalog_start(run->catalog, out_error))
+    run->is_state_new = access(run->values[RUN_STATE].text, F_OK) != 0;
+    run->catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, out_error);
+    if (run->catalog == NULL || !catalog_start(run->catalog, out_error) || !plan_claim(plan, run->catalog, out_error))
         return false;
     plan->pipeline.catalog = run->catalog;
     plan_finish(plan);
     return true;
+}
+
+static bool is_config_empty(struct catalog *catalog)
+{
+    struct catalog_config *config = NULL;
+    struct err ignored = {0};
+    bool is_empty = catalog_config_read(catalog, &config, &ignored) &&
+                    config->counts[CATALOG_SOURCE] + config->counts[CATALOG_DESTINATION] == 0;
+    catalog_config_free(config);
+    return is_empty;
 }
 
 // A start that failed before anything was kept leaves no file behind.
@@ -88,13 +114,13 @@ static void state_remove_if_unused(const struct run *run)
 {
     struct err ignored = {0};
     struct catalog_known known = {.is_found = true};
-    const char *state = run->values[RUN_STATE].text;
-    struct catalog *catalog = catalog_open(state, true, &ignored);
-    bool is_unused = catalog != NULL && catalog_load(catalog, run->endpoints.name, &known, &ignored) && !known.is_found;
+    struct catalog *catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, &ignored);
+    bool is_unused = catalog != NULL && !catalog_is_postgres(catalog) && is_config_empty(catalog) &&
+                     catalog_load(catalog, run->endpoints.name, &known, &ignored) && !known.is_found;
     catalog_known_deinit(&known);
     catalog_close(catalog);
     if (is_unused)
-        unlink(state);
+        unlink(run->values[RUN_STATE].text);
 }
 
 static void run_close(struct run *run, bool has_failed)

@@ -8,12 +8,12 @@
 #include "base/clock.h"
 #include "catalog/catalog.h"
 #include "cli/command.h"
+#include "cli/common.h"
 
 enum { STATUS_STATE, STATUS_JSON, STATUS_HELP, STATUS_OPTION_COUNT };
 
 static const struct option_spec options[STATUS_OPTION_COUNT] = {
-    [STATUS_STATE] = {"state", "ETL_STATE", OPTION_TEXT, "FILE", "etl-stream.db", 0, 0, NULL,
-                      "the state file of the service"},
+    [STATUS_STATE] = COMMAND_STATE_OPTION,
     [STATUS_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "one JSON document for machines"},
     [STATUS_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
 };
@@ -133,7 +133,7 @@ static int run(const struct command *command, int count, char *const *arguments)
         command_print_help(command);
         return EXIT_DONE;
     }
-    struct catalog *catalog = catalog_open(values[STATUS_STATE].text, false, &error);
+    struct catalog *catalog = command_catalog_open(&values[STATUS_STATE], CATALOG_READER, &error);
     if (catalog == NULL)
         return command_fail(&error, EXIT_FAILED);
     struct status status = {
@@ -144,7 +144,7 @@ static int run(const struct command *command, int count, char *const *arguments)
         exit_code = command_fail(&error, EXIT_FAILED);
     } else if (status.name != NULL && json_array_size(status.pipelines) == 0) {
         err_set(&error, ERR_CONFIG, "pipeline", "there is no pipeline \"%s\" in %s", status.name,
-                values[STATUS_STATE].text);
+                catalog_text(catalog));
         exit_code = command_fail(&error, EXIT_FAILED);
     } else {
         print_all(&status, values[STATUS_JSON].flag);

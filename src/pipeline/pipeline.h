@@ -42,6 +42,7 @@ struct pipeline_options {
     uint64_t copy_range_bytes;          // larger tables are cut
     uint64_t copy_bytes_per_second;     // 0: no limit
     struct catalog *catalog;            // started
+    uint64_t claim;                     // of the catalog, for saves; 0: none
     const struct catalog_known *known;  // what catalog_load found, or NULL
 };
 

@@ -198,6 +198,7 @@ void progress_save_now(struct pipeline *pipeline)
     if (pipeline->received_lsn > record->received_lsn)
         record->received_lsn = pipeline->received_lsn;
     save->pipeline = *record;
+    save->claim = pipeline->options.claim;
     save->has_pipeline = true;
     save->reply_to = pipeline->replies;
     save->status_json = status_json(pipeline);
@@ -341,6 +342,7 @@ static void status_save(struct pipeline *pipeline)
 {
     struct catalog_save *save = catalog_save_new(0, 0);
     (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
+    save->claim = pipeline->options.claim;
     save->status_json = status_json(pipeline);
     if (!catalog_send(pipeline->options.catalog, save))
         catalog_save_free(save);

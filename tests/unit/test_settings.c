@@ -81,7 +81,7 @@ static void test_stored_values_win_over_the_environment(void **state)
     assert_false(pipeline_settings_read(get, &none, "pipeline \"p\"", &settings, &error));
     assert_string_equal(
         error.text,
-        "pipeline \"p\": ETL_MERGE_INTERVAL_SECONDS is \"never\"; allowed is a whole number from 0 to 86400");
+        "pipeline \"p\": ETL_MERGE_INTERVAL_SECONDS is \"never\"; allowed is a whole number from 0 to 691200");
     unsetenv("ETL_MERGE_INTERVAL_SECONDS");
 }
 

@@ -1,1 +1,1 @@
-DELETE FROM etl_channels WHERE pipeline = ?1 AND name = ?2
+DELETE FROM etl_channels WHERE pipeline = $1 AND name = $2

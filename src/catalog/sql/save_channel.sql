@@ -1,5 +1,5 @@
 INSERT INTO etl_channels (pipeline, name, table_oid, token, created_on_ms, error_count)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+VALUES $ROWS
 ON CONFLICT (pipeline, name) DO UPDATE SET
     table_oid = excluded.table_oid, token = excluded.token, created_on_ms = excluded.created_on_ms,
     error_count = excluded.error_count

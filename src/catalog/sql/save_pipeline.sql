@@ -1,6 +1,6 @@
 INSERT INTO etl_pipelines (name, identity, slot, source, destination, system_identifier, timeline, epoch, is_slot_made,
                            received_lsn, floor_lsn, merged_lsn, state_epoch, state_lsn, merge_intent_lsn, writer)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (name) DO UPDATE SET
     identity = excluded.identity, slot = excluded.slot, source = excluded.source, destination = excluded.destination,
     system_identifier = excluded.system_identifier, timeline = excluded.timeline, epoch = excluded.epoch,

@@ -1,0 +1,147 @@
+// Commands to a running service: rows that wait, are taken once, and are answered.
+#include "catalog/requests.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "catalog/catalog_private.h"
+
+#define KEPT_MS (24 * 60 * 60 * 1000LL)
+#define NUMBER_SIZE 24
+
+static void now_text(int64_t minus_ms, char out[NUMBER_SIZE])
+{
+    (void)snprintf(out, NUMBER_SIZE, "%" PRId64, clock_system.wall_us(clock_system.context) / 1000 - minus_ms);
+}
+
+// --- the service's side ----------------------------------------------------------------------------------------------
+
+static bool on_command(void *context, const char *const *values)
+{
+    struct catalog_request *request = context;
+    request->commands = reallocarray(request->commands, request->command_count + 1, sizeof *request->commands);
+    CHECK(request->commands != NULL);
+    struct catalog_command *command = &request->commands[request->command_count++];
+    *command = (struct catalog_command){.id = strtoll(values[0], NULL, 10), .arguments = strdup(values[3])};
+    (void)snprintf(command->pipeline, sizeof command->pipeline, "%s", values[1]);
+    (void)snprintf(command->word, sizeof command->word, "%s", values[2]);
+    CHECK(command->arguments != NULL);
+    return true;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t left = ((const struct catalog_command *)a)->id, right = ((const struct catalog_command *)b)->id;
+    return (left > right) - (left < right);
+}
+
+// An UPDATE that finds its row changed meanwhile looks at the condition again: two services never get the same.
+bool commands_take(struct db *db, struct catalog_request *request)
+{
+    const char *parameters[] = {request->pipeline};
+    struct db_query query = {.sql = "UPDATE etl_commands SET state = 'taken' WHERE state = 'waiting' "
+                                    "AND ($1 = '' OR pipeline = $1) RETURNING id, pipeline, word, arguments",
+                             .parameter_count = 1,
+                             .parameters = parameters,
+                             .on_row = on_command,
+                             .context = request};
+    bool is_taken =
+        db_begin(db, &request->error) && db_query(db, &query, &request->error) && db_commit(db, &request->error);
+    db_rollback(db);
+    if (request->command_count > 1)
+        qsort(request->commands, request->command_count, sizeof *request->commands, compare_ids);
+    return is_taken;
+}
+
+bool commands_answer(struct db *db, const struct catalog_request *request, struct err *out_error)
+{
+    char id[NUMBER_SIZE];
+    const char *parameters[] = {id, request->has_failed ? "failed" : "done", request->text};
+    (void)snprintf(id, sizeof id, "%" PRId64, request->command_id);
+    return db_run(db, "UPDATE etl_commands SET state = $2, answer = $3 WHERE id = $1", 3, parameters, NULL, out_error);
+}
+
+// --- the command line's side -----------------------------------------------------------------------------------------
+
+static bool on_new_id(void *context, const char *const *values)
+{
+    *(int64_t *)context = strtoll(values[0], NULL, 10);
+    return true;
+}
+
+bool catalog_command_add(struct catalog *catalog, const char *pipeline, const char *word, const char *arguments,
+                         int64_t *out_id, struct err *out_error)
+{
+    struct db *db = catalog->db;
+    char now[NUMBER_SIZE], old[NUMBER_SIZE];
+    CHECK(!catalog->is_started && catalog->role != CATALOG_READER && strlen(word) < CATALOG_COMMAND_SIZE);
+    now_text(0, now);
+    now_text(KEPT_MS, old);
+    const char *too_old[] = {old}, *parameters[] = {pipeline, word, arguments, now};
+    struct db_query query = {.sql = "INSERT INTO etl_commands (pipeline, word, arguments, state, answer, made_ms) "
+                                    "VALUES ($1, $2, $3, 'waiting', '', $4) RETURNING id",
+                             .parameter_count = 4,
+                             .parameters = parameters,
+                             .on_row = on_new_id,
+                             .context = out_id};
+    bool is_added = db_begin(db, out_error) &&
+                    db_run(db, "DELETE FROM etl_commands WHERE made_ms < $1", 1, too_old, NULL, out_error) &&
+                    db_query(db, &query, out_error) && db->operations->notify(db, out_error) &&
+                    db_commit(db, out_error);
+    db_rollback(db);
+    return is_added;
+}
+
+struct looking {
+    bool is_found;
+    enum catalog_command_state state;
+    char *text;
+};
+
+static bool on_state(void *context, const char *const *values)
+{
+    static const char *const names[] = {"waiting", "taken", "done", "failed"};
+    struct looking *looking = context;
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(values[0], names[i]) == 0) {
+            looking->state = (enum catalog_command_state)i;
+            looking->is_found = true;
+        }
+    }
+    (void)snprintf(looking->text, ERR_TEXT_SIZE, "%s", values[1]);
+    return true;
+}
+
+bool catalog_command_look(struct catalog *catalog, int64_t id, enum catalog_command_state *out_state, char *out_text,
+                          struct err *out_error)
+{
+    char text[NUMBER_SIZE];
+    const char *parameters[] = {text};
+    struct looking looking = {.text = out_text};
+    struct db_query query = {.sql = "SELECT state, answer FROM etl_commands WHERE id = $1",
+                             .parameter_count = 1,
+                             .parameters = parameters,
+                             .on_row = on_state,
+                             .context = &looking};
+    (void)snprintf(text, sizeof text, "%" PRId64, id);
+    if (!db_query(catalog->db, &query, out_error))
+        return false;
+    *out_state = looking.state;
+    return looking.is_found || err_set(out_error, ERR_LOST, "command", "the command was removed from the catalog");
+}
+
+bool catalog_command_withdraw(struct catalog *catalog, int64_t id, bool *out_taken_back, struct err *out_error)
+{
+    char text[NUMBER_SIZE];
+    const char *parameters[] = {text};
+    uint64_t count = 0;
+    (void)snprintf(text, sizeof text, "%" PRId64, id);
+    bool is_done = db_run(catalog->db, "DELETE FROM etl_commands WHERE id = $1 AND state = 'waiting'", 1, parameters,
+                          &count, out_error);
+    *out_taken_back = count > 0;
+    return is_done;
+}
