@@ -137,6 +137,7 @@ struct pipeline {
     struct mailbox *replies;
     struct catalog_save *save_inflight;
     bool is_save_wanted;
+    bool has_save_failed;                        // the newest one: another try after a while
     bool is_channels_dirty, is_channels_saving;  // the stream waits until its channels are in the catalog
     bool is_resync_dirty, is_resync_saving;      // on_resync_taken waits until what was asked for is durable
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable

@@ -9,6 +9,7 @@
 
 #define TICK_ACTIVE_US 100000
 #define TICK_IDLE_US 1000000
+#define SAVE_RETRY_US 1000000          // while the catalog is away
 #define SAVE_INTERVAL_US 200000        // while rows flow
 #define SAVE_IDLE_INTERVAL_US 5000000  // while only keepalives move the position
 #define STATUS_INTERVAL_US 1000000
@@ -218,7 +219,9 @@ void progress_save_now(struct pipeline *pipeline)
 static void save_failed(struct pipeline *pipeline, const struct err *error)
 {
     // Nothing is confirmed beyond what is durable, so waiting loses nothing. Everything is written again.
-    log_line(LOG_ERROR, &pipeline->scope, "save_failed", "%s", error->text);
+    if (!pipeline->has_save_failed || strcmp(error->text, pipeline->last_error.text) != 0)
+        log_line(LOG_ERROR, &pipeline->scope, "save_failed", "%s", error->text);
+    pipeline->has_save_failed = true;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         table->is_record_dirty = true;
@@ -273,10 +276,15 @@ void progress_on_reply(void *context, void *message)
     CHECK(save == pipeline->save_inflight);
     pipeline->save_inflight = NULL;
     if (err_is_set(&save->error)) {
-        save_failed(pipeline, &save->error);
+        struct err error = save->error;
+        save_failed(pipeline, &error);
         catalog_save_free(save);
+        // Another process has claimed the pipeline: nothing that is done here can be kept.
+        if (error.kind == ERR_FENCED && !pipeline->is_end_wanted && pipeline->state != PIPELINE_ENDED)
+            pipeline_fail(pipeline, &error);
         return;
     }
+    pipeline->has_save_failed = false;
     if (save->pipeline.floor_lsn > pipeline->saved_lsn)
         pipeline->saved_lsn = save->pipeline.floor_lsn;
     catalog_save_free(save);
@@ -321,6 +329,8 @@ static bool is_save_due(const struct pipeline *pipeline)
     if (pipeline->save_inflight != NULL ||
         (pipeline->is_first_start && pipeline->state != PIPELINE_SNAPSHOT && !pipeline->record.is_slot_made))
         return false;
+    if (pipeline->has_save_failed)
+        return since_us >= SAVE_RETRY_US;
     if (pipeline->is_save_wanted)
         return true;
     if (is_moving(pipeline) || pipeline->is_record_dirty || count_dirty(pipeline) > 0 ||
