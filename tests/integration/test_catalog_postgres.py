@@ -3,13 +3,16 @@ import os
 import pathlib
 import subprocess
 
+import pytest
+
 from program import PROGRAM, environment
 
 
-def test_the_unit_tests_of_the_catalog_hold_in_postgresql(source, tmp_path):
+@pytest.mark.parametrize("name", ["test_catalog", "test_catalog_config", "test_catalog_requests"])
+def test_the_unit_tests_of_the_catalog_hold_in_postgresql(source, tmp_path, name):
     server = source.server
     done = subprocess.run(
-        [pathlib.Path(PROGRAM).parent / "tests" / "test_catalog"], text=True, stdout=subprocess.PIPE,
+        [pathlib.Path(PROGRAM).parent / "tests" / name], text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, timeout=240,
         env=environment(tmp_path / "unused", CONFIG_DB_HOST="127.0.0.1", CONFIG_DB_PORT=server.port,
                         CONFIG_DB_DATABASE=source.name, CONFIG_DB_USERNAME="postgres"))

@@ -1,0 +1,271 @@
+// What a service asks for and is told, in both catalogs: changes, commands, claims.
+#include "catalog/catalog.h"
+#include "catalog_fixture.h"
+
+// --- a service's requests --------------------------------------------------------------------------------------------
+
+static struct catalog_request *ask(struct catalog *catalog, enum catalog_request_kind kind, const char *pipeline)
+{
+    struct err ignored = {0};
+    struct catalog_request *request = catalog_request_new(kind, pipeline);
+    catalog_ask_and_wait(catalog, request, &ignored);
+    return request;
+}
+
+static void wait_for_news(struct fixture *fixture, enum catalog_request_kind kind)
+{
+    for (int i = 0; i < WAIT_TURNS_MAX; i++) {
+        for (uint32_t k = 0; k < fixture->told_count; k++)
+            if (fixture->told[k]->kind == kind)
+                return;
+        loop_turn(fixture->loop, WAIT_TURN_US);
+    }
+    fail_msg("the news did not come");
+}
+
+static void forget_news(struct fixture *fixture)
+{
+    for (uint32_t i = 0; i < fixture->told_count; i++)
+        catalog_request_free(fixture->told[i]);
+    fixture->told_count = 0;
+}
+
+static void test_a_service_is_told_of_changes_and_asks(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *service = start_service(fixture), *editor = open_as(fixture, CATALOG_EDITOR);
+    struct catalog_request *request = ask(service, CATALOG_ASK_CONFIG, NULL);
+    assert_string_equal(request->error.text, "");
+    assert_int_equal(request->config->counts[CATALOG_SOURCE], 0);
+    catalog_request_free(request);
+    forget_news(fixture);
+    edit(editor, all_three, 3);
+    wait_for_news(fixture, CATALOG_TOLD_CHANGED);
+    request = ask(service, CATALOG_ASK_CONFIG, NULL);
+    assert_int_equal(request->config->counts[CATALOG_SOURCE], 1);
+    catalog_request_free(request);
+    catalog_close(editor);
+    catalog_close(service);
+}
+
+static void test_a_command_is_taken_once_and_answered(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err error = {0};
+    int64_t first = 0, second = 0, other = 0;
+    char text[ERR_TEXT_SIZE];
+    enum catalog_command_state command_state = CATALOG_COMMAND_DONE;
+    bool is_taken_back = false;
+    struct catalog *service = start_service(fixture), *editor = open_as(fixture, CATALOG_EDITOR);
+    assert_true(catalog_command_add(editor, "p", "resync", "{\"tables\":[\"it's\"]}", &first, &error));
+    assert_true(catalog_command_add(editor, "p", "reload", "{}", &second, &error));
+    assert_true(catalog_command_add(editor, "q", "resync", "{}", &other, &error));
+    wait_for_news(fixture, CATALOG_TOLD_CHANGED);
+    assert_true(catalog_command_withdraw(editor, second, &is_taken_back, &error));
+    assert_true(is_taken_back);
+    struct catalog_request *request = ask(service, CATALOG_ASK_COMMANDS, "p");
+    assert_string_equal(request->error.text, "");
+    assert_int_equal(request->command_count, 1);
+    assert_int_equal(request->commands[0].id, first);
+    assert_string_equal(request->commands[0].word, "resync");
+    assert_string_equal(request->commands[0].arguments, "{\"tables\":[\"it's\"]}");
+    catalog_request_free(request);
+    request = ask(service, CATALOG_ASK_COMMANDS, "p");
+    assert_int_equal(request->command_count, 0);
+    catalog_request_free(request);
+    assert_true(catalog_command_look(editor, first, &command_state, text, &error));
+    assert_int_equal(command_state, CATALOG_COMMAND_TAKEN);
+    assert_true(catalog_command_withdraw(editor, first, &is_taken_back, &error));
+    assert_false(is_taken_back);
+    struct catalog_request *answer = catalog_request_new(CATALOG_ASK_ANSWER, "p");
+    answer->command_id = first;
+    answer->has_failed = true;
+    (void)snprintf(answer->text, sizeof answer->text, "no such table");
+    assert_true(catalog_ask_and_wait(service, answer, &error));
+    catalog_request_free(answer);
+    assert_true(catalog_command_look(editor, first, &command_state, text, &error));
+    assert_int_equal(command_state, CATALOG_COMMAND_FAILED);
+    assert_string_equal(text, "no such table");
+    request = ask(service, CATALOG_ASK_COMMANDS, "");
+    assert_int_equal(request->command_count, 1);
+    assert_int_equal(request->commands[0].id, other);
+    catalog_request_free(request);
+    catalog_close(editor);
+    catalog_close(service);
+}
+
+static void test_old_commands_go(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err error = {0};
+    int64_t id = 0;
+    struct catalog *editor = open_as(fixture, CATALOG_EDITOR);
+    assert_true(catalog_command_add(editor, "p", "resync", "{}", &id, &error));
+    run_sql(fixture, "UPDATE etl_commands SET made_ms = 1");
+    assert_true(catalog_command_add(editor, "p", "reload", "{}", &id, &error));
+    catalog_close(editor);
+    assert_string_equal(ask_sql(fixture, "SELECT count(*) FROM etl_commands"), "1");
+}
+
+static void test_forgotten_is_gone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *service = start_service(fixture);
+    struct catalog_save *save = sample_save();
+    save_and_wait(fixture, service, save);
+    catalog_save_free(save);
+    struct catalog_request *request = ask(service, CATALOG_ASK_KNOWN, "p");
+    assert_true(request->known.is_found);
+    assert_int_equal(request->known.channel_count, 2);
+    catalog_request_free(request);
+    catalog_request_free(ask(service, CATALOG_ASK_FORGET, "p"));
+    request = ask(service, CATALOG_ASK_KNOWN, "p");
+    assert_false(request->known.is_found);
+    assert_int_equal(request->known.table_count, 0);
+    catalog_request_free(request);
+    catalog_close(service);
+}
+
+static void test_a_save_of_many_tables_is_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { TABLES = 333 };
+    struct catalog *service = start_service(fixture);
+    struct catalog_save *sample = sample_save(), *save = catalog_save_new(TABLES, TABLES);
+    save->pipeline = sample->pipeline;
+    save->has_pipeline = true;
+    for (uint32_t i = 0; i < TABLES; i++) {
+        save->tables[i] = sample->tables[0];
+        save->channels[i] = sample->channels[0];
+        (void)snprintf(save->tables[i].table_name, sizeof save->tables[i].table_name, "t%03u", i);
+        (void)snprintf(save->channels[i].name, sizeof save->channels[i].name, "c%03u", i);
+        save->tables[i].copied_rows = i;
+        save->channels[i].table_oid = i;
+    }
+    save_and_wait(fixture, service, save);
+    assert_string_equal(save->error.text, "");
+    struct catalog_request *request = ask(service, CATALOG_ASK_KNOWN, "p");
+    assert_int_equal(request->known.table_count, TABLES);
+    assert_int_equal(request->known.channel_count, TABLES);
+    for (uint32_t i = 0; i < TABLES; i++) {
+        assert_int_equal(request->known.tables[i].copied_rows, i);
+        assert_int_equal(request->known.channels[i].table_oid, i);
+    }
+    catalog_request_free(request);
+    catalog_save_free(sample);
+    catalog_save_free(save);
+    catalog_close(service);
+}
+
+static void test_a_pipeline_is_claimed_by_one_service(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *first = start_service(fixture);
+    struct catalog_request *request = ask(first, CATALOG_ASK_CLAIM, "p");
+    assert_string_equal(request->error.text, "");
+    uint64_t claim = request->claim;
+    catalog_request_free(request);
+    assert_true(catalog_is_claimed(first, "p"));
+    if (!fixture->location.is_postgres) {
+        catalog_close(first);
+        return;
+    }
+    assert_false(catalog_is_claimed(first, "q"));
+    struct catalog *second = start_service(fixture);
+    request = ask(second, CATALOG_ASK_CLAIM, "p");
+    assert_int_equal(request->error.kind, ERR_FENCED);
+    assert_non_null(strstr(request->error.text, "pipeline \"p\" runs in another process: process "));
+    catalog_request_free(request);
+    struct catalog_save *save = sample_save();
+    save->claim = claim;
+    save_and_wait(fixture, first, save);
+    assert_string_equal(save->error.text, "");
+    catalog_save_free(save);
+
+    catalog_request_free(ask(first, CATALOG_ASK_RELEASE, "p"));
+    request = ask(second, CATALOG_ASK_CLAIM, "p");
+    assert_string_equal(request->error.text, "");
+    assert_true(request->claim > claim);
+    catalog_request_free(request);
+    save = sample_save();
+    save->claim = claim;
+    save->pipeline.floor_lsn = 1;
+    save_and_wait(fixture, first, save);
+    assert_int_equal(save->error.kind, ERR_FENCED);
+    catalog_save_free(save);
+    request = ask(second, CATALOG_ASK_KNOWN, "p");
+    assert_int_equal(request->known.pipeline.floor_lsn, UINT64_MAX - 1);
+    catalog_request_free(request);
+    catalog_close(first);
+    catalog_close(second);
+}
+
+// The server ends the sessions; as after a restart everything goes on, and the claim with it.
+static void test_a_broken_connection_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!fixture->location.is_postgres)
+        return;
+    struct catalog *service = start_service(fixture);
+    struct catalog_request *request = ask(service, CATALOG_ASK_CLAIM, "p");
+    uint64_t claim = request->claim;
+    catalog_request_free(request);
+    run_sql(fixture, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = "
+                     "'etl-stream catalog' AND pid <> pg_backend_pid() AND datname = current_database()");
+    struct catalog_save *save = NULL;
+    for (int i = 0; i < WAIT_TURNS_MAX; i++) {
+        save = sample_save();
+        save->claim = claim;
+        save_and_wait(fixture, service, save);
+        if (!err_is_set(&save->error))
+            break;
+        assert_int_equal(save->error.kind, ERR_TRANSIENT);
+        catalog_save_free(save);
+        save = NULL;
+        loop_turn(fixture->loop, WAIT_TURN_US);
+    }
+    assert_non_null(save);
+    catalog_save_free(save);
+    for (int i = 0; i < WAIT_TURNS_MAX &&
+                    strcmp(ask_sql(fixture, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "2") != 0;
+         i++)
+        loop_turn(fixture->loop, WAIT_TURN_US);
+    request = ask(service, CATALOG_ASK_CLAIM, "p");
+    assert_string_equal(request->error.text, "");
+    assert_int_equal(request->claim, claim);
+    catalog_request_free(request);
+    wait_for_news(fixture, CATALOG_TOLD_CHANGED);
+    for (uint32_t i = 0; i < fixture->told_count; i++)
+        assert_int_equal(fixture->told[i]->kind, CATALOG_TOLD_CHANGED);
+    catalog_close(service);
+}
+
+// Somebody else was quicker.
+static void test_a_claim_that_was_taken_meanwhile_is_lost(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!fixture->location.is_postgres)
+        return;
+    struct catalog *service = start_service(fixture);
+    catalog_request_free(ask(service, CATALOG_ASK_CLAIM, "p"));
+    run_sql(fixture, "UPDATE etl_claims SET claim = claim + 1;"
+                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = "
+                     "'etl-stream catalog' AND pid <> pg_backend_pid() AND datname = current_database()");
+    wait_for_news(fixture, CATALOG_TOLD_CLAIM_LOST);
+    catalog_close(service);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_service_is_told_of_changes_and_asks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_command_is_taken_once_and_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_old_commands_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_forgotten_is_gone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_save_of_many_tables_is_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_pipeline_is_claimed_by_one_service, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_broken_connection_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_claim_that_was_taken_meanwhile_is_lost, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
