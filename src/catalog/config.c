@@ -157,27 +157,88 @@ bool config_read(struct db *db, struct catalog_config **out_config, struct err *
     return true;
 }
 
+static void object_deinit(struct catalog_object *object)
+{
+    for (uint32_t i = 0; i < object->value_count; i++) {
+        char *text = object->values[i].text;
+        if (text != NULL)
+            explicit_bzero(text, strlen(text));
+        free(text);
+    }
+    free(object->values);
+    free(object->name);
+    free(object->source);
+    free(object->destination);
+}
+
 void catalog_config_free(struct catalog_config *config)
 {
     if (config == NULL)
         return;
     for (enum catalog_kind kind = CATALOG_SOURCE; kind <= CATALOG_PIPELINE; kind++) {
-        for (uint32_t i = 0; i < config->counts[kind]; i++) {
-            struct catalog_object *object = &config->objects[kind][i];
-            for (uint32_t k = 0; k < object->value_count; k++) {
-                char *text = object->values[k].text;
-                if (text != NULL)
-                    explicit_bzero(text, strlen(text));
-                free(text);
-            }
-            free(object->values);
-            free(object->name);
-            free(object->source);
-            free(object->destination);
-        }
+        for (uint32_t i = 0; i < config->counts[kind]; i++)
+            object_deinit(&config->objects[kind][i]);
         free(config->objects[kind]);
     }
     free(config);
+}
+
+void catalog_object_free(struct catalog_object *object)
+{
+    if (object != NULL)
+        object_deinit(object);
+    free(object);
+}
+
+static void set_text(char **text, const char *value)
+{
+    if (*text != NULL)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = value != NULL ? copy(value) : NULL;
+}
+
+static void apply_change(struct catalog_object *object, const struct catalog_change *change)
+{
+    if (object->kind == CATALOG_PIPELINE && strcmp(change->name, "source") == 0)
+        set_text(&object->source, change->text);
+    else if (object->kind == CATALOG_PIPELINE && strcmp(change->name, "destination") == 0)
+        set_text(&object->destination, change->text);
+    else if (object->kind == CATALOG_PIPELINE && strcmp(change->name, "status") == 0)
+        object->is_wanted = strcmp(change->text, "START") == 0;
+    for (uint32_t i = 0; i < object->value_count; i++) {
+        const struct setting *setting = object->values[i].setting;
+        if (strcmp(setting->name, change->name) == 0)
+            set_text(&object->values[i].text,
+                     change->text == NULL && setting->is_column ? setting->option.default_value : change->text);
+    }
+}
+
+struct catalog_object *catalog_object_with(const struct catalog_object *base, enum catalog_kind kind, const char *name,
+                                           const struct catalog_change *changes, uint32_t change_count)
+{
+    const struct setting *setting;
+    struct catalog_object *object = calloc(1, sizeof *object);
+    CHECK(object != NULL);
+    *object = (struct catalog_object){.kind = kind, .name = copy(name)};
+    while (settings_nth(kind, object->value_count) != NULL)
+        object->value_count++;
+    object->values = calloc(object->value_count + 1, sizeof *object->values);
+    CHECK(object->values != NULL);
+    for (uint32_t i = 0; (setting = settings_nth(kind, i)) != NULL; i++) {
+        const char *text = setting->is_column ? setting->option.default_value : NULL;
+        object->values[i].setting = setting;
+        set_text(&object->values[i].text, base != NULL ? base->values[i].text : text);
+    }
+    if (base != NULL) {
+        object->id = base->id;
+        object->is_wanted = base->is_wanted;
+        set_text(&object->source, base->source);
+        set_text(&object->destination, base->destination);
+    }
+    for (uint32_t i = 0; i < change_count; i++)
+        apply_change(object, &changes[i]);
+    return object;
 }
 
 const struct catalog_object *catalog_config_find(const struct catalog_config *config, enum catalog_kind kind,

@@ -52,6 +52,13 @@ bool catalog_object_is_same(const struct catalog_object *a, const struct catalog
 bool catalog_pipeline_settings(const struct catalog_config *config, const struct catalog_object *pipeline,
                                struct pipeline_settings *out_settings, struct err *out_error);
 
+// A copy with changes made to it, as it would be after an edit; base NULL: a new one, with the defaults. By
+// catalog_object_free.
+struct catalog_change;
+struct catalog_object *catalog_object_with(const struct catalog_object *base, enum catalog_kind kind, const char *name,
+                                           const struct catalog_change *changes, uint32_t change_count);
+void catalog_object_free(struct catalog_object *object);  // wipes
+
 // --- changes -----------------------------------------------------------------------------------------------------
 
 enum catalog_edit_action { CATALOG_ADD, CATALOG_EDIT, CATALOG_REMOVE };

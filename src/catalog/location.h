@@ -9,7 +9,9 @@
 #include "base/err.h"
 #include "base/options.h"
 
-#define CATALOG_ERROR_NONE "no_catalog"  // code of the error when a reader finds that nothing was ever made there
+// Codes of errors of catalog_open: a reader finds that nothing was ever made there; the version is another.
+#define CATALOG_ERROR_NONE "no_catalog"
+#define CATALOG_ERROR_VERSION "catalog_version"
 
 struct catalog_location {
     bool is_postgres;

@@ -17,19 +17,19 @@ static bool check(const struct db *db, int version, enum catalog_role role, bool
 {
     const char *where = db->location->text;
     if (version > VERSION)
-        return err_set(out_error, ERR_CONFIG, "catalog_version",
+        return err_set(out_error, ERR_CONFIG, CATALOG_ERROR_VERSION,
                        "%s has version %d, made by a newer etl-stream; this one knows up to %d", where, version,
                        VERSION);
     if (version < VERSION && role == CATALOG_READER && version == 0)
         return err_set(out_error, ERR_CONFIG, CATALOG_ERROR_NONE, "%s holds no catalog yet", where);
     if (version < VERSION && role == CATALOG_READER)
         return err_set(
-            out_error, ERR_CONFIG, "catalog_version",
+            out_error, ERR_CONFIG, CATALOG_ERROR_VERSION,
             "%s has version %d, made by an older etl-stream; a start of this one, or any command that changes "
             "something, upgrades it",
             where, version);
     if (version < VERSION && version > 0 && role == CATALOG_EDITOR && is_served)
-        return err_set(out_error, ERR_CONFIG, "catalog_version",
+        return err_set(out_error, ERR_CONFIG, CATALOG_ERROR_VERSION,
                        "%s has version %d and an older etl-stream is running with it; stop that one first", where,
                        version);
     return true;

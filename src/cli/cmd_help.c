@@ -9,8 +9,31 @@
 #define COMMANDS_MAX 48
 #define COMMAND_NAME_SIZE 32
 
-const struct command *const commands[] = {&command_run,    &command_status,  &command_check, &command_tail,
-                                          &command_keygen, &command_version, &command_help};
+// In the order of the overview.
+const struct command *const commands[] = {&command_run,
+                                          &command_source_add,
+                                          &command_source_list,
+                                          &command_source_show,
+                                          &command_source_edit,
+                                          &command_source_remove,
+                                          &command_destination_add,
+                                          &command_destination_list,
+                                          &command_destination_show,
+                                          &command_destination_edit,
+                                          &command_destination_remove,
+                                          &command_pipeline_add,
+                                          &command_pipeline_list,
+                                          &command_pipeline_show,
+                                          &command_pipeline_edit,
+                                          &command_pipeline_remove,
+                                          &command_status,
+                                          &command_check,
+                                          &command_tail,
+                                          &command_export,
+                                          &command_apply,
+                                          &command_keygen,
+                                          &command_version,
+                                          &command_help};
 const size_t command_count = sizeof commands / sizeof commands[0];
 
 int command_fail(const struct err *error, int exit_code)

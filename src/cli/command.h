@@ -28,8 +28,14 @@ struct command {
     int (*run)(const struct command *command, int count, char *const *arguments);
 };
 
-extern const struct command command_run, command_status, command_check, command_tail, command_keygen, command_version,
-    command_help;
+extern const struct command command_run, command_status, command_check, command_tail, command_version, command_help;
+extern const struct command command_export, command_apply, command_keygen;
+extern const struct command command_source_add, command_source_list, command_source_show, command_source_edit,
+    command_source_remove;
+extern const struct command command_destination_add, command_destination_list, command_destination_show,
+    command_destination_edit, command_destination_remove;
+extern const struct command command_pipeline_add, command_pipeline_list, command_pipeline_show, command_pipeline_edit,
+    command_pipeline_remove;
 extern const struct command *const commands[];
 extern const size_t command_count;
 

@@ -57,7 +57,7 @@ static bool name_read(const char *name, struct endpoints *endpoints, struct err 
 }
 
 // A slot's name: lower case letters, digits and underscores. Source: PostgreSQL, ReplicationSlotValidateName.
-static bool slot_check(const char *slot, struct err *out_error)
+bool endpoints_check_slot(const char *slot, struct err *out_error)
 {
     size_t size = strlen(slot);
     if (size == 0 || size > SLOT_SIZE_MAX || strspn(slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != size)
@@ -68,7 +68,7 @@ static bool slot_check(const char *slot, struct err *out_error)
 
 bool endpoints_set_slot(struct endpoints *endpoints, const char *slot, struct err *out_error)
 {
-    if (!slot_check(slot, out_error))
+    if (!endpoints_check_slot(slot, out_error))
         return false;
     free(endpoints->slot);
     endpoints->slot = strdup(slot);
@@ -80,7 +80,7 @@ static bool slot_read(struct endpoints *endpoints, struct err *out_error)
 {
     char made[SLOT_SIZE_MAX + 1];
     if (endpoints->slot != NULL)
-        return slot_check(endpoints->slot, out_error);
+        return endpoints_check_slot(endpoints->slot, out_error);
     (void)snprintf(made, sizeof made, "etl_%s", endpoints->name);
     for (char *at = made; *at != '\0'; at++)
         *at = (char)(isalnum((unsigned char)*at) ? tolower((unsigned char)*at) : '_');

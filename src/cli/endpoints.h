@@ -21,6 +21,7 @@ struct endpoints {
 // to NULL: the source only. name NULL: made of database and publication. False: ERR_CONFIG; nothing is left to free.
 bool endpoints_read(const char *from, const char *to, const char *name, struct endpoints *out_endpoints,
                     struct err *out_error);
+bool endpoints_check_slot(const char *slot, struct err *out_error);  // false: ERR_CONFIG, it is no slot's name
 // Another slot than the URL's, or the one made from the name. False: ERR_CONFIG, the name is none; endpoints is as before.
 bool endpoints_set_slot(struct endpoints *endpoints, const char *slot, struct err *out_error);
 // Overwrites the passwords of URLs among the arguments, which every user of the machine can read (ps). After

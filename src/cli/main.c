@@ -3,11 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dotenv.h"
 #include "base/log.h"
 #include "cli/command.h"
 
 int main(int argument_count, char **arguments)
 {
+    struct err error = {0};
+    if (!dotenv_load(".env", &error))
+        return command_fail(&error, EXIT_USAGE);
     log_init();
     if (argument_count < 2) {
         (void)command_help.run(&command_help, 0, arguments);

@@ -361,12 +361,19 @@ static bool read_passphrase(const struct sf_config *config, struct sf_secret *ou
 
 struct sf_key *sf_key_load_configured(const struct sf_config *config, struct err *out_error)
 {
+    return sf_key_load_with_passphrase(config, NULL, out_error);
+}
+
+struct sf_key *sf_key_load_with_passphrase(const struct sf_config *config, const char *given, struct err *out_error)
+{
     char origin[512];
     struct sf_secret pem = {0};
     struct sf_secret passphrase = {0};
     struct sf_key *key = NULL;
-    if (read_pem(config, &pem, origin, sizeof origin, out_error) && read_passphrase(config, &passphrase, out_error))
-        key = sf_key_load(pem.text, pem.size, passphrase.text, origin, out_error);
+    bool is_given = given != NULL && *given != '\0';
+    if (read_pem(config, &pem, origin, sizeof origin, out_error) &&
+        (is_given || read_passphrase(config, &passphrase, out_error)))
+        key = sf_key_load(pem.text, pem.size, is_given ? given : passphrase.text, origin, out_error);
     sf_secret_deinit(&pem);
     sf_secret_deinit(&passphrase);
     return key;

@@ -30,6 +30,9 @@ struct sf_key *sf_key_load(const char *pem, size_t pem_size, const char *passphr
 // credential snowflake_private_key. The passphrase comes from passphrase_env, or (not named)
 // SNOWFLAKE_PRIVATE_KEY_PASSPHRASE, or the credential snowflake_private_key_passphrase. Wipes what it read.
 struct sf_key *sf_key_load_configured(const struct sf_config *config, struct err *out_error);
+// The same with a passphrase that stands elsewhere (the catalog); NULL or "": as the configuration says.
+struct sf_key *sf_key_load_with_passphrase(const struct sf_config *config, const char *passphrase,
+                                           struct err *out_error);
 // Another owner of the same key, on any thread: its bytes are in memory once. NULL stays NULL.
 struct sf_key *sf_key_share(struct sf_key *key);
 void sf_key_free(struct sf_key *key);  // wiped when its last owner lets go of it
