@@ -96,6 +96,7 @@ bool catalog_is_served(struct catalog *catalog)
     struct flock lock = service_lock();
     struct err ignored = {0};
     bool is_there = false;
+    CHECK(!catalog->is_started);
     if (catalog->location->is_postgres)
         return claims_is_service_there(catalog->db, &is_there, &ignored) && is_there;
     return catalog->role == CATALOG_SERVICE ||
@@ -106,6 +107,7 @@ bool catalog_is_claimed(struct catalog *catalog, const char *pipeline)
 {
     struct err ignored = {0};
     bool is_claimed = false;
+    CHECK(!catalog->is_started);
     if (!catalog->location->is_postgres)
         return catalog_is_served(catalog);
     return claims_is_claimed(catalog->db, pipeline, &is_claimed, &ignored) && is_claimed;
@@ -142,6 +144,7 @@ bool catalog_each_status(struct catalog *catalog,
                          void (*on_status)(void *context, const char *pipeline, const char *json, int64_t updated_ms),
                          void *context, struct err *out_error)
 {
+    CHECK(!catalog->is_started);
     struct each_status each = {.on_status = on_status, .context = context};
     struct db_query query = {.sql = sql_catalog_each_status, .on_row = on_status_row, .context = &each};
     return db_query(catalog->db, &query, out_error);

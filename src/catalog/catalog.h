@@ -117,7 +117,7 @@ void catalog_close(struct catalog *catalog);  // waits until what was sent is wr
 const char *catalog_text(const struct catalog *catalog);  // where it is, for people: "state file etl-stream.db"
 bool catalog_is_postgres(const struct catalog *catalog);
 bool catalog_is_served(struct catalog *catalog);  // some process runs it as a service (blocking)
-// Whether some process runs the pipeline: has claimed it, or holds the SQLite file (blocking).
+// Whether some process runs the pipeline: has claimed it, or holds the SQLite file. Likewise.
 bool catalog_is_claimed(struct catalog *catalog, const char *pipeline);
 // Blocking. is_found false: never seen. catalog_known_deinit frees what it found, also after an error.
 bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_known *out_known,

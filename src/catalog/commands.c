@@ -127,6 +127,7 @@ bool catalog_command_look(struct catalog *catalog, int64_t id, enum catalog_comm
                              .parameters = parameters,
                              .on_row = on_state,
                              .context = &looking};
+    CHECK(!catalog->is_started);
     (void)snprintf(text, sizeof text, "%" PRId64, id);
     if (!db_query(catalog->db, &query, out_error))
         return false;
@@ -139,6 +140,7 @@ bool catalog_command_withdraw(struct catalog *catalog, int64_t id, bool *out_tak
     char text[NUMBER_SIZE];
     const char *parameters[] = {text};
     uint64_t count = 0;
+    CHECK(!catalog->is_started);
     (void)snprintf(text, sizeof text, "%" PRId64, id);
     bool is_done = db_run(catalog->db, "DELETE FROM etl_commands WHERE id = $1 AND state = 'waiting'", 1, parameters,
                           &count, out_error);
