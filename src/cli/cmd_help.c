@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "cli/command.h"
+#include "cli/reference.h"
 
 #define HELP_BYTES_MAX 65536
 #define COMMANDS_MAX 48
@@ -192,6 +193,10 @@ static int run_help(const struct command *command, int count, char *const *argum
         print_overview();
         return EXIT_DONE;
     }
+    if (name_count == 1 && strcmp(names[0], "configuration") == 0) {
+        reference_print();
+        return EXIT_DONE;
+    }
     char *const words[] = {(char *)(uintptr_t)names[0], (char *)(uintptr_t)(name_count > 1 ? names[1] : NULL)};
     const struct command *found = command_find((int)name_count, words, &word_count);
     if (found != NULL && word_count == (int)name_count) {
@@ -231,7 +236,7 @@ const struct command command_version = {.name = "version",
 
 const struct command command_help = {.name = "help",
                                      .summary = "explain the commands and their options",
-                                     .usage = "help [COMMAND]",
+                                     .usage = "help [COMMAND | configuration]",
                                      .options = help_option,
                                      .option_count = 1,
                                      .run = run_help};

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from program import PROGRAM, environment, run_command
+from program import PROGRAM, ROOT, environment, run_command
 from test_cli import message_of
 from test_cli_commands import Terminal
 
@@ -373,3 +373,12 @@ def test_a_publication_is_made(catalog, source):
     finally:
         source.sql("DROP ROLE weak")
     assert set(catalog.export()["sources"]) == {"some", "all"}
+
+
+# --- the reference -------------------------------------------------------------------------------------------------------
+
+def test_the_reference_of_the_configuration_is_up_to_date(tmp_path):
+    done = run_command("help", "configuration", state=tmp_path / "state.db")
+    assert done.returncode == 0
+    assert (ROOT / "docs" / "configuration.md").read_text() == done.stdout, \
+        "etl-stream help configuration > docs/configuration.md"
