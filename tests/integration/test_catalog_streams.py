@@ -1,0 +1,106 @@
+"""Streams with PostgreSQL as the catalog: kills, the catalog away, frozen processes."""
+import os
+import signal
+
+import pytest
+
+import load
+from pgserver import PgServer
+from program import run_command, wait_until
+from test_pipeline import MERGE_OFTEN, assert_no_stream_row_twice, make_tables, settle
+
+CLAIM_SECONDS = 60  # after 10 without a heartbeat the server ends the session; this machine is busy
+
+
+@pytest.fixture(scope="module")
+def catalog_server():
+    with PgServer() as server:
+        yield server
+
+
+@pytest.fixture
+def variables(catalog_server):
+    name = "catalog_" + os.urandom(4).hex()
+    catalog_server.start()
+    catalog_server.create_database(name)
+    yield {"CONFIG_DB_HOST": "127.0.0.1", "CONFIG_DB_PORT": catalog_server.port, "CONFIG_DB_DATABASE": name}
+    catalog_server.start()
+    catalog_server.drop_database(name)
+
+
+def test_kills_lose_and_double_nothing(source, standin, stream, variables, tmp_path):
+    make_tables(source, 100)
+    writer = load.Load(source.conninfo, seed=5, rate=40).start()
+    for number in range(4):
+        program = stream(*MERGE_OFTEN, **variables)
+        program.wait_for_event("streaming" if number else "live", 90)
+        before = writer.book.committed
+        wait_until(lambda: writer.book.committed >= before + 30, 60, "commits of the load")
+        program.kill()
+    writer.stop()
+    program = stream(*MERGE_OFTEN, **variables)
+    settle(source, standin, program, 120)
+    assert_no_stream_row_twice(standin)
+    status = run_command("status", "--json", state=tmp_path / "none.db", **variables)
+    assert '"state": "running"' in status.stdout, status.stdout + status.stderr
+    assert program.terminate() == 0
+    assert not list(tmp_path.glob("*.db")), "no file was made"
+
+
+def test_the_catalog_goes_away_and_comes_back(source, standin, stream, variables, catalog_server):
+    make_tables(source, 100)
+    program = stream(*MERGE_OFTEN, **variables)
+    program.wait_for_event("live", 90)
+    slot = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE database = current_database() AND NOT temporary"
+    for mode in ("fast", "immediate"):
+        mark = program.mark()
+        catalog_server.stop(mode)
+        load.Load(source.conninfo, seed=7).run(30)
+        program.wait_for_event("save_failed", 60, since=mark)
+        confirmed = source.value(slot)
+        load.Load(source.conninfo, seed=8).run(30)
+        assert source.value(slot) == confirmed, "nothing is confirmed that is not durable"
+        catalog_server.start()
+        program.wait_for_event("catalog_back", 60, since=mark)
+        wait_until(lambda: source.value(slot) != confirmed, 60, "the position to move on")
+    settle(source, standin, program)
+    assert len(program.events("save_failed")) < 20, "said once, not at every try"
+    assert program.events("claim_lost") == []
+    assert program.terminate() == 0
+
+
+def test_a_pipeline_that_runs_elsewhere_is_not_started(source, standin, stream, variables):
+    make_tables(source, 20)
+    program = stream(*MERGE_OFTEN, **variables)
+    program.wait_for_event("live", 90)
+    second = run_command("run", "--from", source.url(), "--to", standin.to, state="unused.db", **variables)
+    assert second.returncode == 1 and f"runs in another process: process {program.pid} on " in second.stderr
+    assert program.terminate() == 0
+
+
+def test_a_frozen_process_loses_its_claim(source, standin, stream, variables):
+    make_tables(source, 50)
+    frozen = stream(*MERGE_OFTEN, **variables)
+    frozen.wait_for_event("live", 90)
+    frozen.signal(signal.SIGSTOP)
+    load.Load(source.conninfo, seed=9).run(20)
+
+    def claimed():
+        program = stream(*MERGE_OFTEN, **variables)
+        wait_until(lambda: not program.is_running() or program.events("starting"), 30, "the claim's answer")
+        if program.is_running():
+            return program
+        wait_until(lambda: any("runs in another process" in line for line in program.other), 10, "why it ended")
+        return None
+    second = wait_until(claimed, CLAIM_SECONDS, "the frozen process to lose its claim", pause=1)
+    # The source ends the frozen process's walsender after its time-out; here it is ended at once.
+    source.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() "
+               "AND active_pid IS NOT NULL")
+    second.wait_for_event("streaming", 90)
+    frozen.signal(signal.SIGCONT)
+    wait_until(lambda: not frozen.is_running(), 60, "the process that woke up to end")
+    assert frozen.process.returncode == 1
+    wait_until(lambda: any("claimed by another process" in line for line in frozen.other), 10, "why it ended")
+    settle(source, standin, second)
+    assert_no_stream_row_twice(standin)
+    assert second.terminate() == 0
