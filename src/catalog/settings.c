@@ -117,14 +117,24 @@ static const struct setting settings[] = {
     DESTINATION_SETTING(
         "snowflake", "passphrase_env",
         TEXT("passphrase-env", "VARIABLE", "the environment variable in which the service finds the passphrase")),
-    DESTINATION_SETTING("snowflake", "ca_file",
-                        TEXT("ca-file", "FILE", "certificates that sign Snowflake's; not given: the system's")),
+    DESTINATION_SETTING("snowflake|http", "ca_file",
+                        TEXT("ca-file", "FILE", "certificates that sign the other side's; not given: the system's")),
     DESTINATION_COLUMN("http", "http_url", TEXT("http-url", "URL", "where rows are posted to")),
     DESTINATION_COLUMN("http", "http_timeout_ms",
                        NUMBER("http-timeout-ms", NULL, "MS", "30000", 100, 3600000, "how long a request may take")),
     DESTINATION_COLUMN("http", "http_retry_attempts",
                        NUMBER("http-retry-attempts", NULL, "N", "3", 0, 1000,
                               "further tries of a request before it counts as failed")),
+    DESTINATION_SETTING("http", "compression",
+                        CHOICE("compression", "HOW", "none", "none|gzip|zstd", "how what is posted is compressed")),
+    DESTINATION_SETTING("http", "token_env",
+                        TEXT("token-env", "VARIABLE",
+                             "the environment variable in which the service finds a bearer token for the receiver")),
+    DESTINATION_SETTING("file", "directory", TEXT("directory", "DIRECTORY", "where files of NDJSON are written")),
+    DESTINATION_SETTING("file", "rotate_mb",
+                        NUMBER("rotate-mb", NULL, "MB", "64", 1, 1048576, "size at which the next file is begun")),
+    DESTINATION_SETTING("file", "rotate_seconds",
+                        NUMBER("rotate-seconds", NULL, "N", "300", 1, 86400, "age at which the next file is begun")),
 
     PIPELINE_SETTING(slot, TEXT("slot", "NAME", "the replication slot; not given: made from the pipeline's name")),
     PIPELINE_COLUMN(batch_max_size, NUMBER("batch-max-size", NULL, "ROWS", "1000", 1, 1000000,
@@ -215,6 +225,17 @@ const struct setting *setting_find(enum catalog_kind kind, const char *name)
         if (settings[i].kind == kind && strcmp(settings[i].name, name) == 0)
             return &settings[i];
     return NULL;
+}
+
+bool setting_is_of(const struct setting *setting, const char *destination_type)
+{
+    size_t size = strlen(destination_type);
+    for (const char *at = setting->only_of; at != NULL; at = strchr(at, '|')) {
+        at += *at == '|';
+        if (strncmp(at, destination_type, size) == 0 && (at[size] == '|' || at[size] == '\0'))
+            return true;
+    }
+    return setting->only_of == NULL;
 }
 
 const struct setting *settings_nth(enum catalog_kind kind, size_t option_index)

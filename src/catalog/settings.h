@@ -23,7 +23,7 @@ struct setting {
     bool is_column;       // of the contract's table; else a row of etl_settings
     bool is_secret;       // never shown
     size_t field;         // where it goes in struct pipeline_settings, or SETTING_NO_FIELD
-    const char *only_of;  // kind DESTINATION: of this destination_type; NULL: of each
+    const char *only_of;  // kind DESTINATION: of these destination_types ("snowflake|http"); NULL: of each
 };
 
 // A field's type follows the option's kind: NUMBER uint32_t, FLAG bool, CHOICE unsigned (the choice's index, an enum below
@@ -53,7 +53,8 @@ struct pipeline_settings {
 const char *catalog_kind_name(enum catalog_kind kind);                             // "source"
 const struct setting *setting_find(enum catalog_kind kind, const char *name);      // by the catalog's name; NULL: none
 size_t settings_options(enum catalog_kind kind, struct option_spec *out_options);  // up to SETTINGS_OPTIONS_MAX; count
-const struct setting *settings_nth(enum catalog_kind kind, size_t option_index);   // of settings_options
+bool setting_is_of(const struct setting *setting, const char *destination_type);
+const struct setting *settings_nth(enum catalog_kind kind, size_t option_index);  // of settings_options
 
 // values: what options_parse made of settings_options(CATALOG_PIPELINE).
 void pipeline_settings_from_options(const struct option_value *values, struct pipeline_settings *out_settings);

@@ -1,5 +1,6 @@
 #include "cli/changes.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,34 @@ static void set_snowflake(struct changes *changes, const struct sf_config *confi
     set_if_given(changes, "ca_file", config->ca_file);
 }
 
+static void set_number(struct changes *changes, const char *name, uint64_t number)
+{
+    char text[NUMBER_SIZE];
+    (void)snprintf(text, sizeof text, "%" PRIu64, number);
+    changes_set(changes, name, text);
+}
+
+static void set_http(struct changes *changes, const struct http_sink_config *config)
+{
+    static const char *const compressions[] = {"none", "gzip", "zstd"};
+    changes_set(changes, "destination_type", "http");
+    changes_set(changes, "http_url", config->url);
+    set_number(changes, "http_timeout_ms", config->timeout_ms);
+    set_number(changes, "http_retry_attempts", config->retry_attempts);
+    if (config->compression != HTTP_COMPRESSION_NONE)
+        changes_set(changes, "compression", compressions[config->compression]);
+    set_if_given(changes, "token_env", config->token_env);
+    set_if_given(changes, "ca_file", config->ca_file);
+}
+
+static void set_file(struct changes *changes, const struct file_config *config)
+{
+    changes_set(changes, "destination_type", "file");
+    changes_set(changes, "directory", config->directory);
+    set_number(changes, "rotate_mb", config->rotate_bytes >> 20);
+    set_number(changes, "rotate_seconds", config->rotate_s);
+}
+
 bool changes_add_destination_url(struct changes *changes, const char *url, struct err *out_error)
 {
     struct destination destination;
@@ -209,7 +238,11 @@ bool changes_add_destination_url(struct changes *changes, const char *url, struc
         err_prefix(out_error, "--to");
         return false;
     }
-    set_snowflake(changes, &destination.snowflake);
+    switch (destination.kind) {
+    case DESTINATION_SNOWFLAKE: set_snowflake(changes, &destination.snowflake); break;
+    case DESTINATION_HTTP: set_http(changes, &destination.http); break;
+    case DESTINATION_FILE: set_file(changes, &destination.file); break;
+    }
     destination_deinit(&destination);
     return true;
 }
@@ -236,8 +269,8 @@ static bool check_only_its_own(const struct catalog_object *object, struct err *
     const char *type = catalog_object_get(object, "destination_type");
     for (uint32_t i = 0; i < object->value_count; i++) {
         const struct setting *setting = object->values[i].setting;
-        if (object->values[i].text != NULL && setting->option.default_value == NULL && setting->only_of != NULL &&
-            strcmp(setting->only_of, type != NULL ? type : "snowflake") != 0)
+        if (object->values[i].text != NULL && setting->option.default_value == NULL &&
+            !setting_is_of(setting, type != NULL ? type : "snowflake"))
             return err_set(out_error, ERR_CONFIG, "type", "--%s is for destinations of type %s; this one is of type %s",
                            setting->option.name, setting->only_of, type != NULL ? type : "snowflake");
     }

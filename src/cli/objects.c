@@ -171,7 +171,7 @@ static json_t *value_json(const struct setting *setting, const char *text)
 static bool is_of_its_type(const struct catalog_object *object, const struct setting *setting)
 {
     const char *type = catalog_object_get(object, "destination_type");
-    return setting->only_of == NULL || strcmp(setting->only_of, type != NULL ? type : "snowflake") == 0;
+    return setting_is_of(setting, type != NULL ? type : "snowflake");
 }
 
 json_t *object_json(const struct catalog_object *object, bool is_plain)

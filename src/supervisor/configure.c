@@ -124,6 +124,36 @@ static bool snowflake_url(const struct catalog_object *object, struct buf *url, 
     return true;
 }
 
+static bool http_url(const struct catalog_object *object, struct buf *url, struct err *out_error)
+{
+    const char *text = value_of(object, "http_url");
+    if (text == NULL)
+        return missing(object, "http-url", out_error);
+    buf_append_text(url, text);
+    append_part(url, "http_timeout_ms", value_of(object, "http_timeout_ms"));
+    append_part(url, "http_retry_attempts", value_of(object, "http_retry_attempts"));
+    append_part(url, "compression", value_of(object, "compression"));
+    append_part(url, "token_env", value_of(object, "token_env"));
+    append_part(url, "ca_file", value_of(object, "ca_file"));
+    return true;
+}
+
+static bool file_url(const struct catalog_object *object, struct buf *url, struct err *out_error)
+{
+    const char *text = value_of(object, "directory");
+    if (text == NULL)
+        return missing(object, "directory", out_error);
+    buf_append_text(url, "file:");
+    for (const char *at = text; *at != '\0'; at++)
+        if (strchr("?%&#", *at) != NULL)
+            buf_appendf(url, "%%%02X", (unsigned)(unsigned char)*at);
+        else
+            buf_append_byte(url, (uint8_t)*at);
+    append_part(url, "rotate_mb", value_of(object, "rotate_mb"));
+    append_part(url, "rotate_seconds", value_of(object, "rotate_seconds"));
+    return true;
+}
+
 bool configure_destination(const struct catalog_object *destination, struct destination *out_destination,
                            struct err *out_error)
 {
@@ -133,11 +163,14 @@ bool configure_destination(const struct catalog_object *destination, struct dest
     bool is_good;
     if (type == NULL || strcmp(type, "snowflake") == 0)
         is_good = snowflake_url(destination, &url, out_error);
+    else if (strcmp(type, "http") == 0)
+        is_good = http_url(destination, &url, out_error);
+    else if (strcmp(type, "file") == 0)
+        is_good = file_url(destination, &url, out_error);
     else
-        is_good = err_set(out_error, ERR_CONFIG, "destination_type",
-                          "destination %s is of type \"%s\"; allowed is "
-                          "snowflake",
-                          destination->name, type);
+        is_good =
+            err_set(out_error, ERR_CONFIG, "destination_type",
+                    "destination %s is of type \"%s\"; allowed are snowflake, http and file", destination->name, type);
     if (is_good && !destination_parse(buf_text(&url), out_destination, out_error)) {
         err_prefix(out_error, "destination %s", destination->name);
         is_good = false;

@@ -147,6 +147,24 @@ def test_a_command_that_is_refused_makes_no_catalog(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_destinations_of_every_kind(catalog, tmp_path):
+    catalog.ok("destination", "add", "files", "--to", f"file:{tmp_path}/a%3Fb?rotate_mb=3")
+    assert catalog.json("destination", "show", "files")["settings"] == {
+        "type": "file", "directory": f"{tmp_path}/a?b", "rotate_mb": 3, "rotate_seconds": 300}
+    catalog.ok("destination", "add", "hook", "--to", "https://h.example.com/in?x=1&compression=zstd&token_env=TOKEN")
+    assert catalog.json("destination", "show", "hook")["settings"] == {
+        "type": "http", "http_url": "https://h.example.com/in?x=1", "http_timeout_ms": 30000, "http_retry_attempts": 3,
+        "compression": "zstd", "token_env": "TOKEN"}
+    catalog.ok("destination", "add", "single", "--type", "http", "--http-url", "https://h.example.com/", "--http-timeout-ms", "500")
+    assert "has no directory" in catalog.refused("destination", "add", "x", "--type", "file")
+    assert "has no http-url" in catalog.refused("destination", "add", "x", "--type", "http")
+    assert "--warehouse is for destinations of type snowflake" in catalog.refused("destination", "edit", "files", "--warehouse", "w")
+    document = catalog.ok("export")
+    assert apply(catalog, document).stdout == "nothing differs\n"
+    catalog.ok("destination", "edit", "hook", "--unset", "compression")
+    assert "compression" not in catalog.json("destination", "show", "hook")["settings"]
+
+
 # --- secrets -----------------------------------------------------------------------------------------------------------
 
 def test_secrets_are_kept_and_never_shown(catalog):
