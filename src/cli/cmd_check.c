@@ -8,11 +8,13 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/endpoints.h"
+#include "cli/objects.h"
 #include "io/http_client.h"
 #include "io/resolver.h"
 #include "pipeline/inspect.h"
 #include "sinks/snowflake/sf_auth.h"
 #include "sinks/snowflake/sf_key.h"
+#include "supervisor/configure.h"
 
 #define CHECK_BUDGET_BYTES (1U << 20)
 
@@ -34,6 +36,7 @@ struct checker {
     struct zstd_worker *zstd;
     struct endpoints *endpoints;
     const struct pipeline_settings *settings;
+    const struct catalog_object *destination;  // of the catalog, which may hold the key's passphrase; NULL: of --to
     bool is_coloured;
     bool is_destination_usable;
     unsigned error_count, warning_count;
@@ -111,7 +114,10 @@ static void open_destination(struct checker *checker)
     checker->is_destination_usable = checker->endpoints->has_destination;
     if (!checker->endpoints->has_destination || !destination_wants_key(destination))
         return;
-    struct sf_key *key = sf_key_load_configured(&destination->snowflake, &error);
+    struct key_ring *ring = key_ring_new();
+    struct sf_key *key = NULL;
+    (void)configure_key(ring, checker->destination, destination, &key, &error);
+    key_ring_free(ring);
     checker->is_destination_usable = key != NULL;
     if (key == NULL)
         on_finding(checker, JUDGE_ERROR, &error);
@@ -180,42 +186,72 @@ static int check(struct checker *checker, const struct option_value *state)
     return checker->error_count > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
+static bool read_urls(const struct option_value *values, struct checker *checker, struct endpoints *endpoints,
+                      struct pipeline_settings *settings, struct err *out_error)
+{
+    if (!endpoints_read(values[CHECK_FROM].text, values[CHECK_TO].text, values[CHECK_NAME].text, endpoints, out_error))
+        return false;
+    pipeline_settings_from_options(values + CHECK_OPTION_COUNT, settings);
+    checker->destination = NULL;
+    if (settings->slot == NULL || endpoints_set_slot(endpoints, settings->slot, out_error))
+        return true;
+    pipeline_settings_deinit(settings);
+    endpoints_deinit(endpoints);
+    return false;
+}
+
+static bool read_catalog(const char *name, const struct objects *objects, struct checker *checker,
+                         struct endpoints *endpoints, struct pipeline_settings *settings, struct err *out_error)
+{
+    const struct catalog_object *pipeline = catalog_config_find(objects->config, CATALOG_PIPELINE, name);
+    if (pipeline == NULL)
+        return catalog_config_fail_missing(objects->config, CATALOG_PIPELINE, name, out_error);
+    checker->destination = catalog_config_find(objects->config, CATALOG_DESTINATION, pipeline->destination);
+    return endpoints_from_catalog(objects->config, pipeline, endpoints, settings, out_error);
+}
+
 static int run(const struct command *command, int count, char *const *arguments)
 {
     struct option_value values[COMMAND_OPTIONS_MAX];
     struct endpoints endpoints;
     struct pipeline_settings settings;
+    struct objects objects = {.catalog = NULL};
     struct err error = {0};
+    const char *name = NULL;
     size_t operand_count = 0;
     int exit_code = EXIT_DONE;
-    if (!command_parse(command, count, arguments, values, NULL, 0, &operand_count, &exit_code))
-        return exit_code;
-    if (values[CHECK_FROM].text == NULL) {
-        err_set(&error, ERR_CONFIG, "usage", "check needs --from URL, and --to URL to look at the destination as well");
-        return command_fail(&error, EXIT_USAGE);
-    }
-    if (!endpoints_read(values[CHECK_FROM].text, values[CHECK_TO].text, values[CHECK_NAME].text, &endpoints, &error))
-        return command_fail(&error, EXIT_USAGE);
-    endpoints_hide_passwords(count, arguments);
-    pipeline_settings_from_options(values + CHECK_OPTION_COUNT, &settings);
-    if (settings.slot != NULL && !endpoints_set_slot(&endpoints, settings.slot, &error)) {
-        pipeline_settings_deinit(&settings);
-        endpoints_deinit(&endpoints);
-        return command_fail(&error, EXIT_USAGE);
-    }
     struct checker checker = {.endpoints = &endpoints,
                               .settings = &settings,
                               .is_coloured = isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL};
-    exit_code = check(&checker, &values[CHECK_STATE]);
-    pipeline_settings_deinit(&settings);
-    endpoints_deinit(&endpoints);
+    if (!command_parse(command, count, arguments, values, &name, 1, &operand_count, &exit_code))
+        return exit_code;
+    bool has_urls = values[CHECK_FROM].text != NULL;
+    if (has_urls == (operand_count > 0)) {
+        err_set(&error, ERR_CONFIG, "usage",
+                "check needs the NAME of a pipeline, or --from URL, and --to URL to look at the destination as well");
+        return command_fail(&error, EXIT_USAGE);
+    }
+    // Before anything uses OpenSSL, which a catalog in PostgreSQL does.
+    if (!has_urls && (!sf_key_process_init(&error) || !objects_open(&objects, &values[CHECK_STATE], false, &exit_code)))
+        return err_is_set(&error) ? command_fail_kind(&error) : exit_code;
+    bool is_good = has_urls ? read_urls(values, &checker, &endpoints, &settings, &error)
+                            : read_catalog(name, &objects, &checker, &endpoints, &settings, &error);
+    endpoints_hide_passwords(count, arguments);
+    if (is_good) {
+        exit_code = check(&checker, &values[CHECK_STATE]);
+        pipeline_settings_deinit(&settings);
+        endpoints_deinit(&endpoints);
+    } else {
+        exit_code = command_fail_kind(&error);
+    }
+    objects_close(&objects);
     return exit_code;
 }
 
 const struct command command_check = {
     .name = "check",
     .summary = "look at both ends: what is missing, and the statement that mends it",
-    .usage = "check --from URL [--to URL] [OPTION…]",
+    .usage = "check NAME | --from URL [--to URL] [OPTION…]",
     .details = "Changes nothing. Exit code 0: nothing is missing; warnings tell what will hurt later.\n",
     .options = options,
     .option_count = CHECK_OPTION_COUNT,

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "pg/pg_url.h"
+#include "supervisor/configure.h"
 
 #define SLOT_SIZE_MAX 63  // PostgreSQL: NAMEDATALEN - 1
 #define NAME_SIZE_MAX 100
@@ -96,6 +97,33 @@ bool endpoints_read(const char *from, const char *to, const char *name, struct e
     if (source_read(from, out_endpoints, out_error) && (to == NULL || destination_read(to, out_endpoints, out_error)) &&
         name_read(name, out_endpoints, out_error) && slot_read(out_endpoints, out_error))
         return true;
+    endpoints_deinit(out_endpoints);
+    return false;
+}
+
+bool endpoints_from_catalog(const struct catalog_config *config, const struct catalog_object *pipeline,
+                            struct endpoints *out_endpoints, struct pipeline_settings *out_settings,
+                            struct err *out_error)
+{
+    const struct catalog_object *source = catalog_config_find(config, CATALOG_SOURCE, pipeline->source);
+    const struct catalog_object *destination = catalog_config_find(config, CATALOG_DESTINATION, pipeline->destination);
+    char slot[CONFIGURE_SLOT_SIZE];
+    memset(out_endpoints, 0, sizeof *out_endpoints);
+    memset(out_settings, 0, sizeof *out_settings);
+    CHECK(source != NULL && destination != NULL);  // the catalog joins them
+    bool is_good = catalog_pipeline_settings(config, pipeline, out_settings, out_error) &&
+                   configure_source(source, &out_endpoints->source, &out_endpoints->publication, out_error);
+    out_endpoints->has_destination =
+        is_good && configure_destination(destination, &out_endpoints->destination, out_error);
+    if (out_endpoints->has_destination) {
+        pg_target_describe(&out_endpoints->source, out_endpoints->source_text, sizeof out_endpoints->source_text);
+        out_endpoints->name = strdup(pipeline->name);
+        CHECK(out_endpoints->name != NULL);
+        configure_slot_name(pipeline->name, slot);
+        if (endpoints_set_slot(out_endpoints, out_settings->slot != NULL ? out_settings->slot : slot, out_error))
+            return true;
+    }
+    pipeline_settings_deinit(out_settings);
     endpoints_deinit(out_endpoints);
     return false;
 }

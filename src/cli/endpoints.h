@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "catalog/config.h"
 #include "pg/pg_conn.h"
 #include "supervisor/destination.h"
 
@@ -21,6 +22,10 @@ struct endpoints {
 // to NULL: the source only. name NULL: made of database and publication. False: ERR_CONFIG; nothing is left to free.
 bool endpoints_read(const char *from, const char *to, const char *name, struct endpoints *out_endpoints,
                     struct err *out_error);
+// The same from a pipeline of the catalog, with its settings (pipeline_settings_deinit).
+bool endpoints_from_catalog(const struct catalog_config *config, const struct catalog_object *pipeline,
+                            struct endpoints *out_endpoints, struct pipeline_settings *out_settings,
+                            struct err *out_error);
 bool endpoints_check_slot(const char *slot, struct err *out_error);  // false: ERR_CONFIG, it is no slot's name
 // Another slot than the URL's, or the one made from the name. False: ERR_CONFIG, the name is none; endpoints is as before.
 bool endpoints_set_slot(struct endpoints *endpoints, const char *slot, struct err *out_error);

@@ -393,6 +393,22 @@ def test_a_publication_is_made(catalog, source):
     assert set(catalog.export()["sources"]) == {"some", "all"}
 
 
+def test_a_pipeline_of_the_catalog_is_checked(catalog, source, standin):
+    source.sql("CREATE TABLE words (id int PRIMARY KEY); CREATE PUBLICATION etl FOR TABLE words")
+    catalog.ok("source", "add", "s", "--url", source.url(), "--no-check")
+    catalog.ok("destination", "add", "d", "--to", standin.to)
+    catalog.ok("pipeline", "add", "p", "--source", "s", "--destination", "d")
+    done = catalog("check", "p")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "table public.words -> " in done.stdout
+    assert "0 missing" in done.stdout
+    assert 'did you mean "p"?' in catalog.refused("check", "q")
+    assert "NAME of a pipeline" in catalog.refused("check")
+    source.sql("DROP PUBLICATION etl")
+    done = catalog("check", "p")
+    assert done.returncode == 1 and 'publication "etl" does not exist' in done.stdout
+
+
 # --- the reference -------------------------------------------------------------------------------------------------------
 
 def test_the_reference_of_the_configuration_is_up_to_date(tmp_path):
