@@ -89,11 +89,6 @@ static int show(const struct command *command, int count, char *const *arguments
     return objects_show(CATALOG_PIPELINE, command, count, arguments);
 }
 
-static int drop(const struct command *command, int count, char *const *arguments)
-{
-    return objects_remove(CATALOG_PIPELINE, command, count, arguments);
-}
-
 const struct command command_pipeline_add = {
     .name = "pipeline add",
     .summary = "add a pipeline: a source, a destination, and how it is done",
@@ -128,9 +123,3 @@ const struct command command_pipeline_edit = {
     .settings_kind = CATALOG_PIPELINE,
     .run = edit,
 };
-const struct command command_pipeline_remove = {.name = "pipeline remove",
-                                                .summary = "remove a pipeline",
-                                                .usage = "pipeline remove NAME [--yes]",
-                                                .options = objects_remove_options,
-                                                .option_count = REMOVE_OPTION_COUNT,
-                                                .run = drop};

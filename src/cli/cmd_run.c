@@ -10,12 +10,13 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/endpoints.h"
+#include "supervisor/service.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
 
 #define STOP_DEADLINE_MS 20000
 
-enum { RUN_FROM, RUN_TO, RUN_NAME, RUN_STATE, RUN_MEMORY, RUN_POLL_INTERVAL, RUN_OPTION_COUNT };
+enum { RUN_FROM, RUN_TO, RUN_NAME, RUN_STATE, RUN_MEMORY, RUN_POLL_INTERVAL, RUN_WORKERS, RUN_OPTION_COUNT };
 
 static const struct option_spec options[RUN_OPTION_COUNT] = {
     [RUN_FROM] =
@@ -31,10 +32,14 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
     [RUN_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL,
                   "the pipeline's name; made of database and publication when not given"},
     [RUN_STATE] = COMMAND_STATE_OPTION,
-    [RUN_MEMORY] = {"memory-mb", "ETL_MEMORY_MB", OPTION_NUMBER, "MB", "32", 8, 65536, NULL,
-                    "what rows on their way may hold; when it is full, reading from PostgreSQL waits"},
-    [RUN_POLL_INTERVAL] = {"poll-interval-seconds", "PIPELINE_POLL_INTERVAL_SECS", OPTION_NUMBER, "N", "5", 1, 3600,
-                           NULL, "how often the publication is looked at for tables that were added or taken out"},
+    [RUN_MEMORY] =
+        {"memory-mb", "ETL_MEMORY_MB", OPTION_NUMBER, "MB", "32", 8, 65536, NULL,
+         "what rows on their way may hold, in each pipeline; when it is full, reading from PostgreSQL waits"},
+    [RUN_POLL_INTERVAL] =
+        {"poll-interval-seconds", "PIPELINE_POLL_INTERVAL_SECS", OPTION_NUMBER, "N", "5", 1, 3600, NULL,
+         "how often the catalog is looked at for changes, and publications for tables that come and go"},
+    [RUN_WORKERS] = {"workers", "ETL_WORKERS", OPTION_NUMBER, "N", "0", 0, 256, NULL,
+                     "threads that run the service's pipelines; 0: one a core"},
 };
 
 struct run {
@@ -148,6 +153,31 @@ static int run_service(struct run *run)
     return EXIT_DONE;
 }
 
+// Every pipeline of the catalog, until a signal.
+static int run_all(struct run *run)
+{
+    struct err error = {0};
+    signals_block();
+    struct catalog *catalog = NULL;
+    if (sf_key_process_init(&error))
+        catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, &error);
+    if (catalog == NULL)
+        return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
+    log_line(LOG_INFO, NULL, "starting", "etl-stream " ETL_VERSION ": pipelines of %s", catalog_text(catalog));
+    const struct service_options service = {.catalog = catalog,
+                                            .poll_interval_s = (uint32_t)run->values[RUN_POLL_INTERVAL].number,
+                                            .worker_count = (uint32_t)run->values[RUN_WORKERS].number,
+                                            .memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20,
+                                            .stop_deadline_ms = STOP_DEADLINE_MS,
+                                            .shows_progress = isatty(STDERR_FILENO) == 1};
+    enum supervisor_outcome outcome = service_run(&service, &error);
+    if (outcome == SUPERVISOR_INTERRUPTED)
+        _exit(EXIT_INTERRUPTED);
+    if (outcome == SUPERVISOR_FAILED)
+        return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
+    return EXIT_DONE;
+}
+
 static int run(const struct command *command, int count, char *const *arguments)
 {
     struct run state = {0};
@@ -156,8 +186,13 @@ static int run(const struct command *command, int count, char *const *arguments)
     int exit_code = EXIT_DONE;
     if (!command_parse(command, count, arguments, state.values, NULL, 0, &operand_count, &exit_code))
         return exit_code;
+    if (state.values[RUN_FROM].text == NULL && state.values[RUN_TO].text == NULL)
+        return run_all(&state);
     if (state.values[RUN_FROM].text == NULL || state.values[RUN_TO].text == NULL) {
-        err_set(&error, ERR_CONFIG, "usage", "run needs --from URL and --to URL; etl-stream help run shows how");
+        err_set(
+            &error, ERR_CONFIG, "usage",
+            "run needs both --from URL and --to URL, or none of them to run the catalog's pipelines; etl-stream help "
+            "run shows how");
         return command_fail(&error, EXIT_USAGE);
     }
     if (!endpoints_read(state.values[RUN_FROM].text, state.values[RUN_TO].text, state.values[RUN_NAME].text,
@@ -185,8 +220,11 @@ static int run(const struct command *command, int count, char *const *arguments)
 const struct command command_run = {
     .name = "run",
     .summary = "copy the tables of a publication into Snowflake and keep them current",
-    .usage = "run --from URL --to URL [OPTION…]",
+    .usage = "run [--from URL --to URL] [OPTION…]",
     .details =
+        "With --from and --to it runs one pipeline with nothing else set up. Without them it is the service: it runs "
+        "every\n"
+        "pipeline of the catalog that is started, and follows what is changed there (etl-stream pipeline, or SQL).\n\n"
         "Runs until it is told to stop (SIGTERM, Ctrl-C): it then finishes what is in flight and exits with 0.\n"
         "A second Ctrl-C ends it at once; nothing is lost either way.\n\n"
         "Example:\n"

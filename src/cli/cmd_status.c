@@ -1,26 +1,33 @@
 #include <inttypes.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "catalog/catalog.h"
+#include "catalog/config.h"
 #include "cli/command.h"
 #include "cli/common.h"
 
-enum { STATUS_STATE, STATUS_JSON, STATUS_HELP, STATUS_OPTION_COUNT };
+#define WATCH_INTERVAL_MS 1000
+
+enum { STATUS_STATE, STATUS_JSON, STATUS_WATCH, STATUS_HELP, STATUS_OPTION_COUNT };
 
 static const struct option_spec options[STATUS_OPTION_COUNT] = {
     [STATUS_STATE] = COMMAND_STATE_OPTION,
     [STATUS_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "one JSON document for machines"},
+    [STATUS_WATCH] = {"watch", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "show it again every second until Ctrl-C"},
     [STATUS_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
 };
 
 struct status {
     const char *name;  // NULL: all
     bool is_served;
+    struct catalog_config *config;  // NULL: could not be read
     json_t *pipelines;
 };
 
@@ -36,6 +43,13 @@ static void collect(void *context, const char *pipeline, const char *json, int64
         object = json_object();
     }
     CHECK(object != NULL);
+    const struct catalog_object *configured =
+        status->config != NULL ? catalog_config_find(status->config, CATALOG_PIPELINE, pipeline) : NULL;
+    // Nothing was ever said of it: what is wanted is known.
+    if (json_object_get(object, "state") == NULL && configured != NULL)
+        json_object_set_new(object, "state", json_string(configured->is_wanted ? "not started yet" : "paused"));
+    if (configured != NULL)
+        json_object_set_new(object, "wanted", json_string(configured->is_wanted ? "START" : "PAUSE"));
     int64_t now_ms = clock_system.wall_us(clock_system.context) / 1000;
     json_object_set_new(object, "pipeline", json_string(pipeline));
     json_object_set_new(object, "is_running", json_boolean(status->is_served));
@@ -62,10 +76,34 @@ static void print_table(const json_t *table)
     if (number_of(table, "values_coerced") > 0)
         printf(", %" PRId64 " values coerced", number_of(table, "values_coerced"));
     printf("\n");
+    const json_t *retry = json_object_get(table, "retry");
     if (json_object_get(table, "trouble") != NULL)
         printf("             %s\n", text_of(table, "trouble"));
     if (json_object_get(table, "reason") != NULL)
         printf("             %s\n", text_of(table, "reason"));
+    if (retry != NULL)
+        printf("             failed %" PRId64 " times since %s (parked after %" PRId64 "), next try %s: %s\n",
+               number_of(retry, "failures"), text_of(retry, "since"), number_of(retry, "parked_after"),
+               text_of(retry, "next_try"), text_of(retry, "error"));
+    if (json_object_get(table, "remedy") != NULL)
+        printf("             remedy: %s\n", text_of(table, "remedy"));
+}
+
+static void print_trouble(const json_t *pipeline)
+{
+    const json_t *retry = json_object_get(pipeline, "retry"), *circuit = json_object_get(pipeline, "circuit");
+    if (json_object_get(circuit, "next_try") != NULL)
+        printf("  destination: %s, next try %s\n", text_of(circuit, "reason"), text_of(circuit, "next_try"));
+    if (json_object_get(pipeline, "held_back") != NULL)
+        printf("  %s\n", text_of(pipeline, "held_back"));
+    if (json_object_get(pipeline, "error") == NULL)
+        return;
+    printf("  error: %s\n", text_of(pipeline, "error"));
+    if (retry != NULL)
+        printf("  failed %" PRId64 " times since %s, next try %s\n", number_of(retry, "failures"),
+               text_of(retry, "since"), text_of(retry, "next_try"));
+    if (json_object_get(pipeline, "remedy") != NULL)
+        printf("  remedy: %s\n", text_of(pipeline, "remedy"));
 }
 
 // Only what a person would ask for: one that runs long, waits, or has trouble.
@@ -100,8 +138,7 @@ static void print_pipeline(const json_t *pipeline)
                number_of(copy, "rows"), number_of(copy, "rows_expected"),
                json_number_value(json_object_get(copy, "rows_per_second")), number_of(copy, "seconds_left"));
     print_merge(json_object_get(pipeline, "merge"));
-    if (json_object_get(pipeline, "error") != NULL)
-        printf("  error: %s\n", text_of(pipeline, "error"));
+    print_trouble(pipeline);
     json_array_foreach(json_object_get(pipeline, "tables"), index, table) print_table(table);
 }
 
@@ -121,6 +158,31 @@ static int print_all(const struct status *status, bool is_json)
     return EXIT_DONE;
 }
 
+static int show(struct catalog *catalog, const char *name, const struct option_value *values)
+{
+    struct err error = {0}, ignored = {0};
+    struct status status = {.name = name, .is_served = catalog_is_served(catalog), .pipelines = json_array()};
+    CHECK(status.pipelines != NULL);
+    if (!catalog_config_read(catalog, &status.config, &ignored))
+        status.config = NULL;
+    int exit_code = EXIT_DONE;
+    if (!catalog_each_status(catalog, collect, &status, &error)) {
+        exit_code = command_fail(&error, EXIT_FAILED);
+    } else if (status.name != NULL && json_array_size(status.pipelines) == 0) {
+        err_set(&error, ERR_CONFIG, "pipeline", "there is no pipeline \"%s\" in %s", status.name,
+                catalog_text(catalog));
+        exit_code = command_fail(&error, EXIT_FAILED);
+    } else {
+        if (values[STATUS_WATCH].flag && isatty(STDOUT_FILENO) == 1)
+            printf("\033[H\033[J");  // from the top of a cleared screen
+        print_all(&status, values[STATUS_JSON].flag);
+        fflush(stdout);
+    }
+    json_decref(status.pipelines);
+    catalog_config_free(status.config);
+    return exit_code;
+}
+
 static int run(const struct command *command, int count, char *const *arguments)
 {
     struct option_value values[STATUS_OPTION_COUNT];
@@ -136,20 +198,10 @@ static int run(const struct command *command, int count, char *const *arguments)
     struct catalog *catalog = command_catalog_open(&values[STATUS_STATE], CATALOG_READER, &error);
     if (catalog == NULL)
         return command_fail(&error, EXIT_FAILED);
-    struct status status = {
-        .name = operand_count > 0 ? name : NULL, .is_served = catalog_is_served(catalog), .pipelines = json_array()};
-    CHECK(status.pipelines != NULL);
     int exit_code = EXIT_DONE;
-    if (!catalog_each_status(catalog, collect, &status, &error)) {
-        exit_code = command_fail(&error, EXIT_FAILED);
-    } else if (status.name != NULL && json_array_size(status.pipelines) == 0) {
-        err_set(&error, ERR_CONFIG, "pipeline", "there is no pipeline \"%s\" in %s", status.name,
-                catalog_text(catalog));
-        exit_code = command_fail(&error, EXIT_FAILED);
-    } else {
-        print_all(&status, values[STATUS_JSON].flag);
-    }
-    json_decref(status.pipelines);
+    do {
+        exit_code = show(catalog, operand_count > 0 ? name : NULL, values);
+    } while (values[STATUS_WATCH].flag && exit_code == EXIT_DONE && poll(NULL, 0, WATCH_INTERVAL_MS) == 0);
     catalog_close(catalog);
     return exit_code;
 }

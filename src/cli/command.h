@@ -35,7 +35,7 @@ extern const struct command command_source_add, command_source_list, command_sou
 extern const struct command command_destination_add, command_destination_list, command_destination_show,
     command_destination_edit, command_destination_remove;
 extern const struct command command_pipeline_add, command_pipeline_list, command_pipeline_show, command_pipeline_edit,
-    command_pipeline_remove;
+    command_pipeline_start, command_pipeline_pause, command_pipeline_resync, command_pipeline_remove;
 extern const struct command *const commands[];
 extern const size_t command_count;
 

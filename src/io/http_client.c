@@ -58,6 +58,7 @@ struct transfer {
     size_t answer_bytes_max;
     bool is_answer_too_large;
     bool is_doomed;
+    bool is_refused;         // by the breaker: was not sent
     struct err early_error;  // an error that waits for the look-up which tells its kind
     struct resolver_request diagnosis;
     char *ca_file;              // NULL: the system's
@@ -76,6 +77,7 @@ struct http_client {
     struct loop_timer timer;
     struct http_socket *sockets;
     struct transfer *transfers;
+    struct loop_deferred refuse;
     bool is_delivering;
     struct http_client_stats stats;
 };
@@ -346,14 +348,33 @@ static void describe(const struct transfer *transfer, CURLcode code, struct err 
     }
 }
 
+static void breaker_note(const struct http_request *request, const struct err *error)
+{
+    struct breaker *breaker = request->breaker;
+    if (breaker == NULL)
+        return;
+    if (error == NULL && request->status < 500) {
+        breaker_succeeded(breaker);
+        return;
+    }
+    if (error != NULL)
+        (void)snprintf(breaker->reason, sizeof breaker->reason, "%s", error->text);
+    else
+        (void)snprintf(breaker->reason, sizeof breaker->reason, "it answered HTTP %u", request->status);
+    breaker_failed(breaker, request->done_us);
+}
+
 // Frees the transfer and tells. The request is idle before on_done, which may start it again or free it.
 static void deliver(struct transfer *take_transfer, const struct err *error)
 {
     struct http_client *client = take_transfer->client;
     struct http_request *request = take_transfer->request;
     CURL *easy = take_transfer->easy;
-    client->stats.bytes_sent += info_bytes(easy, CURLINFO_SIZE_UPLOAD_T);
-    client->stats.bytes_received += info_bytes(easy, CURLINFO_SIZE_DOWNLOAD_T);
+    bool is_refused = take_transfer->is_refused;
+    if (!is_refused) {
+        client->stats.bytes_sent += info_bytes(easy, CURLINFO_SIZE_UPLOAD_T);
+        client->stats.bytes_received += info_bytes(easy, CURLINFO_SIZE_DOWNLOAD_T);
+    }
     if (error != NULL) {
         client->stats.failures++;
     } else {
@@ -363,6 +384,8 @@ static void deliver(struct transfer *take_transfer, const struct err *error)
     }
     request->done_us = loop_fresh_us(client->loop);
     request->handle = NULL;
+    if (!is_refused)
+        breaker_note(request, error);
     transfer_free(take_transfer);
     client->is_delivering = true;
     request->on_done(request, error);
@@ -435,6 +458,44 @@ static void fail_all(struct http_client *client, const char *cause)
         err_set(&error, ERR_INTERNAL, "", "%s: %s", transfer->host_port, cause);
         deliver(transfer, &error);
     }
+}
+
+// Requests that the breaker refused hear of it outside of http_client_start.
+static void on_refuse(struct loop_deferred *deferred)
+{
+    struct http_client *client = deferred->context;
+    struct transfer *transfer = client->transfers;
+    while (transfer != NULL) {
+        struct err error;
+        if (!transfer->is_refused) {
+            transfer = transfer->next;
+            continue;
+        }
+        uint64_t now_us = loop_now_us(client->loop), until_us = transfer->request->breaker->open_until_us;
+        err_set(&error, ERR_TRANSIENT, "circuit_open",
+                "%s (the destination failed several times in a row and is left alone; it is tried again in %u s)",
+                transfer->request->breaker->reason,
+                (unsigned)(until_us > now_us ? (until_us - now_us) / 1000000 + 1 : 1));
+        deliver(transfer, &error);
+        transfer = client->transfers;  // on_done may have started and cancelled others
+    }
+}
+
+static bool refuse(struct http_client *client, struct http_request *request, struct err *out_error)
+{
+    struct transfer *transfer = calloc(1, sizeof *transfer);
+    if (transfer == NULL)
+        return err_set(out_error, ERR_INTERNAL, "", "out of memory for a request");
+    transfer->client = client;
+    transfer->request = request;
+    transfer->is_refused = true;
+    transfer->next = client->transfers;
+    if (transfer->next != NULL)
+        transfer->next->previous = transfer;
+    client->transfers = transfer;
+    request->handle = transfer;
+    loop_defer(client->loop, &client->refuse);
+    return true;
 }
 
 // ---- the start of a request
@@ -603,16 +664,8 @@ static void set_request_options(struct option_setter *setter, struct transfer *t
         setter->code = curl_easy_setopt(setter->easy, CURLOPT_PREREQFUNCTION, on_curl_send);
 }
 
-bool http_client_start(struct http_client *client, struct http_request *request, struct err *out_error)
+static bool send_request(struct http_client *client, struct http_request *request, struct err *out_error)
 {
-    CHECK(request->handle == NULL);
-    CHECK(request->method != NULL && request->url != NULL && request->on_done != NULL && request->timeout_ms > 0);
-    request->status = 0;
-    request->retry_after_s = 0;
-    request->sent_us = 0;
-    request->done_us = 0;
-    buf_reset(&request->answer);
-
     struct transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer == NULL)
         return err_set(out_error, ERR_INTERNAL, "", "out of memory for a request");
@@ -658,6 +711,23 @@ bool http_client_start(struct http_client *client, struct http_request *request,
     return true;
 }
 
+bool http_client_start(struct http_client *client, struct http_request *request, struct err *out_error)
+{
+    CHECK(request->handle == NULL);
+    CHECK(request->method != NULL && request->url != NULL && request->on_done != NULL && request->timeout_ms > 0);
+    request->status = 0;
+    request->retry_after_s = 0;
+    request->sent_us = 0;
+    request->done_us = 0;
+    buf_reset(&request->answer);
+    if (request->breaker != NULL && !breaker_may_send(request->breaker, loop_now_us(client->loop)))
+        return refuse(client, request, out_error);
+    bool is_sent = send_request(client, request, out_error);
+    if (!is_sent && request->breaker != NULL)
+        breaker_abandoned(request->breaker);
+    return is_sent;
+}
+
 void http_client_cancel(struct http_client *client, struct http_request *request)
 {
     struct transfer *transfer = request->handle;
@@ -665,6 +735,8 @@ void http_client_cancel(struct http_client *client, struct http_request *request
         return;
     CHECK(transfer->client == client && transfer->request == request);
     request->handle = NULL;
+    if (request->breaker != NULL && !transfer->is_refused)
+        breaker_abandoned(request->breaker);
     resolver_cancel(client->resolver, &transfer->diagnosis);
     transfer_free(transfer);
 }
@@ -697,6 +769,7 @@ struct http_client *http_client_new(struct loop *loop, struct err *out_error)
     }
     client->loop = loop;
     client->timer = (struct loop_timer){.on_due = on_timer_due, .context = client};
+    client->refuse = (struct loop_deferred){.call = on_refuse, .context = client};
     client->resolver = resolver_new(loop, out_error);
     if (client->resolver == NULL) {
         free(client);
@@ -727,6 +800,7 @@ void http_client_free(struct http_client *client)
     while (client->sockets != NULL)
         socket_free(client->sockets);
     loop_timer_stop(client->loop, &client->timer);
+    loop_defer_stop(client->loop, &client->refuse);
     resolver_free(client->resolver);
     free(client);
 }

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "io/breaker.h"
 #include "io/loop.h"
 
 struct http_client;
@@ -41,6 +42,9 @@ struct http_request {
     uint32_t timeout_ms;      // of the whole request
     const char *ca_file;      // NULL: the system's
     size_t answer_bytes_max;  // 0: 64 MiB; more is an error
+    // The destination's, borrowed until the request is idle; NULL: none. While it is open nothing is sent, and on_done says so
+    // (ERR_TRANSIENT, code "circuit_open"). No answer and 5xx count as failures, any other answer as a success.
+    struct breaker *breaker;
 
     // Called exactly once per started request, by the loop, never inside http_client_start; not after a cancel. The request is
     // idle again by then: it may be started anew, and others started or cancelled. Free the client elsewhere.

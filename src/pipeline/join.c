@@ -152,31 +152,55 @@ static bool is_named(const struct pipeline_table *table, const char *const *name
     return count == 0;
 }
 
-static void resync_wanted(struct pipeline_table *table)
+static void resync_apply(struct pipeline *pipeline, struct pipeline_resync_request *request)
 {
     struct err why = {0};
-    table->is_resync_wanted = false;
     err_set(&why, ERR_CONFIG, "resync", "asked for");
-    pipeline_resync_table(table, &why);
-}
-
-uint32_t pipeline_resync(struct pipeline *pipeline, const char *const *names, uint32_t count)
-{
-    uint32_t found = 0;
+    request->is_applied = true;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
-        if (table->record.state == CATALOG_TABLE_UNPUBLISHED || !is_named(table, names, count))
+        if (table->record.state == CATALOG_TABLE_UNPUBLISHED ||
+            !is_named(table, (const char *const *)request->names, request->name_count))
             continue;
-        found++;
-        // On its way to the first copy already, or still starting: once it runs.
-        if (pipeline->state == PIPELINE_RUNNING)
-            resync_wanted(table);
-        else
-            table->is_resync_wanted = true;
+        request->table_count++;
+        pipeline_resync_table(table, &why);
     }
     pipeline->is_resync_dirty = true;
     progress_save_soon(pipeline);
-    return found;
+}
+
+static void resync_remove_first(struct pipeline *pipeline)
+{
+    struct pipeline_resync_request *request = pipeline->resyncs;
+    pipeline->resyncs = request->next;
+    for (uint32_t i = 0; i < request->name_count; i++)
+        free(request->names[i]);
+    free(request->names);
+    free(request);
+}
+
+void pipeline_resync(struct pipeline *pipeline, char **take_names, uint32_t name_count)
+{
+    struct pipeline_resync_request **link = &pipeline->resyncs;
+    struct pipeline_resync_request *request = calloc(1, sizeof *request);
+    CHECK(request != NULL);
+    request->names = take_names;
+    request->name_count = name_count;
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = request;
+    if (pipeline->state == PIPELINE_RUNNING)
+        resync_apply(pipeline, request);  // else when it runs: its tables may not be known yet
+}
+
+void join_resyncs_saved(struct pipeline *pipeline)
+{
+    while (pipeline->resyncs != NULL && pipeline->resyncs->is_applied) {
+        uint32_t table_count = pipeline->resyncs->table_count;
+        resync_remove_first(pipeline);
+        if (pipeline->events.on_resync_taken != NULL)
+            pipeline->events.on_resync_taken(pipeline->events.context, table_count);
+    }
 }
 
 // --- a table on its way in -----------------------------------------------------------------------------------------
@@ -507,10 +531,16 @@ void join_begin(struct pipeline *pipeline)
 {
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         pipeline->tables[i]->is_joined = pipeline->tables[i]->is_stream_open;
-    for (uint32_t i = 0; i < pipeline->table_count; i++)
-        if (pipeline->tables[i]->is_resync_wanted)
-            resync_wanted(pipeline->tables[i]);
+    for (struct pipeline_resync_request *request = pipeline->resyncs; request != NULL; request = request->next)
+        if (!request->is_applied)
+            resync_apply(pipeline, request);
     join_look_soon(pipeline);
+}
+
+void join_deinit(struct pipeline *pipeline)
+{
+    while (pipeline->resyncs != NULL)
+        resync_remove_first(pipeline);
 }
 
 // What was on its way in begins again where the next start looks at it.

@@ -59,6 +59,8 @@ void pipeline_end(struct pipeline *pipeline, const struct err *error)
 
 void pipeline_restart(struct pipeline *pipeline, const struct err *error)
 {
+    if (!err_is_set(&pipeline->last_error))
+        pipeline->trouble_since_us = loop_wall_us(pipeline->loop);
     pipeline->last_error = *error;
     pipeline->is_restart_wanted = true;
     loop_defer(pipeline->loop, &pipeline->reap);
@@ -553,6 +555,12 @@ void pipeline_stop(struct pipeline *pipeline)
     loop_timer_set(pipeline->loop, &pipeline->stop_timer, 1);
 }
 
+void pipeline_abort(struct pipeline *pipeline, const struct err *error)
+{
+    if (!has_stopped(pipeline))
+        pipeline_end(pipeline, error);
+}
+
 static void random_identity(char out[17])
 {
     unsigned char bytes[8] = {0};
@@ -666,6 +674,7 @@ void pipeline_free(struct pipeline *pipeline)
     stream_deinit(pipeline);
     table_choice_deinit(&pipeline->choice);
     free(pipeline->excluded_oids);
+    join_deinit(pipeline);
     buf_deinit(&pipeline->name_scratch);
     free(pipeline->scratch);
     free(pipeline);

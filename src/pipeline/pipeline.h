@@ -47,8 +47,9 @@ struct pipeline_options {
 };
 
 struct pipeline_events {
-    void (*on_live)(void *context);          // every table is copied and merged for the first time
-    void (*on_resync_taken)(void *context);  // what pipeline_resync asked for is durable
+    void (*on_live)(void *context);  // every table is copied and merged for the first time
+    // What the oldest pipeline_resync asked for is durable: so many tables are copied anew.
+    void (*on_resync_taken)(void *context, uint32_t table_count);
     // It has ended, by itself (error) or as told (NULL). Free it (deferred).
     void (*on_ended)(void *context, const struct err *error);
     void *context;
@@ -59,9 +60,13 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
 void pipeline_start(struct pipeline *pipeline);
 void pipeline_stop(
     struct pipeline *pipeline);  // stop reading, finish what is in flight within the deadline, confirm, end
-// Copies tables anew, parked ones too: "schema.table" or "table"; count 0: all. How many it knows of.
-uint32_t pipeline_resync(struct pipeline *pipeline, const char *const *names, uint32_t count);
-void pipeline_free(struct pipeline *pipeline);  // not inside its callbacks
+// Copies tables anew, parked ones too: "schema.table" or "table"; none: all. One that does not run yet does it when it runs.
+// → on_resync_taken, in the order of the calls. take_names: heap strings in a heap array.
+void pipeline_resync(struct pipeline *pipeline, char **take_names, uint32_t name_count);
+// At once, with nothing confirmed any more: what was not is read again at the next start.
+void pipeline_abort(struct pipeline *pipeline, const struct err *error);
+void pipeline_free(struct pipeline *pipeline);           // not inside its callbacks
+char *pipeline_status(const struct pipeline *pipeline);  // what it publishes, a JSON document; heap
 // One line for a person at a terminal: copy progress with rate and time left, or lag.
 void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size);
 

@@ -54,7 +54,6 @@ struct pipeline_table {
     bool is_stream_open;
     bool is_joined;            // takes rows: its channel is open and in the catalog
     bool is_relation_checked;  // in this run of the stream the newest description fits ours
-    bool is_resync_wanted;     // once the pipeline runs
     bool is_membership_known;
     uint64_t membership;  // see pg_publication_look
     lsn_t left_lsn;       // as of there the publication held it no more; LSN_NONE: it does
@@ -74,6 +73,14 @@ struct pipeline_transaction {
     lsn_t commit_lsn;
     int64_t commit_time_us;   // since 2000-01-01
     uint32_t message_number;  // of its changes, over all tables, before any filter of ours; from 1
+};
+
+struct pipeline_resync_request {
+    char **names;  // none: all tables
+    uint32_t name_count;
+    bool is_applied;
+    uint32_t table_count;  // is_applied: how many tables that is
+    struct pipeline_resync_request *next;
 };
 
 struct pipeline {
@@ -113,6 +120,7 @@ struct pipeline {
     struct buf name_scratch;
     struct err stop_reason;  // set by a callback that answered false
 
+    struct pipeline_resync_request *resyncs;  // asked for and not durable yet, in order
     struct pg_conn *look_conn;
     struct loop_timer look_timer;
     bool is_looking, is_look_wanted, is_look_broken;
@@ -168,6 +176,7 @@ struct pipeline {
     struct loop_timer restart_timer, stop_timer, turn_timer;  // turn: what has to leave a callback first
     struct backoff backoff;
     struct err last_error;
+    int64_t trouble_since_us;   // wall clock of the first of the failures that last_error is the newest of
     struct loop_deferred reap;  // frees what ended, outside its own callbacks
     bool is_reap_copy, is_reap_check, is_restart_wanted;
     struct err restart_error;
@@ -194,8 +203,10 @@ extern const struct backoff_policy pipeline_backoff;
 
 // join.c: tables that come, go, fail by themselves or are copied anew while the pipeline runs
 void join_init(struct pipeline *pipeline);
-void join_begin(struct pipeline *pipeline);  // RUNNING begins
-void join_end(struct pipeline *pipeline);    // the source's connections close
+void join_deinit(struct pipeline *pipeline);
+void join_resyncs_saved(struct pipeline *pipeline);  // what was asked for is durable
+void join_begin(struct pipeline *pipeline);          // RUNNING begins
+void join_end(struct pipeline *pipeline);            // the source's connections close
 void join_look_soon(struct pipeline *pipeline);
 // The table goes on without a place at the destination: what it had there stays, nothing is added.
 void join_detach(struct pipeline_table *table);
@@ -291,7 +302,6 @@ void follow_tick(struct pipeline *pipeline);
 void follow_published(struct pipeline_table *table);
 
 // status.c
-char *status_json(const struct pipeline *pipeline);  // heap
 struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t oid);
 
 #endif

@@ -202,7 +202,7 @@ void progress_save_now(struct pipeline *pipeline)
     save->claim = pipeline->options.claim;
     save->has_pipeline = true;
     save->reply_to = pipeline->replies;
-    save->status_json = status_json(pipeline);
+    save->status_json = pipeline_status(pipeline);
     tables_put(pipeline, save);
     pipeline->is_record_dirty = pipeline->is_save_wanted = false;
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
@@ -303,9 +303,10 @@ void progress_on_reply(void *context, void *message)
         pipeline_channels_saved(pipeline);
     pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
     merge_intent_saved(pipeline);
-    if (pipeline->is_resync_saving && pipeline->events.on_resync_taken != NULL)
-        pipeline->events.on_resync_taken(pipeline->events.context);
-    pipeline->is_resync_saving = false;
+    if (pipeline->is_resync_saving && !pipeline->is_resync_dirty) {
+        pipeline->is_resync_saving = false;
+        join_resyncs_saved(pipeline);
+    }
     if (pipeline->is_save_wanted)
         progress_save_soon(pipeline);  // asked for meanwhile
 }
@@ -353,7 +354,7 @@ static void status_save(struct pipeline *pipeline)
     struct catalog_save *save = catalog_save_new(0, 0);
     (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
     save->claim = pipeline->options.claim;
-    save->status_json = status_json(pipeline);
+    save->status_json = pipeline_status(pipeline);
     if (!catalog_send(pipeline->options.catalog, save))
         catalog_save_free(save);
 }
@@ -371,7 +372,7 @@ static void status_send(struct pipeline *pipeline)
         pipeline->is_merging || is_moving(pipeline) || copy_is_running(pipeline) || pipeline->state != PIPELINE_RUNNING;
     if (pipeline->save_inflight != NULL || since_us < (is_busy ? STATUS_INTERVAL_US : STATUS_IDLE_INTERVAL_US))
         return;
-    if (!pipeline->record.is_slot_made && pipeline->is_first_start)
+    if (!pipeline->record.is_slot_made && pipeline->is_first_start && pipeline->options.is_attended)
         return;  // nothing is in the catalog yet
     pipeline->status_us = loop_now_us(pipeline->loop);
     status_save(pipeline);

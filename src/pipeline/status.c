@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "pipeline/pipeline_private.h"
+#include "pipeline/remedy.h"
 
 static void format_lsn(lsn_t lsn, char out[20])
 {
@@ -59,6 +60,25 @@ static json_t *retry_json(const struct pipeline_table *table)
     return object;
 }
 
+static void set_table_remedy(json_t *object, const struct pipeline_table *table)
+{
+    char remedy[ERR_TEXT_SIZE], name[320];
+    struct err error = table->trouble;
+    const struct remedy_subject subject = {.pipeline = table->pipeline->options.name, .table = name};
+    (void)snprintf(name, sizeof name, "%s.%s", table->table->schema_name, table->table->table_name);
+    if (table->record.state == CATALOG_TABLE_PARKED)
+        err_set(&error, ERR_DATA, "", "%s", table->record.reason);
+    if (!err_is_set(&error))
+        return;
+    remedy_format(&error, &subject, remedy, sizeof remedy);
+    if (table->record.state == CATALOG_TABLE_PARKED && strstr(remedy, "pipeline resync") == NULL) {
+        size_t size = strlen(remedy);
+        (void)snprintf(remedy + size, sizeof remedy - size, "; then: etl-stream pipeline resync %s %s",
+                       table->pipeline->options.name, name);
+    }
+    set_text(object, "remedy", remedy);
+}
+
 static json_t *table_json(const struct pipeline_table *table)
 {
     json_t *object = json_object();
@@ -72,6 +92,7 @@ static json_t *table_json(const struct pipeline_table *table)
     set_text(object, "merge", merge_kind(table->table));
     if (err_is_set(&table->trouble))
         json_object_set_new(object, "retry", retry_json(table));
+    set_table_remedy(object, table);
     set_count(object, "rows_copied", copy_rows_of(table));
     if (table->table->rows_estimate >= 0)
         set_count(object, "rows_estimate", (uint64_t)table->table->rows_estimate);
@@ -103,13 +124,6 @@ static const char *merge_state(const struct pipeline *pipeline)
     return merge_may_wake(pipeline) ? "idle" : "waiting";  // for the time of day
 }
 
-static void set_wall_time(json_t *object, const char *key, int64_t wall_us)
-{
-    char when[32];
-    clock_format(wall_us, when, sizeof when);
-    set_text(object, key, when);
-}
-
 static json_t *merge_json(const struct pipeline *pipeline)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
@@ -124,26 +138,47 @@ static json_t *merge_json(const struct pipeline *pipeline)
     if (pipeline->is_merging) {
         for (uint32_t i = 0; i < pipeline->merge_table_count; i++)
             first_count += pipeline->merge_tables[i].is_first;
-        set_wall_time(object, "since", wall_us - (int64_t)(now_us - pipeline->merge_began_us));
+        set_time(object, "since", wall_us - (int64_t)(now_us - pipeline->merge_began_us));
         set_count(object, "seconds", (now_us - pipeline->merge_began_us) / 1000000);
         set_lsn(object, "up_to", pipeline->merge_below_lsn);
         set_count(object, "tables", pipeline->merge_table_count);
         set_count(object, "first_merges", first_count);
     }
     if (pipeline->merge_ended_us != 0)
-        set_wall_time(object, "last", wall_us - (int64_t)(now_us - pipeline->merge_ended_us));
+        set_time(object, "last", wall_us - (int64_t)(now_us - pipeline->merge_ended_us));
     if (!merge_may_wake(pipeline))
-        set_wall_time(object, "next", day_windows_next_us(&pipeline->options.merge_windows, wall_us));
+        set_time(object, "next", day_windows_next_us(&pipeline->options.merge_windows, wall_us));
     return object;
 }
 
-static const char *error_text(const struct pipeline *pipeline)
+// What is wrong now, the gravest first; NULL: nothing.
+static const struct err *error_of(const struct pipeline *pipeline)
 {
-    if (err_is_set(&pipeline->end_error))
-        return pipeline->end_error.text;
-    if (err_is_set(&pipeline->merge_error))
-        return pipeline->merge_error.text;
-    return err_is_set(&pipeline->last_error) ? pipeline->last_error.text : NULL;
+    const struct err *const errors[] = {&pipeline->end_error, &pipeline->last_error, &pipeline->publication_error,
+                                        &pipeline->merge_error};
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+        if (err_is_set(errors[i]))
+            return errors[i];
+    return NULL;
+}
+
+static void set_error(json_t *object, const struct pipeline *pipeline, const struct err *error)
+{
+    char remedy[ERR_TEXT_SIZE];
+    const struct remedy_subject subject = {.pipeline = pipeline->options.name};
+    remedy_format(error, &subject, remedy, sizeof remedy);
+    set_text(object, "error", error->text);
+    set_text(object, "reason", error->code[0] != '\0' ? error->code : err_kind_name(error->kind));
+    set_text(object, "remedy", remedy);
+    if (pipeline->state != PIPELINE_WAITING)
+        return;
+    json_t *retry = json_object();
+    CHECK(retry != NULL);
+    uint64_t now_us = loop_now_us(pipeline->loop), due_us = pipeline->restart_timer.due_us;
+    set_count(retry, "failures", pipeline->backoff.tries);
+    set_time(retry, "since", pipeline->trouble_since_us);
+    set_time(retry, "next_try", loop_wall_us(pipeline->loop) + (due_us > now_us ? (int64_t)(due_us - now_us) : 0));
+    json_object_set_new(object, "retry", retry);
 }
 
 static json_t *positions_json(const struct pipeline *pipeline)
@@ -157,7 +192,21 @@ static json_t *positions_json(const struct pipeline *pipeline)
     return object;
 }
 
-char *status_json(const struct pipeline *pipeline)
+// The circuit breaker of the destination, as this pipeline's worker sees it.
+static json_t *circuit_json(const struct pipeline *pipeline, const struct sink_stats *stats)
+{
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    set_text(object, "state", stats->circuit);
+    if (stats->circuit_open_us > 0) {
+        set_time(object, "next_try", loop_wall_us(pipeline->loop) + (int64_t)stats->circuit_open_us);
+        set_text(object, "reason", "the destination failed five times in a row and is left alone for 30 seconds");
+        set_text(object, "remedy", "nothing: it is tried again by itself; if it lasts: etl-stream check");
+    }
+    return object;
+}
+
+char *pipeline_status(const struct pipeline *pipeline)
 {
     struct sink_stats stats;
     char when[32];
@@ -186,10 +235,12 @@ char *status_json(const struct pipeline *pipeline)
     set_count(object, "merge_took_us", pipeline->merge_took_us);
     if (pipeline->sink->operations->has_merge)
         json_object_set_new(object, "merge", merge_json(pipeline));
+    if (stats.circuit != NULL)
+        json_object_set_new(object, "circuit", circuit_json(pipeline, &stats));
     if (copy_is_shown(pipeline))
         json_object_set_new(object, "copy", copy_json(pipeline));
-    if (error_text(pipeline) != NULL)
-        set_text(object, "error", error_text(pipeline));
+    if (error_of(pipeline) != NULL)
+        set_error(object, pipeline, error_of(pipeline));
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         json_array_append_new(tables, table_json(pipeline->tables[i]));
     json_object_set_new(object, "tables", tables);

@@ -106,6 +106,30 @@ void crew_stop(struct crew *crew, uint64_t id)
         order(crew, placement->member, worker_order_new(WORKER_STOP, id));
 }
 
+void crew_abort(struct crew *crew, uint64_t id, const struct err *error)
+{
+    const struct placement *placement = *find(crew, id);
+    if (placement == NULL)
+        return;
+    struct worker_order *abort_order = worker_order_new(WORKER_ABORT, id);
+    abort_order->error = *error;
+    order(crew, placement->member, abort_order);
+}
+
+bool crew_resync(struct crew *crew, uint64_t id, int64_t command_id, char **take_names, uint32_t name_count)
+{
+    const struct placement *placement = *find(crew, id);
+    struct worker_order *resync = worker_order_new(WORKER_RESYNC, id);
+    resync->command_id = command_id;
+    resync->names = take_names;
+    resync->name_count = name_count;
+    if (placement == NULL)
+        worker_order_free(resync);
+    else
+        order(crew, placement->member, resync);
+    return placement != NULL;
+}
+
 uint32_t crew_running_count(const struct crew *crew)
 {
     uint32_t count = 0;
@@ -128,16 +152,19 @@ static void on_news(void *context, void *message)
         placement->member->running--;
         *link = placement->next;
         free(placement);
-        crew->events.on_ended(crew->events.context, news->id, news->has_failed ? &news->error : NULL);
+        crew->events.on_ended(crew->events.context, news->id, news->has_failed ? &news->error : NULL, &news->status);
         break;
     }
+    case WORKER_RESYNC_TAKEN:
+        crew->events.on_resync_taken(crew->events.context, news->id, news->command_id, news->table_count);
+        break;
     }
-    free(news);
+    worker_news_free(news);
 }
 
 static void discard_news(void *message)
 {
-    free(message);
+    worker_news_free(message);
 }
 
 // --- life --------------------------------------------------------------------------------------------------------

@@ -19,8 +19,17 @@ static void on_live(void *context, uint64_t id)
     (void)id;
 }
 
-static void on_ended(void *context, uint64_t id, const struct err *error)
+static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint32_t table_count)
 {
+    (void)context;
+    (void)id;
+    (void)command_id;
+    (void)table_count;
+}
+
+static void on_ended(void *context, uint64_t id, const struct err *error, char **status)
+{
+    (void)status;
     struct supervisor *supervisor = context;
     CHECK(id == supervisor->id);
     supervisor->has_ended = true;
@@ -42,7 +51,8 @@ static void on_signal(void *context, unsigned count)
 enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_error)
 {
     struct supervisor supervisor = {0};
-    struct crew_events events = {.on_live = on_live, .on_ended = on_ended, .context = &supervisor};
+    struct crew_events events = {
+        .on_live = on_live, .on_ended = on_ended, .on_resync_taken = on_resync_taken, .context = &supervisor};
     supervisor.loop = loop_new(&clock_system, out_error);
     if (supervisor.loop != NULL &&
         signals_open(&supervisor.signals, supervisor.loop, on_signal, &supervisor, out_error))

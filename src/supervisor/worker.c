@@ -24,6 +24,8 @@ struct actor {
     struct pipeline *pipeline;
     struct loop_timer progress_timer;
     bool has_ended;
+    int64_t *command_ids;  // of resyncs that are not durable yet, in order
+    uint32_t command_count;
     struct actor *next;
 };
 
@@ -57,7 +59,18 @@ void worker_order_free(struct worker_order *order)
     if (order == NULL)
         return;
     plan_free(order->plan);
+    for (uint32_t i = 0; i < order->name_count; i++)
+        free(order->names[i]);
+    free(order->names);
     free(order);
+}
+
+void worker_news_free(struct worker_news *news)
+{
+    if (news == NULL)
+        return;
+    free(news->status);
+    free(news);
 }
 
 // --- news --------------------------------------------------------------------------------------------------------
@@ -82,7 +95,7 @@ static void on_news_due(struct loop_timer *timer)
     loop_defer(worker->loop, &worker->reap);
 }
 
-static void tell(struct worker *worker, enum worker_news_kind kind, uint64_t id, const struct err *error)
+static struct worker_news *news_new(enum worker_news_kind kind, uint64_t id, const struct err *error)
 {
     struct worker_news *news = calloc(1, sizeof *news);
     CHECK(news != NULL);
@@ -91,6 +104,11 @@ static void tell(struct worker *worker, enum worker_news_kind kind, uint64_t id,
     news->has_failed = error != NULL;
     if (error != NULL)
         news->error = *error;
+    return news;
+}
+
+static void tell(struct worker *worker, struct worker_news *news)
+{
     if (worker->unsent_last != NULL)
         worker->unsent_last->next = news;
     else
@@ -104,7 +122,18 @@ static void tell(struct worker *worker, enum worker_news_kind kind, uint64_t id,
 static void on_pipeline_live(void *context)
 {
     const struct actor *actor = context;
-    tell(actor->worker, WORKER_PIPELINE_LIVE, actor->id, NULL);
+    tell(actor->worker, news_new(WORKER_PIPELINE_LIVE, actor->id, NULL));
+}
+
+static void on_resync_taken(void *context, uint32_t table_count)
+{
+    struct actor *actor = context;
+    struct worker_news *news = news_new(WORKER_RESYNC_TAKEN, actor->id, NULL);
+    CHECK(actor->command_count > 0);
+    news->command_id = actor->command_ids[0];
+    news->table_count = table_count;
+    memmove(actor->command_ids, actor->command_ids + 1, --actor->command_count * sizeof actor->command_ids[0]);
+    tell(actor->worker, news);
 }
 
 static void on_pipeline_ended(void *context, const struct err *error)
@@ -114,8 +143,23 @@ static void on_pipeline_ended(void *context, const struct err *error)
     if (actor->plan->shows_progress)
         log_status_line("");
     loop_timer_stop(actor->worker->loop, &actor->progress_timer);
-    tell(actor->worker, WORKER_PIPELINE_ENDED, actor->id, error);
+    while (actor->command_count > 0)
+        on_resync_taken(actor, 0);  // it ended before they were done
+    struct worker_news *news = news_new(WORKER_PIPELINE_ENDED, actor->id, error);
+    news->status = pipeline_status(actor->pipeline);
+    tell(actor->worker, news);
     loop_defer(actor->worker->loop, &actor->worker->reap);
+}
+
+static void resync(struct actor *actor, struct worker_order *order)
+{
+    actor->command_ids =
+        reallocarray(actor->command_ids, (size_t)actor->command_count + 1, sizeof actor->command_ids[0]);
+    CHECK(actor->command_ids != NULL);
+    actor->command_ids[actor->command_count++] = order->command_id;
+    pipeline_resync(actor->pipeline, order->names, order->name_count);
+    order->names = NULL;
+    order->name_count = 0;
 }
 
 static void on_progress(struct loop_timer *timer)
@@ -133,6 +177,7 @@ static void actor_free(struct actor *actor)
     pipeline_free(actor->pipeline);
     sink_seat_give_back(actor->seat);
     plan_free(actor->plan);
+    free(actor->command_ids);
     free(actor);
 }
 
@@ -161,10 +206,13 @@ static void start(struct worker *worker, uint64_t id, struct plan *take_plan)
     struct pipeline_options options = take_plan->pipeline;
     options.sink_new = sink_seat_sink_new;
     options.sink_context = actor->seat;
-    struct pipeline_events events = {.on_live = on_pipeline_live, .on_ended = on_pipeline_ended, .context = actor};
+    struct pipeline_events events = {.on_live = on_pipeline_live,
+                                     .on_resync_taken = on_resync_taken,
+                                     .on_ended = on_pipeline_ended,
+                                     .context = actor};
     actor->pipeline = pipeline_new(worker->loop, worker->resolver, &options, &events, &error);
     if (actor->pipeline == NULL) {
-        tell(worker, WORKER_PIPELINE_ENDED, id, &error);
+        tell(worker, news_new(WORKER_PIPELINE_ENDED, id, &error));
         actor_free(actor);
         return;
     }
@@ -215,6 +263,15 @@ static void on_order(void *context, void *message)
         // It may have ended meanwhile: the news of it is on its way.
         if (actor != NULL && !actor->has_ended)
             pipeline_stop(actor->pipeline);
+        break;
+    case WORKER_ABORT:
+        if (actor != NULL && !actor->has_ended)
+            pipeline_abort(actor->pipeline, &order->error);
+        break;
+    case WORKER_RESYNC:
+        // Of one that has ended nobody says that it was taken: it is asked for again.
+        if (actor != NULL && !actor->has_ended)
+            resync(actor, order);
         break;
     case WORKER_END:
         worker->is_ending = true;

@@ -13,6 +13,7 @@ import pytest
 import pgroom
 from pgserver import PgServer
 from program import TRAPS_PROGRAM, Program
+from service import Catalog, Service
 from standin import StandIn
 
 # Begun first: a file is run by one of pytest's processes, and none should be left with one of these at the end.
@@ -129,6 +130,18 @@ def start_stream(tmp_path: pathlib.Path):
         program.close()
     reports = [report for report in (program.sanitizer_reports() for program in streams.started) if report]
     assert not reports, "\n".join(reports)
+
+
+@pytest.fixture
+def start_service(start_stream):
+    """start_service(*options, **environment) → Service, over this test's catalog. Its catalog is start_service.catalog."""
+    def start(*options, **environment):
+        service = Service(start_stream.state, options, **environment).start()
+        start_stream.started.append(service)
+        service.wait_for_event("starting")
+        return service
+    start.catalog = Catalog(start_stream.state)
+    return start
 
 
 @pytest.fixture

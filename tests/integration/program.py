@@ -66,7 +66,8 @@ class Program:
     def __init__(self, source, target, state, options=(), command="run", binary=None, **more_environment):
         self.state = pathlib.Path(state)
         self.environment = environment(state, **more_environment)
-        self.arguments = [str(binary or PROGRAM), command, "--from", source, "--to", target, *map(str, options)]
+        ends = ["--from", source, "--to", target] if source is not None else []  # without them: the service
+        self.arguments = [str(binary or PROGRAM), command, *ends, *map(str, options)]
         self.process = None
         self.lines = []      # log lines as dicts, in order
         self.other = []      # what was no JSON: a sanitizer's report, an error before the log began

@@ -1,2 +1,4 @@
+-- Every pipeline that is configured, has run, or has said something.
 SELECT p.name, s.json, coalesce(s.updated_ms, 0)
-  FROM etl_pipelines p LEFT JOIN etl_status s ON s.pipeline = p.name ORDER BY p.name
+  FROM (SELECT name FROM etl_pipelines UNION SELECT name FROM pipelines UNION SELECT pipeline FROM etl_status) AS p
+  LEFT JOIN etl_status s ON s.pipeline = p.name ORDER BY p.name

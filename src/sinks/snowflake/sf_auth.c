@@ -44,6 +44,7 @@ struct token {
 };
 
 struct sf_auth {
+    struct breaker breaker;
     struct loop *loop;
     struct http_client *http;
     const struct sf_config *config;
@@ -560,6 +561,7 @@ struct sf_auth *sf_auth_new(struct loop *loop, struct http_client *http, const s
     auth->request.ca_file = config->ca_file;
     auth->request.answer_bytes_max = ANSWER_BYTES_MAX;
     auth->request.on_done = on_answer;
+    auth->request.breaker = &auth->breaker;
     auth->request.context = auth;
     auth->timer = (struct loop_timer){.on_due = on_timer, .context = auth};
     auth->deliver = (struct loop_deferred){.call = on_deliver, .context = auth};
@@ -637,6 +639,11 @@ bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation)
         token->is_after_refusal = true;
     }
     return true;
+}
+
+struct breaker *sf_auth_breaker(struct sf_auth *auth)
+{
+    return &auth->breaker;
 }
 
 void sf_auth_host_moved(struct sf_auth *auth)

@@ -48,6 +48,8 @@ void sf_auth_accepted(struct sf_auth *auth, bool is_ingest, uint32_t generation)
 bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation);
 // The error to stop with then: who was refused, by which key, and what to compare. message: Snowflake's.
 void sf_auth_refusal_error(const struct sf_auth *auth, bool is_ingest, const char *message, struct err *out_error);
+// Of the destination: every request to it, whoever sends it, counts (http_request.breaker).
+struct breaker *sf_auth_breaker(struct sf_auth *auth);
 void sf_auth_host_moved(struct sf_auth *auth);  // 410: ask for host and token again
 
 #endif

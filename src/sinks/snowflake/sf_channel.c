@@ -770,6 +770,7 @@ struct sf_channel *sf_channel_new(const struct sf_channel_shared *shared, const 
     buf_init(&channel->body, ANSWER_BYTES_MAX);
     buf_init(&channel->continuation, ANSWER_BYTES_MAX);
     http_request_init(&channel->request);
+    channel->request.breaker = sf_auth_breaker(channel->shared.auth);
     channel->request.timeout_ms = REQUEST_TIMEOUT_MS;
     channel->request.ca_file = shared->ca_file;
     channel->request.answer_bytes_max = ANSWER_BYTES_MAX;

@@ -363,6 +363,11 @@ static void stats(const struct sink *base, struct sink_stats *out_stats)
             sf_sink_add_stats(table->stream.channels[i], out_stats);
         sf_sink_copy_stats(table, out_stats);
     }
+    const struct breaker *breaker = sf_auth_breaker(sink->options.auth);
+    uint64_t now_us = loop_now_us(sink->options.loop);
+    out_stats->circuit = breaker_state_name(breaker->state);
+    if (breaker->state == BREAKER_OPEN && breaker->open_until_us > now_us)
+        out_stats->circuit_open_us = breaker->open_until_us - now_us;
 }
 
 static void free_sink(struct sink *base)

@@ -1,0 +1,14 @@
+// What commands share that tell a running service something.
+#ifndef ETL_CLI_CONTROL_H
+#define ETL_CLI_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "catalog/catalog.h"
+
+// Sets the pipeline's status to PAUSE and waits until the running service has ended it. False: error says why.
+bool control_pause(struct catalog *catalog, const char *pipeline, uint32_t patience_ms, struct err *out_error);
+
+#endif

@@ -1,0 +1,154 @@
+#include "supervisor/job.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "pipeline/remedy.h"
+
+static const struct backoff_policy job_backoff = {
+    .delay_first_ms = 2000, .delay_min_ms = 1000, .delay_max_ms = 300000, .tries_max = 0};
+
+struct job *job_new(const char *name, uint64_t seed)
+{
+    struct job *job = calloc(1, sizeof *job);
+    CHECK(job != NULL);
+    (void)snprintf(job->name, sizeof job->name, "%s", name);
+    backoff_init(&job->backoff, &job_backoff, seed | 1);
+    return job;
+}
+
+void job_free(struct job *job)
+{
+    for (uint32_t i = 0; i < job->held_count; i++)
+        free(job->held[i].arguments);
+    free(job->held);
+    free(job->last_status);
+    free(job);
+}
+
+const char *job_state_word(const struct job *job)
+{
+    switch (job->state) {
+    case JOB_IDLE: return job->is_elsewhere ? "claimed_elsewhere" : job->is_wanted ? "starting" : "paused";
+    case JOB_CLAIMING:
+    case JOB_READING: return "starting";
+    case JOB_RUNNING: return "running";
+    case JOB_STOPPING: return "stopping";
+    case JOB_WAITING: return "failed";
+    case JOB_FENCED: return "fenced";
+    }
+    CHECK(false);
+    return "";
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+    json_t *value = json_string(text);
+    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
+}
+
+static void set_time(json_t *object, const char *key, int64_t wall_us)
+{
+    char when[32];
+    clock_format(wall_us, when, sizeof when);
+    set_text(object, key, when);
+}
+
+static void set_trouble(json_t *object, const struct job *job, uint64_t now_us, int64_t wall_us)
+{
+    char remedy[ERR_TEXT_SIZE];
+    struct remedy_subject subject = {.pipeline = job->name};
+    remedy_format(&job->error, &subject, remedy, sizeof remedy);
+    set_text(object, "error", job->error.text);
+    set_text(object, "reason", job->error.code);
+    set_text(object, "remedy", remedy);
+    json_t *retry = json_object();
+    CHECK(retry != NULL);
+    json_object_set_new(retry, "failures", json_integer(job->failure_count));
+    if (job->failing_since_us != 0)
+        set_time(retry, "since", job->failing_since_us);
+    if (job->state == JOB_WAITING)
+        set_time(retry, "next_try", wall_us + (job->retry_us > now_us ? (int64_t)(job->retry_us - now_us) : 0));
+    json_object_set_new(object, "retry", retry);
+}
+
+// The slot stays, and with it the WAL from what was confirmed last.
+static void set_held_back(json_t *object)
+{
+    const json_t *confirmed = json_object_get(json_object_get(object, "positions"), "confirmed");
+    const json_t *slot = json_object_get(object, "slot");
+    if (!json_is_string(confirmed) || !json_is_string(slot))
+        return;
+    char text[256];
+    (void)snprintf(text, sizeof text,
+                   "slot %s is kept: the source keeps its WAL from %s on, which grows until the pipeline is started or "
+                   "removed",
+                   json_string_value(slot), json_string_value(confirmed));
+    set_text(object, "held_back", text);
+}
+
+static void set_lsn(json_t *object, const char *key, lsn_t lsn)
+{
+    char text[20];
+    (void)snprintf(text, sizeof text, LSN_FORMAT, LSN_ARGUMENTS(lsn));
+    set_text(object, key, text);
+}
+
+char *job_known_status(const struct catalog_known *known)
+{
+    if (!known->is_found)
+        return NULL;
+    json_t *object = json_object(), *positions = json_object(), *tables = json_array();
+    CHECK(object != NULL && positions != NULL && tables != NULL);
+    set_text(object, "source", known->pipeline.source);
+    set_text(object, "destination", known->pipeline.destination);
+    set_text(object, "slot", known->pipeline.slot);
+    set_lsn(positions, "received", known->pipeline.received_lsn);
+    set_lsn(positions, "committed", known->pipeline.floor_lsn);
+    set_lsn(positions, "confirmed", known->pipeline.floor_lsn);
+    set_lsn(positions, "merged", known->pipeline.merged_lsn);
+    json_object_set_new(object, "positions", positions);
+    for (uint32_t i = 0; i < known->table_count; i++) {
+        const struct catalog_table *from = &known->tables[i];
+        json_t *table = json_object();
+        CHECK(table != NULL);
+        set_text(table, "schema", from->schema_name);
+        set_text(table, "table", from->table_name);
+        set_text(table, "state", catalog_table_state_name(from->state));
+        if (from->reason[0] != '\0')
+            set_text(table, "reason", from->reason);
+        json_object_set_new(table, "rows_copied", json_integer((json_int_t)from->copied_rows));
+        json_array_append_new(tables, table);
+    }
+    json_object_set_new(object, "tables", tables);
+    char *text = json_dumps(object, JSON_COMPACT);
+    CHECK(text != NULL);
+    json_decref(object);
+    return text;
+}
+
+char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
+{
+    json_t *object = job->last_status != NULL ? json_loads(job->last_status, 0, NULL) : NULL;
+    if (!json_is_object(object)) {
+        json_decref(object);
+        object = json_object();
+    }
+    CHECK(object != NULL);
+    set_text(object, "pipeline", job->name);
+    set_text(object, "state", job_state_word(job));
+    set_time(object, "at", wall_us);
+    json_object_del(object, "copy");
+    if (err_is_set(&job->error))
+        set_trouble(object, job, now_us, wall_us);
+    if (job->state == JOB_IDLE && !job->is_wanted)
+        set_held_back(object);
+    char *text = json_dumps(object, JSON_COMPACT);
+    CHECK(text != NULL);
+    json_decref(object);
+    return text;
+}

@@ -1,0 +1,56 @@
+// One pipeline as the service keeps it on the main thread, and what others are told of it.
+#ifndef ETL_SUPERVISOR_JOB_H
+#define ETL_SUPERVISOR_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/backoff.h"
+#include "base/err.h"
+#include "catalog/catalog.h"
+#include "catalog/requests.h"
+
+enum job_state {
+    JOB_IDLE,      // ended by being wanted
+    JOB_CLAIMING,  // ended by the catalog's answer
+    JOB_READING,   // what is known of it; ended by the catalog's answer
+    JOB_RUNNING,   // in a worker; ended by its end or by JOB_STOPPING
+    JOB_STOPPING,  // told to end; ended by its end
+    JOB_WAITING,   // failed; ended by retry_us, a change, or by being wanted no more
+    JOB_FENCED     // another writer has taken over; ended by a change, or by a pause and a start
+};
+
+struct job {
+    struct job *next;
+    char name[CATALOG_NAME_SIZE];
+    enum job_state state;
+    bool is_wanted;   // START
+    bool is_gone;     // not configured any more
+    bool is_changed;  // configured otherwise than what runs
+    bool is_asked;    // a request to the catalog is under way
+    bool has_claim;
+    bool was_looked_up;  // what the catalog knows of it was asked for
+    bool is_elsewhere;   // another process has claimed it
+    uint64_t claim;
+    uint64_t run_id;  // RUNNING, STOPPING
+    uint64_t started_us;
+    struct backoff backoff;
+    uint64_t retry_us;         // WAITING
+    int64_t failing_since_us;  // wall clock; 0: it is well
+    uint32_t failure_count;
+    struct err error;
+    char *last_status;  // what the pipeline published at its end, or what the catalog knows; NULL: nothing yet
+    struct catalog_command *held;  // given while it did not run: done when it does
+    uint32_t held_count;
+};
+
+struct job *job_new(const char *name, uint64_t seed);
+void job_free(struct job *job);
+// Of a pipeline that has not run in this process: what a status can say of it. Heap; NULL: it was never started.
+char *job_known_status(const struct catalog_known *known);
+const char *job_state_word(const struct job *job);  // for people: "waiting", "paused" …
+// What to show of a job that does not run: what the pipeline said last, with state, reason, remedy and when it is tried
+// again. Heap. now_us: monotonic, wall_us: the same instant.
+char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us);
+
+#endif

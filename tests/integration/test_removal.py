@@ -1,0 +1,91 @@
+"""pipeline remove: what it says it leaves is what is left, and on the source nothing is."""
+import pytest
+
+import load
+from snowflake_client import Snowflake
+from test_service import POLL, make_destination, sources, wait_live  # noqa: F401
+
+LANDING = "WH_LANDING"
+
+
+@pytest.fixture
+def shop(sources, standin, start_service):
+    """A service with one live pipeline "p" from "shop" to "wh"."""
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(20)
+    catalog.add_source("shop", source)
+    make_destination(catalog, standin, "wh")
+    catalog.add_pipeline("p", "shop", "wh")
+    wait_live(service, "p")
+    return service, source, Snowflake(standin.to)
+
+
+def tables_in(snowflake, schema):
+    columns, rows = snowflake.execute(f'SHOW TABLES IN SCHEMA "DEMO_DB"."{schema}"')
+    name = [column["name"] for column in columns].index("name")
+    return sorted(row[name] for row in rows)
+
+
+def ours_on_the_source(source):
+    return source.sql("SELECT slot_name, active FROM pg_replication_slots WHERE database = current_database()") + \
+        source.sql("SELECT pid, state FROM pg_stat_activity WHERE datname = current_database() AND backend_type <> "
+                   "'client backend'")
+
+
+def catalog_rows(catalog):
+    return {table: catalog.execute(f"SELECT COUNT(*) FROM {table}")[0][0]
+            for table in ("pipelines", "etl_pipelines", "etl_tables", "etl_status")}
+
+
+def test_removal_leaves_what_it_says(shop, standin, start_service):
+    service, source, snowflake = shop
+    targets = tables_in(snowflake, "WH")
+    landings = [name for name in tables_in(snowflake, LANDING) if name.startswith("LANDING_")]
+    assert len(targets) == len(landings) == len(load.TABLES)
+    asked = service.command("pipeline", "remove", "p", stdin="")
+    assert asked.returncode == 2 and "--yes says that it is meant" in asked.stderr and "slot etl_p is dropped" in asked.stdout
+    assert service.pipeline("p")["state"] == "running", "asking changes nothing"
+    done = service.command("pipeline", "remove", "p", "--yes")
+    assert done.returncode == 0, done
+    assert "slot etl_p dropped" in done.stdout and "channels dropped" in done.stdout
+    assert f"{len(landings)} landing tables" in done.stdout and "stay" in done.stdout
+    assert ours_on_the_source(source) == []
+    assert source.value("SELECT count(*) FROM pg_publication") == 1
+    assert [channel for channel in standin.channels() if LANDING in str(channel)] == []
+    assert tables_in(snowflake, "WH") == targets
+    assert tables_in(snowflake, LANDING) == landings
+    assert set(catalog_rows(start_service.catalog).values()) == {0}
+    assert service.is_running() and service.terminate() == 0
+
+
+def test_removal_with_landing_tables_and_without_a_service(shop, standin, start_service):
+    service, source, snowflake = shop
+    targets = tables_in(snowflake, "WH")
+    assert service.terminate() == 0
+    done = service.command("pipeline", "remove", "p", "--yes", "--drop-landing")
+    assert done.returncode == 0, done
+    assert "landing tables" in done.stdout and "dropped" in done.stdout
+    assert ours_on_the_source(source) == []
+    assert tables_in(snowflake, LANDING) == [] and tables_in(snowflake, "WH") == targets
+    assert [channel for channel in standin.channels() if LANDING in str(channel)] == []
+    assert set(catalog_rows(start_service.catalog).values()) == {0}
+    again = service.command("pipeline", "remove", "p", "--yes")
+    assert again.returncode == 2 and 'no pipeline' in again.stderr.lower(), again
+
+
+def test_an_end_that_cannot_be_reached_is_said_and_forced(shop, standin, start_service):
+    service, source, snowflake = shop
+    catalog = start_service.catalog
+    standin.stop()
+    failed = service.command("pipeline", "remove", "p", "--yes", seconds=200)
+    assert failed.returncode == 1, failed
+    assert "slot etl_p dropped" in failed.stdout
+    assert "remain in destination wh" in failed.stderr and "by hand" in failed.stderr and "--force" in failed.stderr
+    assert ours_on_the_source(source) == []
+    assert catalog_rows(catalog)["pipelines"] == 1
+    forced = service.command("pipeline", "remove", "p", "--yes", "--force", seconds=200)
+    assert forced.returncode == 1 and "is removed" in forced.stdout, forced
+    assert "was gone already" in forced.stdout
+    assert set(catalog_rows(catalog).values()) == {0}
+    assert service.terminate() == 0

@@ -1,0 +1,278 @@
+"""Several pipelines in one process: each for itself, following what is changed in the catalog."""
+import statistics
+import threading
+import time
+
+import pytest
+
+import compare
+import load
+from program import wait_until
+from snowflake_client import Snowflake
+
+POLL = ("--poll-interval-seconds", 1)
+STANDIN_DATABASE = "DEMO_DB"
+
+
+class Sources:
+    """Databases in the shared server, each with the tables of the load."""
+
+    def __init__(self, postgres, make):
+        self.postgres, self.make = postgres, make
+
+
+@pytest.fixture
+def sources(postgres):
+    from conftest import Source, numbers
+    made = []
+
+    def make(customers=30):
+        name = f"source_{next(numbers)}"
+        postgres.create_database(name)
+        one = Source(postgres, name)
+        made.append(one)
+        with one.connect() as connection:
+            load.create_tables(connection, one.publication)
+            load.fill(connection, customers)
+        return one
+    yield make
+    for one in made:
+        postgres.drop_database(one.name)
+
+
+def schema_url(standin, schema):
+    return standin.to.replace("/PUBLIC?", f"/{schema}?")
+
+
+def make_destination(catalog, standin, name):
+    """A schema of its own for targets and landing tables: pipelines with equal tables do not meet."""
+    schema = name.upper()
+    Snowflake(standin.to).execute(f'CREATE SCHEMA "{STANDIN_DATABASE}"."{schema}"')
+    catalog.add_destination(name, standin.to, schema=schema, landing=f"{schema}_LANDING")
+    return schema_url(standin, schema)
+
+
+def settle(source, target, seconds=60):
+    with source.connect() as connection:
+        mark = load.write_mark(connection)
+    load.wait_for_mark(Snowflake(target), mark, seconds, lambda: None)
+    compare.assert_equal(source.conninfo, source.publication, target)
+
+
+def wait_live(service, *names, seconds=120):
+    for name in names:
+        wait_until(lambda name=name: service.pipeline(name).get("is_live"), seconds, f"{name} to be live", pause=0.2)
+
+
+@pytest.mark.threads
+def test_six_pipelines_of_which_one_fails_and_one_floods(sources, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    one, two = sources(), sources()
+    targets = {}
+    for number, source in enumerate((one, one, two, two, one, two), 1):
+        name = f"p{number}"
+        if number < 3:
+            catalog.add_source(f"s{number}", source)
+        targets[name] = (source, make_destination(catalog, standin, f"d{number}"))
+    catalog.execute("UPDATE sources SET pg_database = ? WHERE name = 's2'", (two.name,))
+    for number, (name, (source, _)) in enumerate(targets.items(), 1):
+        user = "s1" if source is one else "s2"
+        catalog.add_pipeline(name, user, f"d{number}")
+    # One that can never run: nobody of that name may sign in.
+    catalog.add_source("s_bad", one, user="nobody_there")
+    catalog.add_pipeline("p_bad", "s_bad", "d1")
+    wait_live(service, *targets)
+    # A flood in one table of its own, which only p1 and its neighbours on the same source read.
+    loads = [load.Load(source.conninfo, seed, rate=30).start() for seed, source in ((1, one), (2, two))]
+    bad = wait_until(lambda: (found := service.pipeline("p_bad")).get("error") and found, 30, "p_bad to say why")
+    assert bad["state"] in ("waiting", "failed") and "nobody_there" in bad["error"] and bad["remedy"], bad
+    for one_load in loads:
+        assert one_load.stop().committed > 0
+    for name, (source, target) in targets.items():
+        settle(source, target)
+    assert service.terminate() == 0
+    assert "nobody_there" in "".join(line["message"] for line in service.lines)
+
+
+def test_a_flood_does_not_hold_up_a_quiet_neighbour(sources, standin, start_service):
+    # Both on one worker: only the bounded turn keeps the quiet one prompt.
+    service = start_service(*POLL, "--workers", 1)
+    catalog = start_service.catalog
+    busy, quiet = sources(10), sources(10)
+    for name, source in (("busy", busy), ("quiet", quiet)):
+        catalog.add_source(name, source)
+        make_destination(catalog, standin, name)
+        catalog.add_pipeline(name, name, name, settings={"merge_interval_seconds": 3600})
+    wait_live(service, "busy", "quiet")
+    busy.sql("CREATE TABLE flood (id bigint PRIMARY KEY, filler text)")
+    busy.sql(f"ALTER PUBLICATION {busy.publication} ADD TABLE flood")
+    service.wait_for_event("copied", 60, table="flood")
+    stop = threading.Event()
+
+    def flood():
+        with busy.connect() as connection:
+            first = 0
+            while not stop.is_set():
+                connection.execute("INSERT INTO flood SELECT i, repeat(md5(i::text), 4) FROM generate_series(%s::bigint, %s::bigint) AS i",
+                                   (first, first + 19999))
+                first += 20000
+    thread = threading.Thread(target=flood)
+    landing = Snowflake(schema_url(standin, "QUIET"))
+    quiet.sql("CREATE TABLE pulse (id int PRIMARY KEY)")
+    quiet.sql(f"ALTER PUBLICATION {quiet.publication} ADD TABLE pulse")
+    service.wait_for_event("copied", 60, table="pulse")
+    thread.start()
+    try:
+        flooded = wait_until(lambda: service.pipeline("busy").get("rows_streamed", 0) > 50000 or None, 60, "the flood")
+        assert flooded
+        latencies = []
+        for i in range(8):
+            before = service.pipeline("quiet")["rows_streamed"]
+            began = time.monotonic()
+            quiet.sql(f"INSERT INTO pulse VALUES ({i})")
+            query = f'SELECT COUNT(*) FROM "{STANDIN_DATABASE}"."QUIET_LANDING"."LANDING_PULSE" WHERE "ID" = {i}'
+            wait_until(lambda: int(landing.value(query)) == 1, 30, "the row to arrive", pause=0.02)
+            latencies.append(time.monotonic() - began)
+            assert service.pipeline("quiet")["rows_streamed"] >= before
+    finally:
+        stop.set()
+        thread.join()
+    print("latencies of the quiet pipeline:", ", ".join(f"{one:.2f} s" for one in latencies))
+    assert statistics.median(latencies) < 5, latencies
+    assert service.terminate() == 0
+
+
+def test_plain_sql_takes_effect_within_the_poll_interval(sources, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources()
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    catalog.add_pipeline("p", "shop", "wh", status="PAUSE")
+    assert service.wait_for_state("p", "paused", 20)
+    catalog.set_status("p", "START")
+    wait_live(service, "p")
+    settle(source, target)
+    # Paused: nothing moves, and it says what it holds back.
+    catalog.set_status("p", "PAUSE")
+    paused = service.wait_for_state("p", "paused", 20)
+    assert "is kept" in paused["held_back"] and paused["slot"] in paused["held_back"]
+    slots = source.sql("SELECT active FROM pg_replication_slots WHERE database = current_database()")
+    assert slots == [(False,)]
+    load.Load(source.conninfo, 5).run(20)
+    catalog.set_status("p", "START")
+    service.wait_for_state("p", "running", 30)
+    settle(source, target)
+    # Changed: restarts by itself.
+    began = service.mark()
+    catalog.execute("UPDATE pipelines SET batch_max_size = 17 WHERE name = 'p'")
+    service.wait_for_event("changed", 20, since=began)
+    service.wait_for_event("streaming", 30, since=began)
+    settle(source, target)
+    # Wrong: says so, and the service lives on.
+    catalog.execute("UPDATE destinations SET snowflake_private_key_path = '/nowhere/key.p8'")
+    wrong = service.wait_for_state("p", "failed", 30)
+    assert "/nowhere/key.p8" in wrong["error"] and wrong["retry"]["failures"] >= 1 and wrong["remedy"]
+    catalog.execute("UPDATE destinations SET snowflake_private_key_path = ?", (standin.told["key_file"],))
+    service.wait_for_state("p", "running", 30)
+    settle(source, target)
+    # Deleted: stops.
+    catalog.execute("DELETE FROM pipelines")
+    wait_until(lambda: source.sql("SELECT active FROM pg_replication_slots WHERE database = current_database()")
+               == [(False,)], 20, "the slot to be free")
+    assert service.is_running()
+    assert service.terminate() == 0
+
+
+def test_start_pause_and_resync_under_load(sources, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(60)
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    catalog.add_pipeline("p", "shop", "wh", status="PAUSE")
+    assert service.command("pipeline", "start", "p").returncode == 0
+    wait_live(service, "p")
+    busy = load.Load(source.conninfo, 21, rate=40).start()
+    try:
+        for round_number in range(2):
+            done = service.command("pipeline", "pause", "p")
+            assert done.returncode == 0 and "is kept" in done.stdout, done
+            assert service.command("pipeline", "start", "p").returncode == 0
+            done = service.command("pipeline", "resync", "p", *(["orders", "public.customers"] if round_number else []))
+            assert done.returncode == 0, done
+            assert ("2 tables are" if round_number else "4 tables are") in done.stdout
+            service.wait_for_event("copied", 90, since=service.mark(), table="orders")
+    finally:
+        assert busy.stop().committed > 0
+    settle(source, target, 120)
+    assert service.terminate() == 0
+
+
+def test_a_resync_shows_the_old_content_until_the_new_is_complete(sources, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(10)
+    source.sql("CREATE TABLE big (id int PRIMARY KEY, version int NOT NULL, filler text)")
+    source.sql("INSERT INTO big SELECT i, 1, repeat('x', 200) FROM generate_series(1, 20000) AS i")
+    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE big")
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    catalog.add_pipeline("p", "shop", "wh")
+    wait_live(service, "p")
+    seen, stop = set(), threading.Event()
+
+    def read():
+        snowflake = Snowflake(target)
+        while not stop.is_set():
+            seen.add(tuple(snowflake.query('SELECT COUNT(*), SUM("VERSION"), MIN("VERSION") FROM "WH"."BIG"')[0]))
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for version in (2, 3):
+            # The whole table in one transaction; the stream brings it too, and the copy takes the other way.
+            source.sql(f"UPDATE big SET version = {version}")
+            before = service.mark()
+            assert service.command("pipeline", "resync", "p", "big").returncode == 0
+            # The others merge on meanwhile.
+            source.sql("UPDATE customers SET notes = 'while it is copied'")
+            service.wait_for_event("copied", 90, since=before, table="big")
+            service.wait_for_table("p", "big", "live", 60)
+            settle(source, target, 90)
+    finally:
+        stop.set()
+        reader.join()
+    complete = {(20000, 20000 * version, version) for version in (1, 2, 3)}
+    assert {tuple(int(value) for value in row) for row in seen} <= complete, seen
+    assert service.terminate() == 0
+
+
+def test_a_parked_table_is_brought_back_by_resync(sources, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(10)
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    # A table in the way, which is not ours: unattended, it parks that one table, with the statement that mends it.
+    Snowflake(target).execute('CREATE TABLE "WH"."ORDERS" ("X" INT)')
+    catalog.add_pipeline("p", "shop", "wh", table_error_retry_max_attempts=1, table_error_retry_delay_ms=200)
+    parked = service.wait_for_table("p", "orders", "parked", 60)
+    assert "RENAME TO" in parked["remedy"] and "pipeline resync p public.orders" in parked["remedy"], parked
+    service.wait_for_table("p", "customers", "live", 60)
+    Snowflake(target).execute('ALTER TABLE "WH"."ORDERS" RENAME TO "WH"."ORDERS_OLD"')
+    done = service.command("pipeline", "resync", "p", "public.orders")
+    assert done.returncode == 0 and "1 table is" in done.stdout, done
+    service.wait_for_table("p", "orders", "live", 60)
+    settle(source, target)
+    misspelt = service.command("pipeline", "resync", "p", "ordres")
+    assert misspelt.returncode == 2 and "no table" in misspelt.stderr
+    assert service.command("pipeline", "pause", "nobody").returncode == 2
+    assert service.terminate() == 0
+    # Without a service it says so, and takes effect at the next start.
+    done = service.command("pipeline", "resync", "p", "orders")
+    assert done.returncode == 0 and "no service runs" in done.stdout, done
+    again = start_service(*POLL)
+    again.wait_for_event("resync", 60, table="orders")
+    settle(source, target)
+    assert again.terminate() == 0

@@ -1,0 +1,92 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "io/breaker.h"
+
+#define SECOND UINT64_C(1000000)
+
+static void fail_times(struct breaker *breaker, int count, uint64_t from_us, uint64_t step_us)
+{
+    for (int i = 0; i < count; i++) {
+        assert_true(breaker_may_send(breaker, from_us + (uint64_t)i * step_us));
+        breaker_failed(breaker, from_us + (uint64_t)i * step_us);
+    }
+}
+
+static void test_breaker_opens_after_five_failures(void **state)
+{
+    (void)state;
+    struct breaker breaker = {0};
+    fail_times(&breaker, 4, 10 * SECOND, SECOND);
+    assert_int_equal(breaker.state, BREAKER_CLOSED);
+    fail_times(&breaker, 1, 14 * SECOND, 0);
+    assert_int_equal(breaker.state, BREAKER_OPEN);
+    assert_false(breaker_may_send(&breaker, 15 * SECOND));
+    assert_false(breaker_may_send(&breaker, 44 * SECOND - 1));
+    assert_int_equal(breaker.rejected_count, 2);
+    assert_true(breaker_may_send(&breaker, 44 * SECOND));
+    assert_int_equal(breaker.state, BREAKER_HALF_OPEN);
+}
+
+static void test_breaker_forgets_failures_that_are_old_or_followed_by_a_success(void **state)
+{
+    (void)state;
+    struct breaker breaker = {0};
+    fail_times(&breaker, 12, SECOND, 16 * SECOND);  // five of them span 64 s
+    assert_int_equal(breaker.state, BREAKER_CLOSED);
+    breaker = (struct breaker){0};
+    for (int i = 0; i < 10; i++) {
+        fail_times(&breaker, 4, SECOND, 1);
+        breaker_succeeded(&breaker);
+    }
+    assert_int_equal(breaker.state, BREAKER_CLOSED);
+}
+
+static void test_breaker_closes_after_two_successes_one_trial_at_a_time(void **state)
+{
+    (void)state;
+    struct breaker breaker = {0};
+    fail_times(&breaker, 5, SECOND, 1);
+    assert_true(breaker_may_send(&breaker, 40 * SECOND));
+    assert_false(breaker_may_send(&breaker, 40 * SECOND));
+    breaker_succeeded(&breaker);
+    assert_int_equal(breaker.state, BREAKER_HALF_OPEN);
+    assert_true(breaker_may_send(&breaker, 41 * SECOND));
+    breaker_succeeded(&breaker);
+    assert_int_equal(breaker.state, BREAKER_CLOSED);
+    assert_true(breaker_may_send(&breaker, 41 * SECOND));
+    assert_true(breaker_may_send(&breaker, 41 * SECOND));
+}
+
+static void test_breaker_opens_again_when_the_trial_fails(void **state)
+{
+    (void)state;
+    struct breaker breaker = {0};
+    fail_times(&breaker, 5, SECOND, 1);
+    assert_true(breaker_may_send(&breaker, 40 * SECOND));
+    breaker_failed(&breaker, 41 * SECOND);
+    assert_int_equal(breaker.state, BREAKER_OPEN);
+    assert_false(breaker_may_send(&breaker, 70 * SECOND));
+    assert_true(breaker_may_send(&breaker, 71 * SECOND));
+    breaker_abandoned(&breaker);  // whoever asked is gone: the next one may try
+    assert_true(breaker_may_send(&breaker, 71 * SECOND));
+    breaker_failed(&breaker, 72 * SECOND);
+    breaker_failed(&breaker, 73 * SECOND);  // an answer of before: changes nothing
+    assert_int_equal(breaker.opened_count, 3);
+    assert_true(breaker_may_send(&breaker, 102 * SECOND));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_breaker_opens_after_five_failures),
+        cmocka_unit_test(test_breaker_forgets_failures_that_are_old_or_followed_by_a_success),
+        cmocka_unit_test(test_breaker_closes_after_two_successes_one_trial_at_a_time),
+        cmocka_unit_test(test_breaker_opens_again_when_the_trial_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
