@@ -571,6 +571,18 @@ static void random_identity(char out[17])
         (void)snprintf(out + 2 * i, 3, "%02X", bytes[i]);
 }
 
+// The scheme of a destination's description; https is http.
+static size_t kind_size(const char *destination_text)
+{
+    return strncmp(destination_text, "https:", 6) == 0 ? 4 : strcspn(destination_text, ":");
+}
+
+static bool is_same_kind(const char *a_destination, const char *b_destination)
+{
+    size_t size = kind_size(a_destination);
+    return size == kind_size(b_destination) && memcmp(a_destination, b_destination, size) == 0;
+}
+
 static void record_init(struct pipeline *pipeline)
 {
     struct catalog_pipeline *record = &pipeline->record;
@@ -580,6 +592,9 @@ static void record_init(struct pipeline *pipeline)
         (void)snprintf(record->name, sizeof record->name, "%s", pipeline->options.name);
         random_identity(record->identity);
     }
+    // What another kind of destination has says nothing of this one.
+    pipeline->is_destination_changed = record->is_slot_made && record->destination[0] != '\0' &&
+                                       !is_same_kind(record->destination, pipeline->options.destination_text);
     (void)snprintf(record->slot, sizeof record->slot, "%s", pipeline->options.slot);
     (void)snprintf(record->source, sizeof record->source, "%s", pipeline->options.source_text);
     (void)snprintf(record->destination, sizeof record->destination, "%s", pipeline->options.destination_text);

@@ -139,9 +139,10 @@ struct pipeline {
 
     lsn_t received_lsn, committed_lsn, saved_lsn, merged_lsn;
     int64_t received_commit_time_us;
-    lsn_t giant_lsn;       // commit LSN of a giant message whose buffer libpq still holds; LSN_NONE: none
-    bool is_history_lost;  // what the slot still has to bring is gone: the next start copies everything anew
-    lsn_t row_lsn;         // commit LSN of the newest row that was handed to the sink
+    lsn_t giant_lsn;              // commit LSN of a giant message whose buffer libpq still holds; LSN_NONE: none
+    bool is_destination_changed;  // it is of another kind than at the last start: everything is copied anew
+    bool is_history_lost;         // what the slot still has to bring is gone: the next start copies everything anew
+    lsn_t row_lsn;                // commit LSN of the newest row that was handed to the sink
     struct mailbox *replies;
     struct catalog_save *save_inflight;
     bool is_save_wanted;

@@ -80,7 +80,14 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
     pipeline->is_merging = false;  // the answer to one that is under way says nothing any more
     merge_search_end(&pipeline->search);
     pipeline->is_search_wanted = false;
-    record->epoch++;  // wraps to 0 only after 255, which reading the destination's state refuses
+    if (record->epoch == UINT8_MAX) {
+        struct err full = {0};
+        err_set(&full, ERR_CONFIG, "epochs_used_up",
+                "pipeline %s has used up its 255 epochs; give it another name (--name)", pipeline->options.name);
+        pipeline_end(pipeline, &full);
+        return;
+    }
+    record->epoch++;
     pipeline->is_first_start = false;
     pipeline->is_record_dirty = true;
     copy_end(pipeline);
@@ -131,6 +138,10 @@ static void facts_compare_history(struct pipeline *pipeline)
 {
     struct catalog_pipeline *record = &pipeline->record;
     const struct pg_source_facts *facts = &pipeline->facts;
+    if (pipeline->is_destination_changed) {
+        pipeline->is_destination_changed = false;
+        epoch_begin(pipeline, "the destination is of another kind than before");
+    }
     if (record->is_slot_made && strcmp(record->system_identifier, facts->system_identifier) != 0) {
         epoch_begin(pipeline, "the source is another database cluster (its system identifier differs)");
     } else if (record->is_slot_made && record->timeline != facts->timeline) {

@@ -288,3 +288,18 @@ def test_another_url_gets_everything_anew(source, receiver, start_stream, rows_t
     wait_until(lambda: [post for post in receiver.of("copy-complete") if post.path == "/second"], 30, "the copy")
     second = [row["ID"] for post in receiver.of("copy") if post.path == "/second" for row in post.rows]
     assert sorted(second) == [1, 2, 3, 4, 5]
+
+
+def test_another_kind_of_destination_gets_everything_anew(source, receiver, start_stream, rows_table, tmp_path):
+    source.sql("insert into rows select i, 'x' from generate_series(1, 5) i")
+    program = start_stream(source.url(), f"file:{tmp_path / 'files'}")
+    program.wait_for_event("live", 30)
+    assert program.terminate() == 0
+    program = start_stream(source.url(), receiver.url())
+    assert "another kind" in program.wait_for_event("new_epoch", 30)["message"]
+    program.wait_for_event("live", 30)
+    source.sql("insert into rows values (6, 'x')")
+    wait_until(lambda: any(row["ID"] == 6 for row in receiver.rows("rows")), 30, "the next row")
+    assert sorted(row["ID"] for row in receiver.rows("rows")) == [1, 2, 3, 4, 5, 6]
+    assert source.value("select count(*) from pg_replication_slots where database = current_database()") == 1
+    assert program.terminate() == 0
