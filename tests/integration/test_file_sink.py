@@ -58,6 +58,7 @@ def stream_files(source, files, start_stream):
 
 
 def settle(source, files, program, seconds=60):
+    program.wait_for_event("live", seconds)  # positions do not wait for copies
     with source.connect() as connection:
         mark = load.write_mark(connection)
 

@@ -39,6 +39,7 @@ def rows_table(source):
 
 
 def settle(source, receiver, program, seconds=60):
+    program.wait_for_event("live", seconds)  # positions do not wait for copies
     with source.connect() as connection:
         mark = load.write_mark(connection)
 

@@ -29,6 +29,7 @@ static const struct backoff_policy retry_policy = {
 struct http_sink {
     struct line_sink lines;  // first
     struct http_sink_options options;
+    char *pipeline;       // percent-encoded: a header holds ASCII without line breaks only
     char *authorization;  // "Bearer …", or NULL; wiped
     uint64_t url_hash;    // names the destination in the catalog
     struct http_request hello;
@@ -64,7 +65,7 @@ static void add_common(const struct http_sink *sink, struct header_list *headers
 {
     add_header(headers, "User-Agent", "etl-stream/" ETL_VERSION);
     add_header(headers, "Content-Type", "application/x-ndjson");
-    add_header(headers, "X-ETL-Pipeline", sink->options.pipeline);
+    add_header(headers, "X-ETL-Pipeline", sink->pipeline);
     add_header(headers, "X-ETL-Kind", kind);
     if (sink->authorization == NULL)
         return;
@@ -387,6 +388,7 @@ static void free_sink(struct line_sink *lines)
     loop_timer_stop(sink->options.loop, &sink->hello_timer);
     line_sink_deinit(lines);
     http_request_deinit(&sink->hello);
+    free(sink->pipeline);
     if (sink->authorization != NULL)
         OPENSSL_clear_free(sink->authorization, strlen(sink->authorization) + 1);
     free(sink);
@@ -414,6 +416,17 @@ static uint64_t hash_of(const char *text)
     for (size_t i = 0; i < sizeof hash; i++)
         hash = hash << 8 | digest[i];
     return hash;
+}
+
+static char *encoded(const char *text)
+{
+    struct buf out;
+    buf_init(&out, SIZE_MAX / 2);
+    http_append_segment(&out, text);
+    char *copy = strdup(buf_text(&out));
+    CHECK(copy != NULL);
+    buf_deinit(&out);
+    return copy;
 }
 
 // A header's value: visible ASCII.
@@ -468,6 +481,7 @@ struct sink *http_sink_new(const struct http_sink_options *options, const struct
     sink->hello.context = sink;
     sink->hello_timer = (struct loop_timer){.on_due = on_hello_due, .context = sink};
     sink->url_hash = hash_of(options->config->url);
+    sink->pipeline = encoded(options->pipeline);
     if (!read_token(sink, out_error)) {
         free_sink(&sink->lines);
         return NULL;
