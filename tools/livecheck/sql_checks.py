@@ -34,6 +34,12 @@ CONSTRUCTS = (
     ("COUNT_IF, IFF, COALESCE, EQUAL_NULL", "2, b, -, true",
      """SELECT COUNT_IF("GROUP_ID" = 1), MAX(IFF("ID" = 2, "NAME", 'a')), COALESCE(MAX(NULLIF("NAME", "NAME")), '-'),
         EQUAL_NULL(NULL, NULL) FROM {items}""", [["2", "b", "-", "true"]]),
+    ("HASH of equal rows", "equal: with NULLs, and of numbers of another scale",
+     "SELECT HASH(NULL, 'x') = HASH(NULL, 'x'), HASH(1.50::NUMBER(10,2)) = HASH(1.5::NUMBER(10,1)), HASH(NULL) IS NULL",
+     [["true", "true", "false"]]),
+    ("NaN is equal to itself", "true twice", "SELECT 'NaN'::FLOAT = 'NaN'::FLOAT, EQUAL_NULL('NaN'::FLOAT, 'NaN'::FLOAT)", [["true", "true"]]),
+    ("FIRST_VALUE over the whole partition", "the newest of each group, at each row",
+     'SELECT FIRST_VALUE("ID") OVER (PARTITION BY "GROUP_ID" ORDER BY "ID" DESC) FROM {items} ORDER BY "ID"', [["2"], ["2"], ["4"], ["4"]]),
     ("BASE64_DECODE_BINARY", "the bytes in hex", "SELECT BASE64_DECODE_BINARY('AP+A')", [["00FF80"]]),
 )
 
@@ -49,6 +55,8 @@ def run(report, schemas):
     check_constructs(report, account, items)
     check_blocks(report, account, schemas)
     check_merge(report, account, schemas)
+    check_multiset(report, account, schemas)
+    check_procedures(report, account, schemas)
     check_requests(report, account, schemas)
 
 
@@ -198,6 +206,49 @@ def check_merge(report, account, schemas):
         answer = account.statement(merge.format("(1, 8, 'P'), (1, 9, 'P')"))
         seen = account.sql(f"SELECT * FROM {target} ORDER BY 1")
         one.saw(f"{outcome_of(answer)}; {seen}", answer.status == 422 and answer.code == MERGE_TWICE and seen[0] == ["1", "5"])
+
+
+def check_multiset(report, account, schemas):
+    """The way of docs/merge.md to take some of several equal rows away: its source reads the target, and both sides may be NULL."""
+    target = table(schemas, "BAG")
+    account.run(f'CREATE TABLE {target} ("A" NUMBER(38,0), "B" VARCHAR(10))')
+    account.budget.take(rows=5)
+    account.run(f"INSERT INTO {target} SELECT 1, NULL UNION ALL SELECT 1, NULL UNION ALL SELECT 1, NULL UNION ALL SELECT 2, 'x'")
+    same = 'HASH({0}."A", {0}."B") = {1}."H" AND EQUAL_NULL({0}."A", {1}."A") AND EQUAL_NULL({0}."B", {1}."B")'
+    with report.check("MERGE that takes two of three equal rows away", "rows (1, NULL) once and (2, x)") as one:
+        account.run(f"""MERGE INTO {target} AS t USING (
+            WITH d AS (SELECT 1 AS "A", NULL::VARCHAR AS "B", HASH(1, NULL::VARCHAR) AS "H", 2 AS "SURPLUS", 's' AS "SEQ")
+            SELECT "A", "B", "H", 'D' AS "DO" FROM d
+            UNION ALL
+            SELECT x."A", x."B", 0, 'P' FROM {target} AS x JOIN d ON {same.format("x", "d")}
+            QUALIFY ROW_NUMBER() OVER (PARTITION BY d."SEQ" ORDER BY d."SEQ") > d."SURPLUS"
+            ) AS s ON s."DO" = 'D' AND {same.format("t", "s")}
+            WHEN MATCHED THEN DELETE
+            WHEN NOT MATCHED AND s."DO" = 'P' THEN INSERT ("A", "B") VALUES (s."A", s."B")""")
+        seen = account.sql(f"SELECT * FROM {target} ORDER BY 1")
+        one.saw(seen, seen == [["1", None], ["2", "x"]])
+
+
+def check_procedures(report, account, schemas):
+    target, procedure = table(schemas, "CALLED"), table(schemas, "CHECKED")
+    account.run(f'CREATE TABLE {target} ("ID" NUMBER(38,0))')
+    create = f"CREATE OR REPLACE PROCEDURE {procedure}(token VARCHAR) RETURNS VARCHAR LANGUAGE SQL EXECUTE AS CALLER AS $$ {{}} $$"
+    mine = "etl_mine EXCEPTION (-20010, 'etl_mine: it was me');"
+    account.budget.take(rows=4)
+    with report.check("a procedure within the caller's transaction, rolled back", "no row") as one:
+        account.run(create.format(f"DECLARE {mine} BEGIN INSERT INTO {target} SELECT 1; IF (token <> 'ours') THEN RAISE etl_mine; END IF; RETURN 'done'; END;"))
+        account.run(block("BEGIN TRANSACTION;", f"CALL {procedure}('ours');", "ROLLBACK;"))
+        count = account.value(f"SELECT COUNT(*) FROM {target}")
+        one.saw(f"{count} row(s)", count == "0")
+    with report.check("an exception of a procedure", "422, its name and message reach the caller; no row") as one:
+        answer = account.statement(block("BEGIN TRANSACTION;", f"CALL {procedure}('theirs');", "COMMIT;"))
+        count = account.value(f"SELECT COUNT(*) FROM {target}")
+        one.saw(f"{outcome_of(answer)}; {count} row(s)", answer.status == 422 and "etl_mine" in answer.json["message"] and count == "0")
+    with report.check("a procedure that ends its caller's transaction", "refused: the transaction is of a different scope") as one:
+        account.run(create.format(f"BEGIN INSERT INTO {target} SELECT 2; COMMIT; RETURN 'done'; END;"))
+        answer = account.statement(block("BEGIN TRANSACTION;", f"CALL {procedure}('x');", "COMMIT;"))
+        one.saw(outcome_of(answer), answer.status == 422 and "scope" in answer.json["message"])
+    account.run(f"DROP PROCEDURE IF EXISTS {procedure}(VARCHAR)")
 
 
 def check_requests(report, account, schemas):
