@@ -68,6 +68,8 @@ void pipeline_restart(struct pipeline *pipeline, const struct err *error)
 
 static bool is_worth_another_try(const struct pipeline *pipeline, const struct err *error)
 {
+    if (error->kind == ERR_LOST && pipeline->options.resync_on_slot_lost)
+        return true;  // a new epoch begins
     if (!pipeline->options.is_attended)
         return error->kind == ERR_TRANSIENT || error->kind == ERR_CONFIG;
     bool is_early = pipeline->state == PIPELINE_CHECKING || pipeline->state == PIPELINE_OPENING;

@@ -276,3 +276,36 @@ def test_a_parked_table_is_brought_back_by_resync(sources, standin, start_servic
     again.wait_for_event("resync", 60, table="orders")
     settle(source, target)
     assert again.terminate() == 0
+
+
+def test_a_lost_slot_is_said_and_with_resync_everything_is_copied_anew(sources, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(10)
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    catalog.add_pipeline("p", "shop", "wh")
+    wait_live(service, "p")
+
+    def drop_slot():
+        with source.connect() as connection:
+            connection.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'etl_p'")
+            def dropped():
+                try:
+                    connection.execute("SELECT pg_drop_replication_slot('etl_p')")
+                    return True
+                except Exception as error:  # it was taken again meanwhile
+                    assert "active" in str(error), error
+                    connection.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
+                                       "WHERE slot_name = 'etl_p' AND active")
+                    return False
+            wait_until(dropped, 30, "the slot to be dropped", pause=0.01)
+    drop_slot()
+    lost = service.wait_for_state("p", "failed", 60)
+    assert lost["retry"]["failures"] >= 1 and "--on-slot-lost resync" in lost["remedy"], lost
+    load.Load(source.conninfo, 31).run(10)
+    catalog.set("pipeline", "p", "on_slot_lost", "resync")
+    service.wait_for_event("new_epoch", 60)
+    service.wait_for_state("p", "running", 60)
+    settle(source, target, 90)
+    assert service.terminate() == 0
