@@ -197,7 +197,12 @@ static int run_help(const struct command *command, int count, char *const *argum
         return EXIT_DONE;
     }
     if (name_count == 1 && strcmp(names[0], "configuration") == 0) {
-        reference_print();
+        struct buf text;
+        buf_init(&text, HELP_BYTES_MAX);
+        reference_write(&text);
+        CHECK(!text.failed);
+        fputs(buf_text(&text), stdout);
+        buf_deinit(&text);
         return EXIT_DONE;
     }
     char *const words[] = {(char *)(uintptr_t)names[0], (char *)(uintptr_t)(name_count > 1 ? names[1] : NULL)};

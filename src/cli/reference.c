@@ -1,7 +1,6 @@
 #include "cli/reference.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "catalog/location.h"
@@ -34,96 +33,97 @@ static const char head[] =
     "variable,\n"
     "then from the default. Secrets that are kept in the catalog are never shown; `export` leaves them out.\n";
 
-static void print_escaped(const char *text)
+static void print_escaped(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
         if (*text == '|')
-            printf("\\|");
+            buf_append_text(out, "\\|");
         else if (*text == '\n')
-            printf(" ");
+            buf_append_byte(out, ' ');
         else
-            printf("%c", *text);
+            buf_append_byte(out, (uint8_t)*text);
     }
 }
 
-static void print_allowed(const struct option_spec *spec)
+static void print_allowed(struct buf *out, const struct option_spec *spec)
 {
     switch (spec->kind) {
-    case OPTION_NUMBER: printf("%" PRId64 " to %" PRId64, spec->minimum, spec->maximum); return;
-    case OPTION_FLAG: printf("true, false"); return;
+    case OPTION_NUMBER: buf_appendf(out, "%" PRId64 " to %" PRId64, spec->minimum, spec->maximum); return;
+    case OPTION_FLAG: buf_appendf(out, "true, false"); return;
     case OPTION_CHOICE:
         for (const char *at = spec->choices; *at != '\0'; at++)
             if (*at == '|')
-                printf(", ");
+                buf_appendf(out, ", ");
             else
-                printf("%c", *at);
+                buf_append_byte(out, (uint8_t)*at);
         return;
     case OPTION_TEXT: return;
     }
 }
 
-static void print_default(const struct option_spec *spec)
+static void print_default(struct buf *out, const struct option_spec *spec)
 {
     if (spec->default_value != NULL)
-        printf("`%s`", spec->default_value);
+        buf_appendf(out, "`%s`", spec->default_value);
 }
 
-static void print_settings(enum catalog_kind kind, const char *title)
+static void print_settings(struct buf *out, enum catalog_kind kind, const char *title)
 {
     const struct setting *setting;
-    printf("\n## %s\n\n| option | in the catalog | default | allowed | |\n|---|---|---|---|---|\n", title);
+    buf_appendf(out, "\n## %s\n\n| option | in the catalog | default | allowed | |\n|---|---|---|---|---|\n", title);
     for (size_t i = 0; (setting = settings_nth(kind, i)) != NULL; i++) {
-        printf("| `--%s` | `%s`%s | ", setting->option.name, setting->name, setting->is_column ? "" : " (setting)");
-        print_default(&setting->option);
-        printf(" | ");
-        print_allowed(&setting->option);
-        printf(" | ");
-        print_escaped(setting->option.help);
+        buf_appendf(out, "| `--%s` | `%s`%s | ", setting->option.name, setting->name,
+                    setting->is_column ? "" : " (setting)");
+        print_default(out, &setting->option);
+        buf_appendf(out, " | ");
+        print_allowed(out, &setting->option);
+        buf_appendf(out, " | ");
+        print_escaped(out, setting->option.help);
         if (setting->only_of != NULL)
-            printf(" (%s)", setting->only_of);
+            buf_appendf(out, " (%s)", setting->only_of);
         if (setting->option.variable != NULL)
-            printf(" — variable `%s`", setting->option.variable);
-        printf(" |\n");
+            buf_appendf(out, " — variable `%s`", setting->option.variable);
+        buf_appendf(out, " |\n");
     }
 }
 
 // Each variable once, though several commands may know it.
-static void print_variables(void)
+static void print_variables(struct buf *out)
 {
     size_t count = 0;
     const struct option_spec *specs = catalog_location_variables(&count);
-    printf("\n## Variables\n\n| variable | default | allowed | |\n|---|---|---|---|\n");
+    buf_appendf(out, "\n## Variables\n\n| variable | default | allowed | |\n|---|---|---|---|\n");
     for (size_t i = 0; i < count; i++) {
-        printf("| `%s` | ", specs[i].name);
-        print_default(&specs[i]);
-        printf(" | ");
-        print_allowed(&specs[i]);
-        printf(" | ");
-        print_escaped(specs[i].help);
-        printf(" |\n");
+        buf_appendf(out, "| `%s` | ", specs[i].name);
+        print_default(out, &specs[i]);
+        buf_appendf(out, " | ");
+        print_allowed(out, &specs[i]);
+        buf_appendf(out, " | ");
+        print_escaped(out, specs[i].help);
+        buf_appendf(out, " |\n");
     }
     for (size_t i = 0; i < command_run.option_count; i++) {
         const struct option_spec *spec = &command_run.options[i];
         if (spec->variable == NULL)
             continue;
-        printf("| `%s` | ", spec->variable);
-        print_default(spec);
-        printf(" | ");
-        print_allowed(spec);
-        printf(" | ");
-        print_escaped(spec->help);
-        printf(" (`run --%s`) |\n", spec->name);
+        buf_appendf(out, "| `%s` | ", spec->variable);
+        print_default(out, spec);
+        buf_appendf(out, " | ");
+        print_allowed(out, spec);
+        buf_appendf(out, " | ");
+        print_escaped(out, spec->help);
+        buf_appendf(out, " (`run --%s`) |\n", spec->name);
     }
-    printf("| `LOG_FORMAT` | lines on a terminal, else json | text, json | how log lines look |\n"
-           "| `LOG_LEVEL` | `info` | debug, info, warning, error | which log lines are written |\n");
+    buf_appendf(out, "| `LOG_FORMAT` | lines on a terminal, else json | text, json | how log lines look |\n"
+                     "| `LOG_LEVEL` | `info` | debug, info, warning, error | which log lines are written |\n");
 }
 
-void reference_print(void)
+void reference_write(struct buf *out)
 {
-    fputs(head, stdout);
-    print_variables();
-    print_settings(CATALOG_SOURCE, "Sources");
-    print_settings(CATALOG_DESTINATION, "Destinations");
-    print_settings(CATALOG_PIPELINE, "Pipelines");
-    printf("\n`run --from --to` takes a pipeline's options as well.\n");
+    buf_append_text(out, head);
+    print_variables(out);
+    print_settings(out, CATALOG_SOURCE, "Sources");
+    print_settings(out, CATALOG_DESTINATION, "Destinations");
+    print_settings(out, CATALOG_PIPELINE, "Pipelines");
+    buf_appendf(out, "\n`run --from --to` takes a pipeline's options as well.\n");
 }

@@ -2,6 +2,8 @@
 #ifndef ETL_CLI_REFERENCE_H
 #define ETL_CLI_REFERENCE_H
 
-void reference_print(void);
+#include "base/buf.h"
+
+void reference_write(struct buf *out);
 
 #endif

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from program import PROGRAM, ROOT, environment, run_command
+from program import PROGRAM, environment, run_command
 from test_cli import message_of
 from test_cli_commands import Terminal
 
@@ -407,12 +407,3 @@ def test_a_pipeline_of_the_catalog_is_checked(catalog, source, standin):
     source.sql("DROP PUBLICATION etl")
     done = catalog("check", "p")
     assert done.returncode == 1 and 'publication "etl" does not exist' in done.stdout
-
-
-# --- the reference -------------------------------------------------------------------------------------------------------
-
-def test_the_reference_of_the_configuration_is_up_to_date(tmp_path):
-    done = run_command("help", "configuration", state=tmp_path / "state.db")
-    assert done.returncode == 0
-    assert (ROOT / "docs" / "configuration.md").read_text() == done.stdout, \
-        "etl-stream help configuration > docs/configuration.md"
