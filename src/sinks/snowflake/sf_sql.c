@@ -42,6 +42,7 @@ struct sf_sql {
     struct sf_request_id id;  // of the submission: the same for all its tries
     char handle[HANDLE_SIZE_MAX + 1];
     bool is_asynchronous;
+    bool is_reading;     // it changes nothing, however often it runs
     bool was_submitted;  // a try may have reached Snowflake
     uint32_t timeout_s;
     uint32_t generation;  // of the token that the request under way carries
@@ -336,7 +337,7 @@ static void start(struct sf_sql *sql, const char *method, enum sql_state state)
             sf_headers_add(&headers, "Content-Type", "application/json");
         request->method = method;
         // Snowflake takes it for the same statement only with retry=true, of which libcurl knows nothing.
-        request->is_sent_once = has_body;
+        request->is_sent_once = has_body && !sql->is_reading;
         request->url = buf_text(&sql->url);
         request->headers = headers.items;
         request->header_count = headers.count;
@@ -436,6 +437,7 @@ bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_o
     sql->on_done = on_done;
     sql->context = context;
     sql->handle[0] = '\0';
+    sql->is_reading = strncmp(statement, "SHOW ", 5) == 0 || strncmp(statement, "SELECT ", 7) == 0;
     sql->was_submitted = false;
     sql->timeout_s = options->timeout_s;
     sql->is_asynchronous = options->timeout_s == 0 || options->timeout_s > SYNCHRONOUS_TIMEOUT_S_MAX;
