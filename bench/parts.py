@@ -74,15 +74,6 @@ class QuickSink:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def tokens(self):
-        """Landing table → last offset token and the time when its append was complete, in seconds since 1970."""
-        found = {}
-        for channel in self.ask("report")["channels"]:
-            table = channel["pipe"].replace("%22", "").removeprefix("LANDING_").removesuffix("-STREAMING")
-            if channel["token"] > found.get(table, ("", 0))[0]:
-                found[table] = channel["token"], channel["at"] / 1e9
-        return found
-
     def close(self):
         self.process.stdin.close()
         self.process.wait(10)

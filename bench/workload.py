@@ -42,14 +42,6 @@ class Workload:
             connection.commit()
         self.server.sql("checkpoint")
 
-    def last_tokens(self, commit_lsn, rows):
-        """Table → the offset token of its last row in the transaction of insert()."""
-        blocks, last = rows // BLOCK, {}
-        for block in range(max(0, blocks - len(self.tables)), blocks):
-            table = self.tables[block % len(self.tables)].upper()
-            last[table] = f"01{commit_lsn:016X}{2 * (block + 1) * BLOCK:08X}"
-        return last
-
     def copy_slot(self, source, target):
         self.server.sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s", [target],
                         dbname=self.name)
