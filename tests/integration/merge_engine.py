@@ -36,7 +36,8 @@ class TextTool:
         subprocess.run([sys.executable, ROOT / "tools" / "embed_sql.py", *embedded, *sql], check=True)
         sources = [*sorted((ROOT / "src/base").glob("*.c")), *sorted((ROOT / "src/model").glob("*.c")),
                    *sorted((ROOT / "src/encode").glob("*.c")), *sorted((ROOT / "src/sinks/snowflake").glob("sf_merge*.c")),
-                   ROOT / "src/sinks/snowflake/sf_names.c", ROOT / "src/sinks/snowflake/sf_ddl.c", ROOT / "tests/sf/merge_text.c"]
+                   ROOT / "src/sinks/snowflake/sf_names.c", ROOT / "src/sinks/snowflake/sf_ddl.c",
+                   ROOT / "src/sinks/snowflake/sf_naming.c", ROOT / "tests/sf/merge_text.c"]
         packages = subprocess.run(["pkg-config", "--cflags", "--libs", "jansson", "libcrypto", "libzstd"], check=True,
                                   capture_output=True, text=True).stdout.split()
         program = folder / "merge_text"

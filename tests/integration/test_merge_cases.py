@@ -188,9 +188,13 @@ def trial_landing_is_behind(engine, tool, mutate=None):
     run.stream("plain", places[3])
     run.copy("plain", places[1])
     run.must_fail("etl_behind_0", places[2], highest_committed=seq(places[3], 2))
+    # What is highest is there; what other channels committed below it is not, or not all of it.
+    there, missing = world.streamed("plain", places[1], places[3])[0]["_ETL_SEQ"], seq(places[2], 8190)
+    run.must_fail("etl_behind_0", places[2], also_committed=[missing])
+    run.must_fail("etl_behind_0", places[2], also_committed=[there, missing])
     run.must_fail("etl_behind_0", places[2], copied_rows=run.copies["plain"][1] + 1)
     run.must_fail("etl_behind_0", places[2], copied_rows=run.copies["plain"][1] - 1)
-    run.merge(places[2])
+    run.merge(places[2], also_committed=[there])
     run.check_all()
     run.must_fail("etl_behind_0", places[3], highest_committed=seq(places[-1], 2))
     run.stream("plain", places[-1])
@@ -617,6 +621,7 @@ MUTANTS = {
     "no compare-and-set": (trial_zombie_is_fenced, lambda t: t.replace("IF (SQLROWCOUNT <> 1) THEN", "IF (SQLROWCOUNT > 1) THEN")),
     "any writer": (trial_zombie_is_fenced, lambda t: re.sub(r' AND "WRITER" = \'\w+\'', "", t)),
     "no guard": (trial_landing_is_behind, lambda t: re.sub(r"IF \(etl_seen IS NULL OR [^)]*\)", "IF (FALSE)", t)),
+    "no guard of other channels": (trial_landing_is_behind, lambda t: re.sub(r"IFF\(COUNT\(DISTINCT .*? = \d+, (MAX\([^)]*\)), NULL\)", r"\1", t)),
     "copied rows are not counted": (trial_landing_is_behind, lambda t: re.sub(r"IF \(etl_count <> \d+\)", "IF (FALSE)", t)),
     "unresolved values pass": (trial_unresolved_value, lambda t: t.replace("IF (etl_count > 0) THEN", "IF (FALSE) THEN")),
     "wrong hints pass": (trial_wrong_hints, lambda t: t.replace("IF (etl_odd > 0) THEN", "IF (FALSE) THEN")),

@@ -109,6 +109,11 @@ static void merge_table_fill(const json_t *from, const struct described *describ
                                    .may_have_unchanged = json_is_true(json_object_get(from, "may_have_unchanged")),
                                    .may_have_moved = json_is_true(json_object_get(from, "may_have_moved"))};
     copy_text(out->highest_committed, sizeof out->highest_committed, text_at(from, "highest_committed"));
+    const json_t *also = json_object_get(from, "also_committed");
+    CHECK(json_array_size(also) < SPREAD_CHANNELS_MAX);
+    for (size_t i = 0; i < json_array_size(also); i++)
+        copy_text(out->also_committed[out->also_committed_count++], sizeof out->also_committed[0],
+                  json_string_value(json_array_get(also, i)));
 }
 
 static void window_fill(const json_t *from, struct sf_merge_window *out)

@@ -273,6 +273,14 @@ static void test_sf_merge_guard(void **state)
     check_guard(&fixture, "0100000000000000FF00000009", false);  // merged already
     check_guard(&fixture, "01000000000000010000000000", false);  // stands for no row
     check_guard(&fixture, "01000000000000090000000002", true);   // beyond the bound
+    (void)snprintf(fixture.merge.also_committed[0], sizeof fixture.merge.also_committed[0], "%s",
+                   "01000000000000018000000004");
+    (void)snprintf(fixture.merge.also_committed[1], sizeof fixture.merge.also_committed[1], "%s",
+                   "01000000000000010000000002");
+    fixture.merge.also_committed_count = 2;
+    check_has(built(&fixture), "SELECT IFF(COUNT(DISTINCT IFF(\"_ETL_SEQ\" IN ('01000000000000018000000004', "
+                               "'01000000000000010000000002'), \"_ETL_SEQ\", NULL)) = 2, MAX(\"_ETL_SEQ\"), NULL),");
+    fixture.merge.also_committed_count = 0;
     fixture.merge.is_first = true;
     fixture.merge.copy_lsn = 0x180;
     check_guard(&fixture, "01000000000000017000000002", false);  // below the copy

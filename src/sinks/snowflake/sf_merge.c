@@ -356,6 +356,22 @@ static void write_index(struct merge_text *text, const char *argument)
 }
 
 // Rows that must not be in the window, by the hints or because the table has no key.
+static void write_seen(struct merge_text *text, const char *argument)
+{
+    (void)argument;
+    const struct sf_merge_table *table = text->table;
+    if (!has_guard(text) || table->also_committed_count == 0) {
+        buf_append_text(text->out, "MAX(\"_ETL_SEQ\")");
+        return;
+    }
+    buf_append_text(text->out, "IFF(COUNT(DISTINCT IFF(\"_ETL_SEQ\" IN (");
+    for (uint32_t i = 0; i < table->also_committed_count; i++) {
+        buf_append_text(text->out, i == 0 ? "" : ", ");
+        append_quoted(text, table->also_committed[i]);
+    }
+    buf_appendf(text->out, "), \"_ETL_SEQ\", NULL)) = %u, MAX(\"_ETL_SEQ\"), NULL)", table->also_committed_count);
+}
+
 static void write_odd(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -434,6 +450,7 @@ static const struct merge_placeholder placeholders[] = {
     {"landing", write_landing},
     {"lock_timeout", write_lock_timeout},
     {"odd", write_odd},
+    {"seen", write_seen},
     {"pipeline", write_pipeline},
     {"retention", write_retention},
     {"state", write_state},

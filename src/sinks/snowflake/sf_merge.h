@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "model/lsn.h"
 #include "model/seq.h"
+#include "model/spread.h"
 #include "sinks/snowflake/sf_ddl.h"
 
 // Snowflake takes statements of about 1 MB (user-guide/query-size-limits).
@@ -25,6 +26,10 @@ struct sf_merge_table {
     // below the window's start guards nothing (its rows are merged and may be cleaned up); neither does one of ordinal
     // 0, which stands for no row (the token that a channel was opened with).
     char highest_committed[SEQ_TEXT_SIZE + 1];
+    // The newest committed row of each other channel, where it is in the window or beyond: one channel's rows may be
+    // seen before another's, and the highest sequence says nothing of that, so these very rows must be there.
+    char also_committed[SPREAD_CHANNELS_MAX - 1][SEQ_TEXT_SIZE + 1];
+    uint32_t also_committed_count;
     // Hints that make the text shorter and the merge quicker. When one says no and the window holds such a row, the
     // merge fails with etl_hint instead of losing something.
     bool may_have_unchanged;  // some row of the window may lack values (_ETL_UNCHANGED)

@@ -60,7 +60,8 @@ static void table_tell(struct sf_sink_table *table)
     table->events = 0;
     if (told & SF_EVENT_FAILED) {
         events->on_table_failed(events->context, table->context, &table->failure);
-        return;  // nothing else of a table that failed matters
+        if (table->is_stopped)
+            return;  // else only its copy failed, and its stream's events must not be lost
     }
     if (told & SF_EVENT_PREPARED)
         events->on_prepared(events->context, table->context,

@@ -140,6 +140,18 @@ static bool run_next_part(struct sf_sink *sink, struct err *out_error)
                       out_error);
 }
 
+// What the channels committed last, of the window or beyond it; the texts have their NULs already.
+static void guard_fill(const struct sf_sink_table *table, lsn_t window_from, struct sf_merge_table *out)
+{
+    struct seq committed[SPREAD_CHANNELS_MAX];
+    uint32_t count = sf_stream_committed(table, window_from, committed);
+    if (count == 0)
+        return;
+    seq_format(&committed[0], out->highest_committed);
+    for (uint32_t i = 1; i < count; i++)
+        seq_format(&committed[i], out->also_committed[out->also_committed_count++]);
+}
+
 static void merge_table_fill(const struct sink_merge *merge, const struct sink_merge_table *from,
                              struct sf_merge_table *out)
 {
@@ -151,9 +163,7 @@ static void merge_table_fill(const struct sink_merge *merge, const struct sink_m
                                    .copied_rows = from->copied_rows,
                                    .may_have_unchanged = from->may_have_unchanged || table->sink->is_merge_cautious,
                                    .may_have_moved = from->may_have_moved || table->sink->is_merge_cautious};
-    struct seq committed;
-    if (sf_stream_newest_committed(table, &committed) && committed.commit_lsn >= window_from)
-        seq_format(&committed, out->highest_committed);  // the NUL is there already
+    guard_fill(table, window_from, out);
 }
 
 bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err *out_error)

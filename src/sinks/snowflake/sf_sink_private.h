@@ -201,8 +201,9 @@ void sf_stream_rewound(struct sf_sink_table *table);
 bool sf_stream_is_busy(const struct sf_sink_table *table);
 lsn_t sf_stream_uncommitted_lsn(const struct sink_table *table);
 lsn_t sf_stream_committed_row_lsn(const struct sink_table *table);
-// The newest row that Snowflake told to be committed, over all channels; false: none yet.
-bool sf_stream_newest_committed(const struct sf_sink_table *table, struct seq *out_seq);
+// The newest row of each channel that Snowflake told to be committed, if it is of from_lsn or later; the highest is first.
+uint32_t sf_stream_committed(const struct sf_sink_table *table, lsn_t from_lsn,
+                             struct seq out_seqs[SPREAD_CHANNELS_MAX]);
 void sf_stream_record(const struct sink_table *table, struct sink_stream_record *out_record);
 
 // sf_sink_copy.c

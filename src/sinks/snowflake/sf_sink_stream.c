@@ -330,26 +330,31 @@ lsn_t sf_stream_uncommitted_lsn(const struct sink_table *sink_table)
     return lowest;
 }
 
-bool sf_stream_newest_committed(const struct sf_sink_table *table, struct seq *out_seq)
+uint32_t sf_stream_committed(const struct sf_sink_table *table, lsn_t from_lsn,
+                             struct seq out_seqs[SPREAD_CHANNELS_MAX])
 {
-    bool is_found = false;
+    uint32_t count = 0;
     for (uint32_t i = 0; i < table->stream.channel_count; i++) {
         struct sf_channel_record record;
         struct seq seq;
         sf_channel_record_get(table->stream.channels[i], &record);
         // Ordinal 0 is the token that the channel was opened with: no row.
-        if (!token_seq(&record.committed, &seq) || seq.ordinal == 0 || (is_found && seq_compare(&seq, out_seq) <= 0))
+        if (!token_seq(&record.committed, &seq) || seq.ordinal == 0 || seq.commit_lsn < from_lsn)
             continue;
-        *out_seq = seq;
-        is_found = true;
+        out_seqs[count++] = seq;
+        if (seq_compare(&seq, &out_seqs[0]) > 0) {
+            out_seqs[count - 1] = out_seqs[0];
+            out_seqs[0] = seq;
+        }
     }
-    return is_found;
+    return count;
 }
 
 lsn_t sf_stream_committed_row_lsn(const struct sink_table *sink_table)
 {
-    struct seq seq;
-    return sf_stream_newest_committed((const struct sf_sink_table *)sink_table, &seq) ? seq.commit_lsn : LSN_NONE;
+    struct seq seqs[SPREAD_CHANNELS_MAX];
+    return sf_stream_committed((const struct sf_sink_table *)sink_table, LSN_NONE, seqs) > 0 ? seqs[0].commit_lsn
+                                                                                             : LSN_NONE;
 }
 
 // Channels that no step of the spread counts yet have no row and are not kept.

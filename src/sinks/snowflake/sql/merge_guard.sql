@@ -1,6 +1,7 @@
--- What must be known of the window: how far the landing reaches (beyond the window too), the newest truncate in it
+-- What must be known of the window: how far the landing reaches (beyond the window too; NULL where rows of some channel
+-- are missing), the newest truncate in it
 -- (rows before it count for nothing), how many copied rows there are, and rows that must not be there.
-  SELECT MAX("_ETL_SEQ"),
+  SELECT {seen},
          COALESCE(MAX(IFF("_ETL_OP" = 'T' AND "_ETL_SEQ" < {below}, "_ETL_SEQ", NULL)), ''),
          COUNT_IF("_ETL_OP" = 'C' AND "_ETL_SEQ" = {copied}),
          COUNT_IF({odd})
