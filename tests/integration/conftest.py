@@ -136,7 +136,7 @@ def start_stream(tmp_path: pathlib.Path):
 def start_service(start_stream):
     """start_service(*options, **environment) → Service, over this test's catalog. Its catalog is start_service.catalog."""
     def start(*options, **environment):
-        service = Service(start_stream.state, options, **environment).start()
+        service = Service(start_stream.state, options, **start.catalog.environment, **environment).start()
         start_stream.started.append(service)
         service.wait_for_event("starting")
         return service

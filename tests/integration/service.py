@@ -9,13 +9,19 @@ from program import Program, run_command, wait_until
 class Catalog:
     """A SQLite catalog. Every change is plain SQL, as the contract allows at any time."""
 
+    environment = {}
+
     def __init__(self, path):
         self.path = path
 
     def execute(self, text, parameters=()):
+        return self.transact([(text, parameters)])
+
+    def transact(self, statements):
         with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as connection, connection:
             connection.execute("PRAGMA foreign_keys = ON")
-            return connection.execute(text, parameters).fetchall()
+            rows = [connection.execute(text, parameters).fetchall() for text, parameters in statements]
+        return rows[-1]
 
     def add_source(self, name, source, user="postgres", **columns):
         self._insert("sources", {"name": name, "pg_host": "127.0.0.1", "pg_port": source.server.port,
@@ -37,19 +43,23 @@ class Catalog:
 
     def add_pipeline(self, name, source, destination, status="START", settings=(), **columns):
         """With its settings in one transaction: the service never sees it half."""
-        with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as connection, connection:
-            row = {"name": name, "status": status, **columns}
-            connection.execute(
-                f"INSERT INTO pipelines (source_id, destination_id, {', '.join(row)}) SELECT s.id, d.id, "
-                f"{', '.join('?' for _ in row)} FROM sources AS s, destinations AS d WHERE s.name = ? AND d.name = ?",
-                [*row.values(), source, destination])
-            for setting, value in {"merge_interval_seconds": 1, **dict(settings)}.items():
-                connection.execute("INSERT INTO etl_settings (owner, owner_id, name, value) "
-                                   "SELECT 'pipeline', id, ?, ? FROM pipelines WHERE name = ?", (setting, str(value), name))
+        row = {"name": name, "status": status, **columns}
+        statements = [(
+            f"INSERT INTO pipelines (source_id, destination_id, {', '.join(row)}) VALUES ("
+            "(SELECT id FROM sources WHERE name = ?), (SELECT id FROM destinations WHERE name = ?), "
+            f"{', '.join('?' for _ in row)})", [source, destination, *row.values()])]
+        for setting, value in {"merge_interval_seconds": 1, **dict(settings)}.items():
+            statements.append(self._setting("pipeline", name, setting, value))
+        self.transact(statements)
 
     def set(self, kind, name, setting, value):
-        self.execute("INSERT OR REPLACE INTO etl_settings (owner, owner_id, name, value) "
-                     f"SELECT '{kind}', id, ?, ? FROM {kind}s WHERE name = ?", (setting, str(value), name))
+        self.execute(*self._setting(kind, name, setting, value))
+
+    @staticmethod
+    def _setting(kind, name, setting, value):
+        return ("INSERT INTO etl_settings (owner, owner_id, name, value) VALUES "
+                f"('{kind}', (SELECT id FROM {kind}s WHERE name = ?), ?, ?) "
+                "ON CONFLICT (owner, owner_id, name) DO UPDATE SET value = excluded.value", (name, setting, str(value)))
 
     def set_status(self, name, status):
         self.execute("UPDATE pipelines SET status = ? WHERE name = ?", (status, name))
@@ -57,6 +67,22 @@ class Catalog:
     def _insert(self, table, row):
         row = {name: value for name, value in row.items() if value is not None}
         self.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' for _ in row)})", list(row.values()))
+
+
+class PostgresCatalog(Catalog):
+    """The same in a database of a PostgreSQL server."""
+
+    def __init__(self, server, database):
+        self.server, self.database = server, database
+        server.create_database(database)
+        self.environment = {"CONFIG_DB_HOST": "127.0.0.1", "CONFIG_DB_PORT": server.port,
+                            "CONFIG_DB_DATABASE": database, "CONFIG_DB_USERNAME": "postgres"}
+
+    def transact(self, statements):
+        with self.server.connect(self.database, autocommit=False) as connection:
+            for text, parameters in statements:
+                cursor = connection.execute(text.replace("?", "%s"), list(parameters))
+            return cursor.fetchall() if cursor.description else []
 
 
 class Service(Program):
@@ -67,7 +93,8 @@ class Service(Program):
 
     def command(self, *arguments, seconds=60, stdin=""):
         """Another command beside the service, on the same catalog."""
-        return run_command(*arguments, state=self.state, seconds=seconds, stdin=stdin)
+        return run_command(*arguments, state=self.state, seconds=seconds, stdin=stdin,
+                           **{name: value for name, value in self.environment.items() if name.startswith("CONFIG_DB_")})
 
     def pipeline(self, name):
         status = self.status() or {}

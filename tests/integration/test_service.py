@@ -8,6 +8,7 @@ import pytest
 import compare
 import load
 from program import wait_until
+from service import PostgresCatalog
 from snowflake_client import Snowflake
 
 POLL = ("--poll-interval-seconds", 1)
@@ -143,7 +144,10 @@ def test_a_flood_does_not_hold_up_a_quiet_neighbour(sources, standin, start_serv
     assert service.terminate() == 0
 
 
-def test_plain_sql_takes_effect_within_the_poll_interval(sources, standin, start_service):
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, standin, start_service, kind):
+    if kind == "postgres":
+        start_service.catalog = PostgresCatalog(postgres, "service_catalog")
     service = start_service(*POLL)
     catalog = start_service.catalog
     source = sources()
