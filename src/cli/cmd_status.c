@@ -70,11 +70,16 @@ static int64_t number_of(const json_t *object, const char *key)
 
 static void print_table(const json_t *table)
 {
+    const json_t *copy = json_object_get(table, "copy");
     printf("    %-8s %s.%s: %" PRId64 " copied, %" PRId64 " streamed", text_of(table, "state"),
            text_of(table, "schema"), text_of(table, "table"), number_of(table, "rows_copied"),
            number_of(table, "rows_streamed"));
     if (number_of(table, "values_coerced") > 0)
         printf(", %" PRId64 " values coerced", number_of(table, "values_coerced"));
+    if (copy != NULL)
+        printf(", %" PRId64 " of about %" PRId64 " rows in copy, %" PRId64 " of %" PRId64 " ranges",
+               number_of(copy, "rows"), number_of(copy, "rows_expected"), number_of(copy, "ranges_read"),
+               number_of(copy, "ranges"));
     printf("\n");
     const json_t *retry = json_object_get(table, "retry");
     if (json_object_get(table, "trouble") != NULL)
@@ -122,6 +127,19 @@ static void print_merge(const json_t *merge)
         printf("  asking how the last merge ended; it may still be under way\n");
 }
 
+static void print_copy(const json_t *copy)
+{
+    printf("  copying: %" PRId64 " of about %" PRId64 " rows, %" PRId64 " of %" PRId64 " tables, %" PRId64
+           " of %" PRId64 " ranges on %" PRId64 " connections, %.0f rows/s, %.1f MB/s",
+           number_of(copy, "rows"), number_of(copy, "rows_expected"), number_of(copy, "tables_read"),
+           number_of(copy, "tables"), number_of(copy, "ranges_read"), number_of(copy, "ranges"),
+           number_of(copy, "connections"), json_number_value(json_object_get(copy, "rows_per_second")),
+           json_number_value(json_object_get(copy, "bytes_per_second")) / 1e6);
+    if (json_object_get(copy, "seconds_left") != NULL)
+        printf(", about %" PRId64 " s left", number_of(copy, "seconds_left"));
+    printf("\n");
+}
+
 static void print_pipeline(const json_t *pipeline)
 {
     size_t index;
@@ -134,9 +152,7 @@ static void print_pipeline(const json_t *pipeline)
     printf("  received %s, committed %s, confirmed %s, merged %s\n", text_of(positions, "received"),
            text_of(positions, "committed"), text_of(positions, "confirmed"), text_of(positions, "merged"));
     if (copy != NULL)
-        printf("  copying: %" PRId64 " of about %" PRId64 " rows, %.0f rows/s, about %" PRId64 " s left\n",
-               number_of(copy, "rows"), number_of(copy, "rows_expected"),
-               json_number_value(json_object_get(copy, "rows_per_second")), number_of(copy, "seconds_left"));
+        print_copy(copy);
     print_merge(json_object_get(pipeline, "merge"));
     print_trouble(pipeline);
     json_array_foreach(json_object_get(pipeline, "tables"), index, table) print_table(table);

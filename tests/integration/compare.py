@@ -107,10 +107,12 @@ def expected_row(columns, texts):
     return tuple(values), frozenset(coerced.items())
 
 
-def read_source(connection, schema, table, columns):
-    """Rows as the server's own text: psycopg's loaders have no part in it."""
+def read_source(connection, schema, table, columns, part=None):
+    """Rows as the server's own text: psycopg's loaders have no part in it. part: (column, from, below) of a whole number."""
     statement = sql.SQL("declare compared cursor for select {} from {}").format(
         sql.SQL(", ").join(map(sql.Identifier, (column.name for column in columns))), sql.Identifier(schema, table))
+    if part:
+        statement += sql.SQL(" where {0} >= {1} and {0} < {2}").format(sql.Identifier(part[0]), part[1], part[2])
     rows = collections.Counter()
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -125,7 +127,7 @@ def read_source(connection, schema, table, columns):
     return rows
 
 
-def read_target(snowflake, target, columns, report):
+def read_target(snowflake, target, columns, report, part=None):
     described, _ = snowflake.execute(f"SELECT * FROM {target} LIMIT 0")
     there = {column["name"]: column["type"].lower() for column in described}
     missing = [column.name for column in columns if column.name.upper() not in there]
@@ -140,7 +142,8 @@ def read_target(snowflake, target, columns, report):
     names = [column.name.upper() for column in columns] + [COERCED] * (COERCED in there)
     listed = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     rows = collections.Counter()
-    for row in snowflake.query(f"SELECT {listed} FROM {target}", seconds=600):
+    where = f' WHERE "{part[0].upper()}" >= {part[1]} AND "{part[0].upper()}" < {part[2]}' if part else ""
+    for row in snowflake.query(f"SELECT {listed} FROM {target}{where}", seconds=600):
         coerced = json.loads(row[-1]) if COERCED in there and row[-1] is not None else {}
         rows[tuple(column.kind.target(text) for column, text in zip(columns, row)),
              frozenset((name.upper(), str(text)) for name, text in coerced.items())] += 1
@@ -191,13 +194,13 @@ def readable(columns, row):
     return text if len(text) < 400 else text[:400] + "…"
 
 
-def compare_table(connection, snowflake, schema, table, oid, published):
+def compare_table(connection, snowflake, schema, table, oid, published, part=None):
     report, started = TableReport(f"{schema}.{table}"), time.monotonic()
     columns = read_columns(connection, oid, published)
-    source = read_source(connection, schema, table, columns)
+    source = read_source(connection, schema, table, columns, part)
     report.source_rows = source.total()
     try:
-        target = read_target(snowflake, snowflake.qualified(table.upper()), columns, report)
+        target = read_target(snowflake, snowflake.qualified(table.upper()), columns, report, part)
     except SnowflakeError as error:
         report.add(f"the target cannot be read: {error}")
         target = None
@@ -208,8 +211,9 @@ def compare_table(connection, snowflake, schema, table, oid, published):
     return report
 
 
-def compare(source_url, publication, target_url, on_table=None):
-    """One TableReport a table, in order."""
+def compare(source_url, publication, target_url, on_table=None, parts_of=None):
+    """One TableReport a table, in order. parts_of(schema, table) → the parts that a table too large for this machine's memory
+    is compared in, which together hold all that its column can hold; a report each."""
     snowflake = Snowflake(target_url)
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SOURCE_SETTINGS.items()
                        if name != "client_encoding")
@@ -217,9 +221,10 @@ def compare(source_url, publication, target_url, on_table=None):
     with psycopg.connect(source_url, options=options, client_encoding="UTF8") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         for schema, table, oid, published in connection.execute(TABLES, [publication]).fetchall():
-            reports.append(compare_table(connection, snowflake, schema, table, oid, published))
-            if on_table:
-                on_table(reports[-1])
+            for part in parts_of and parts_of(schema, table) or [None]:
+                reports.append(compare_table(connection, snowflake, schema, table, oid, published, part))
+                if on_table:
+                    on_table(reports[-1])
     if not reports:
         raise ValueError(f"publication {publication} has no tables")
     return reports

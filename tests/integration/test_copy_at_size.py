@@ -1,0 +1,167 @@
+"""The copy through the whole program: ranges, several connections, kills of all kinds under live load; small here, large in
+bench/copy_at_size.
+"""
+import pytest
+
+from copy_at_size import AtSize
+from program import pipeline_status, wait_until
+from snowflake_client import Snowflake
+
+# A limit that makes the 13 MB of pgbench's accounts last, so that there is something to end.
+OPTIONS = ("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 4)
+
+
+def says(program, words):
+    return any(words in line.get("message", "") for line in program.lines)
+
+
+def copy_channel(standin, number):
+    """The channel of a range of the largest table, as soon as there is one."""
+    def find():
+        return next((channel["channel_name"] for channel in standin.channels()
+                     if channel["pipe_name"] == "LANDING_PGBENCH_ACCOUNTS-STREAMING"
+                     and channel["channel_name"].endswith(f"_C{number}")), None)
+    return wait_until(find, 60, f"the channel of range {number}", pause=0.02)
+
+
+@pytest.mark.timeout(300)
+def test_a_copy_on_four_connections_under_load_with_kills(source, standin, stream):
+    at_size = AtSize(source, 1, 20)
+    at_size.fill()
+    at_size.start_load(20)
+    try:
+        program = stream(*OPTIONS, "--max-table-sync-workers", 4)
+        at_size.wait_for_share(program, 0.05)
+        at_size.end("worker")
+        at_size.wait_for_share(program, 0.2)
+        at_size.end("guard")
+        at_size.wait_for_share(program, 0.4)
+        program.kill()
+
+        program = stream(*OPTIONS, "--max-table-sync-workers", 4)
+        at_size.wait_for_share(program, 0.1)
+        at_size.end("exporter")
+        at_size.end("worker")
+        at_size.wait_for_share(program, 0.3)
+        assert not says(program, "new snapshot")
+        at_size.end("guard")  # and now the snapshot is gone
+        program.wait_for_line(lambda line: "in a new snapshot" in line.get("message", ""), 30, "another snapshot")
+        program.wait_for_event("live", 120)
+    finally:
+        at_size.stop_load()
+    at_size.wait_until_merged(program, standin.to)
+    rows, unequal = at_size.compare(standin.to)
+    assert not unequal, "\n".join(map(str, unequal))
+    assert rows > at_size.accounts
+    assert program.terminate() == 0
+
+
+def test_tables_that_are_copied_are_not_copied_again(source, standin, stream):
+    """A kill in the middle: what was committed before it stays, at its own snapshot."""
+    at_size = AtSize(source, 1, 10)
+    at_size.fill()
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 2, "--max-table-sync-workers", 4)
+
+    def states():
+        return {table["table"]: table["state"] for table in pipeline_status(program.status()).get("tables", [])}
+    # The largest comes first and is held back by what one of its channels has not committed.
+    standin.ask("/stall", {"channel": copy_channel(standin, 3)})
+    small = wait_until(lambda: [name for name, state in states().items() if state == "copied"], 60, "a table that is copied")
+    assert states()["pgbench_accounts"] == "copying"
+    program.kill()
+    standin.ask("/release", {})
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--max-table-sync-workers", 4)
+    program.wait_for_event("live", 120)
+    again = {line["table"] for line in program.events("copied")}
+    assert "pgbench_accounts" in again and not again & set(small)
+    at_size.wait_until_merged(program, standin.to)
+    rows, unequal = at_size.compare(standin.to)
+    assert not unequal and rows > at_size.accounts
+    assert program.terminate() == 0
+
+
+def test_a_restart_of_the_stream_leaves_the_copy_alone(source, standin, stream):
+    at_size = AtSize(source, 1, 5)
+    at_size.fill()
+    program = stream(*OPTIONS)
+    at_size.wait_for_share(program, 0.1)
+    source.sql("select pg_terminate_backend(active_pid) from pg_replication_slots where active and not temporary"
+               " and database = current_database()")
+    program.wait_for_event("retrying", 30)
+    program.wait_for_event("live", 120)
+    assert len(program.events("snapshot")) == 1
+    at_size.wait_until_merged(program, standin.to)
+    assert not at_size.compare(standin.to)[1]
+    assert program.terminate() == 0
+
+
+def test_a_later_table_is_copied_beside_a_long_copy(source, standin, stream):
+    """At a snapshot of its own, on one connection, while the first run goes on."""
+    at_size = AtSize(source, 1, 5)
+    at_size.fill()
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1)
+    at_size.wait_for_share(program, 0.05)
+    source.sql("create table later (id int primary key); insert into later select generate_series(1, 100)")
+    program.wait_for_event("copied", 60, table="later")
+    assert not [line for line in program.events("copied") if line["table"] == "pgbench_accounts"]
+    program.wait_for_event("live", 120)
+    at_size.wait_until_merged(program, standin.to)
+    assert not at_size.compare(standin.to)[1]
+    assert program.terminate() == 0
+
+
+def test_a_slow_channel_holds_back_its_own_range_only(source, standin, stream):
+    """With the least memory there is, and the other ranges through many times what one share holds."""
+    at_size = AtSize(source, 3, 3)
+    at_size.fill()
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 3, "--memory-mb", 8, "--max-table-sync-workers", 4)
+    channel = copy_channel(standin, 0)
+    fault = standin.add_fault("append.before", delay_ms=600000, times=None, channel=channel)
+
+    def reading():
+        copy = pipeline_status(program.status()).get("copy", {})
+        return copy if copy.get("ranges_read", 0) >= 6 else None
+    copy = wait_until(reading, 90, "the other ranges")
+    assert standin.fault_hits(fault) >= 1
+    held = [one for one in copy["reading"] if one["table"] == "public.pgbench_accounts" and one["range"] == 0]
+    assert held, "the range was read whole before its channel was held back"
+    assert program.resident_bytes(peak=True) < 80 << 20
+    assert program.terminate() == 0
+
+
+def test_copied_rows_that_snowflake_lost(source, standin, stream):
+    at_size = AtSize(source, 1, 3)
+    at_size.fill()
+    program = stream(*OPTIONS)
+    channel = copy_channel(standin, 1)
+    standin.ask("/stall", {"channel": channel})
+    at_size.wait_for_share(program, 0.4)
+    standin.ask("/lose_rows", {"channel": channel})
+    standin.ask("/release", {})
+    line = program.wait_for_event("copy_again", 60, table="pgbench_accounts")
+    assert "copied rows were lost at the destination" in line["message"]
+    program.wait_for_event("live", 120)
+    assert [line["table"] for line in program.events("copied")].count("pgbench_accounts") == 1
+    at_size.wait_until_merged(program, standin.to)
+    assert not at_size.compare(standin.to)[1]
+    assert program.terminate() == 0
+
+
+def test_progress_is_shown_by_range_and_table(source, standin, stream):
+    at_size = AtSize(source, 1, 3)
+    at_size.fill()
+    program = stream(*OPTIONS, "--max-table-sync-workers", 2)
+    at_size.wait_for_share(program, 0.3)
+    status = pipeline_status(program.status())
+    copy = status["copy"]
+    assert copy["ranges"] > copy["ranges_read"] > 0 and copy["connections"] == 2 and copy["tables"] == 7
+    assert 0.25 * at_size.accounts < copy["rows"] <= copy["rows_expected"] and copy["bytes"] > 1e6
+    assert copy["rows_expected"] < 1.5 * at_size.accounts
+    # Four megabytes a second, over the last ten seconds at most; the machine may be slower.
+    assert 0 < copy["bytes_per_second"] < 4.4e6 and copy["rows_per_second"] > 0 and copy["seconds_left"] < 600
+    assert 1 <= len(copy["reading"]) <= 2 and all(one["rows"] > 0 or one["blocks"] for one in copy["reading"])
+    accounts = next(table["copy"] for table in status["tables"] if table["table"] == "pgbench_accounts")
+    assert accounts["blocks"] >= accounts["blocks_read"] > 0 and accounts["ranges"] >= 12
+    program.wait_for_event("live", 120)
+    assert "copy" not in pipeline_status(program.status())
+    assert program.terminate() == 0
