@@ -496,6 +496,7 @@ void copy_begin(struct pipeline *pipeline, bool makes_slot)
                                           pipeline->options.copy_bytes_per_second > 0 ? &pipeline->copy_limit : NULL};
     if (runs == 0)
         memset(&pipeline->copy_rate, 0, sizeof pipeline->copy_rate);
+    rate_window_note(&pipeline->copy_rate, loop_now_us(pipeline->loop), pipeline->copied_rows, pipeline->copied_bytes);
     if (!pg_copy_start(run->pg, pipeline->options.source, &options, &events, &error)) {
         if (makes_slot) {
             run_over(run);

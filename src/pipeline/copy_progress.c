@@ -174,7 +174,9 @@ void copy_describe(const struct pipeline *pipeline, char *out, size_t out_size)
     struct progress progress;
     char left[48] = "";
     progress_get(pipeline, &progress);
-    if (progress.seconds_left != UINT64_MAX)
+    if (progress.ranges_read == progress.ranges)
+        (void)snprintf(left, sizeof left, ", all is read and the last commits are awaited");
+    else if (progress.seconds_left != UINT64_MAX)
         (void)snprintf(left, sizeof left, ", about %" PRIu64 " s left", progress.seconds_left);
     (void)snprintf(out, out_size,
                    "%s: copying, %" PRIu64 " of about %" PRIu64
