@@ -25,7 +25,8 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
          "the password comes from PGPASSWORD or the password file, not from the command line"},
     [RUN_TO] = {"to", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL,
                 "the destination: snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=NAME&key_file=PATH[&role=NAME]\n"
-                "[&landing_schema=NAME][&key_env=VARIABLE][&passphrase_env=VARIABLE][&host=HOST:PORT][&ca_file=PATH],\n"
+                "[&landing_schema=NAME][&key_env=VARIABLE][&passphrase_env=VARIABLE][&host=HOST:PORT][&ca_file=PATH]\n"
+                "[&numeric_unbounded=number|varchar|float][&oversized=null|truncate|fail],\n"
                 "or file:DIRECTORY[?rotate_mb=N&rotate_seconds=N] for NDJSON files,\n"
                 "or https://HOST/PATH[?compression=none|gzip|zstd&token_env=VARIABLE&ca_file=PATH&http_timeout_ms=N&\n"
                 "http_retry_attempts=N] for NDJSON posted to a service"},

@@ -77,6 +77,10 @@ static void test_defaults(void **state)
     sf_config_account_host(&config, text, sizeof text);
     assert_string_equal(text, "xy-12345.eu-west-1.aws.snowflakecomputing.com");
     sf_config_deinit(&config);
+    config = parse("snowflake://u@a/d/s?numeric_unbounded=float&oversized=truncate");
+    assert_int_equal(sf_config_types(&config).numeric_unbounded, NUMERIC_UNBOUNDED_FLOAT);
+    assert_int_equal(sf_config_types(&config).oversized, OVERSIZED_TRUNCATE);
+    sf_config_deinit(&config);
     config = parse("snowflake://u@a/d/s?host=[::1]:443&key_env=MY_KEY");
     assert_string_equal(config.key_env, "MY_KEY");
     sf_config_deinit(&config);
@@ -112,6 +116,9 @@ static void test_refusals(void **state)
     assert_refused("snowflake://u@a/d/s?host=x:0", "host");
     assert_refused("snowflake://u@a/d/s?host=x:65536", "host");
     assert_refused("snowflake://u@a/d/s?host=x/y", "host");
+    assert_refused("snowflake://u@a/d/s?oversized=drop", "null|truncate|fail");
+    assert_refused("snowflake://u@a/d/s?oversized=null|fail", "null|truncate|fail");
+    assert_refused("snowflake://u@a/d/s?numeric_unbounded=NUMBER", "number|varchar|float");
 }
 
 // What may be a secret is not repeated.

@@ -157,16 +157,20 @@ static bool check_variable(const char *name, const char *part, struct err *out_e
     return true;
 }
 
+static const char numeric_choices[] = "number|varchar|float";  // as enum numeric_unbounded
+static const char oversized_choices[] = "null|truncate|fail";     // as enum oversized_rule
+
 // One option of the query part.
 struct option {
     const char *name;
     size_t offset;
-    enum { OPTION_IDENTIFIER, OPTION_HOST, OPTION_FILE, OPTION_VARIABLE } kind;
+    enum { OPTION_IDENTIFIER, OPTION_HOST, OPTION_FILE, OPTION_VARIABLE, OPTION_CHOICE } kind;
+    const char *choices;  // OPTION_CHOICE: "a|b|c"
 };
 
 #define OPTION(member, kind)                              \
     {                                                     \
-#member, offsetof(struct sf_config, member), kind \
+#member, offsetof(struct sf_config, member), kind, NULL \
     }
 static const struct option options[] = {
     OPTION(warehouse, OPTION_IDENTIFIER),
@@ -177,10 +181,45 @@ static const struct option options[] = {
     OPTION(passphrase_env, OPTION_VARIABLE),
     OPTION(host, OPTION_HOST),
     OPTION(ca_file, OPTION_FILE),
+    {"numeric_unbounded", offsetof(struct sf_config, numeric_unbounded), OPTION_CHOICE, numeric_choices},
+    {"oversized", offsetof(struct sf_config, oversized), OPTION_CHOICE, oversized_choices},
 };
 #undef OPTION
-static const char option_names[] =
-    "known options are warehouse, role, landing_schema, key_file, key_env, passphrase_env, host, ca_file";
+static const char option_names[] = "known options are warehouse, role, landing_schema, key_file, key_env, "
+                                   "passphrase_env, host, ca_file, numeric_unbounded, oversized";
+
+// The place of `text` in "a|b|c", -1 if it is none of them.
+static int choice_index(const char *choices, const char *text)
+{
+    size_t text_size = strlen(text);
+    for (int index = 0;; index++) {
+        size_t size = strcspn(choices, "|");
+        if (size == text_size && memcmp(choices, text, size) == 0)
+            return index;
+        if (choices[size] == '\0')
+            return -1;
+        choices += size + 1;
+    }
+}
+
+static bool check_choice(const struct option *option, const char *text, struct err *out_error)
+{
+    char what[64];
+    char mend[64];
+    snprintf(what, sizeof what, "%s has another value than it may", option->name);
+    snprintf(mend, sizeof mend, "it is one of %s", option->choices);
+    return choice_index(option->choices, text) >= 0 || refuse(out_error, what, mend);
+}
+
+struct typemap_options sf_config_types(const struct sf_config *config)
+{
+    struct typemap_options types = {0};
+    if (config->numeric_unbounded != NULL)
+        types.numeric_unbounded = (enum numeric_unbounded)choice_index(numeric_choices, config->numeric_unbounded);
+    if (config->oversized != NULL)
+        types.oversized = (enum oversized_rule)choice_index(oversized_choices, config->oversized);
+    return types;
+}
 
 static bool parse_option(struct sf_config *config, const char *text, size_t size, struct err *out_error)
 {
@@ -210,6 +249,7 @@ static bool parse_option(struct sf_config *config, const char *text, size_t size
     case OPTION_HOST: return check_host(*value, out_error);
     case OPTION_VARIABLE: return check_variable(*value, part, out_error);
     case OPTION_FILE: return true;
+    case OPTION_CHOICE: return check_choice(option, *value, out_error);
     }
     return false;
 }
@@ -295,6 +335,8 @@ void sf_config_deinit(struct sf_config *config)
     free(config->key_file);
     free(config->key_env);
     free(config->passphrase_env);
+    free(config->numeric_unbounded);
+    free(config->oversized);
     *config = (struct sf_config){0};
 }
 
@@ -315,7 +357,9 @@ bool sf_config_copy(const struct sf_config *config, struct sf_config *out_copy)
                  {config->ca_file, &out_copy->ca_file},
                  {config->key_file, &out_copy->key_file},
                  {config->key_env, &out_copy->key_env},
-                 {config->passphrase_env, &out_copy->passphrase_env}};
+                 {config->passphrase_env, &out_copy->passphrase_env},
+                 {config->numeric_unbounded, &out_copy->numeric_unbounded},
+                 {config->oversized, &out_copy->oversized}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (parts[i].from != NULL && (*parts[i].to = strdup(parts[i].from)) == NULL) {
             sf_config_deinit(out_copy);

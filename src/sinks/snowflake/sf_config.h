@@ -1,5 +1,6 @@
 // Where Snowflake is and as whom: parsed from --to
-// 'snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=&role=&landing_schema=&key_file=&key_env=&passphrase_env=&host=&ca_file='.
+// 'snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=&role=&landing_schema=&key_file=&key_env=&passphrase_env=&host=&ca_file=
+// &numeric_unbounded=&oversized='.
 // Always https. Passphrases never appear in a URL: they come from the environment or a systemd credential (sf_key.h).
 #ifndef ETL_SINKS_SNOWFLAKE_SF_CONFIG_H
 #define ETL_SINKS_SNOWFLAKE_SF_CONFIG_H
@@ -8,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "encode/typemap.h"
 
 #define SF_LANDING_SCHEMA_DEFAULT "ETL_SCHEMA"
 
@@ -26,8 +28,12 @@ struct sf_config {
     char *key_file;        // PEM file, or
     char *key_env;         // name of an environment variable that holds the PEM; both NULL: see sf_key_load_configured
     char *passphrase_env;  // NULL: see sf_key_load_configured
+    char *numeric_unbounded;  // number, varchar or float; NULL: number
+    char *oversized;          // null, truncate or fail; NULL: null
 };
 
+// What they say of types.
+struct typemap_options sf_config_types(const struct sf_config *config);
 // False (ERR_CONFIG): the text says which part is wrong and what is allowed, and never repeats what may be a secret.
 bool sf_config_parse(const char *url, struct sf_config *out_config, struct err *out_error);
 void sf_config_deinit(struct sf_config *config);

@@ -259,8 +259,9 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
     struct sf_sink *sink = sf_sink_of(base);
     const struct sf_config *config = sink->options.config;
     struct sf_sink_table *table = calloc(1, sizeof *table);
-    struct typemap_options types = {.preserves_case = sink->options.naming.preserves_case};
+    struct typemap_options types = sf_config_types(config);
     CHECK(table != NULL);
+    types.preserves_case = sink->options.naming.preserves_case;
     table->sink = sink;
     table->context = options->context;
     if (!row_encoder_init(&table->encoder, options->table, options->encoding, &types, out_error)) {
