@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "encode/float_text.h"
+#include "encode/json_keys.h"
 
 #define NUMBER_DIGITS_MAX 38  // of a NUMBER, so of an exact number in a VARIANT
 #define NUMBER_SCALE_MAX 37
@@ -18,6 +19,10 @@ struct cursor {
     size_t position;
     uint32_t depth;
     enum json_line_fit fit;
+    bool has_keys;  // keys are looked at
+    struct json_keys keys;
+    size_t string_start;  // the newest string, in case that it is a key
+    size_t string_size;
 };
 
 static void note(struct cursor *cursor, enum json_line_fit fit)
@@ -236,6 +241,18 @@ static bool scan_word(struct cursor *cursor)
     return false;
 }
 
+static void scan_bracket(struct cursor *cursor, uint8_t byte)
+{
+    if (byte == '{' && cursor->has_keys)
+        json_keys_open(&cursor->keys);
+    if (byte == '}' && cursor->has_keys && json_keys_close(&cursor->keys))
+        note(cursor, JSON_LINE_INEXACT);
+    if (byte == '{' || byte == '[')
+        cursor->depth++;
+    else
+        cursor->depth--;
+}
+
 // One token. Order and pairing of the tokens are the server's work; that none is cut and no line breaks is ours.
 static bool scan_token(struct cursor *cursor)
 {
@@ -245,17 +262,25 @@ static bool scan_token(struct cursor *cursor)
     case '\r':
     case '\t': *at = ' '; break;
     case ' ':
-    case ',':
-    case ':': break;
-    case '{':
-    case '[': cursor->depth++; break;
+    case ',': break;
+    case ':':
+        if (cursor->has_keys)
+            json_keys_add(&cursor->keys, cursor->string_start, cursor->string_size);
+        break;
     case '}':
     case ']':
         if (cursor->depth == 0)
             return false;
-        cursor->depth--;
+        scan_bracket(cursor, *at);
         break;
-    case '"': cursor->position++; return scan_string(cursor);
+    case '{':
+    case '[': scan_bracket(cursor, *at); break;
+    case '"':
+        cursor->string_start = ++cursor->position;
+        if (!scan_string(cursor))
+            return false;
+        cursor->string_size = cursor->position - 1 - cursor->string_start;
+        return true;
     default:
         if (*at == '-' || is_digit(*at))
             return scan_number(cursor);
@@ -265,9 +290,11 @@ static bool scan_token(struct cursor *cursor)
     return true;
 }
 
-enum json_line_fit json_line_make(uint8_t *text, size_t size)
+enum json_line_fit json_line_make(uint8_t *text, size_t size, struct buf *keys)
 {
-    struct cursor cursor = {.text = text, .size = size, .fit = JSON_LINE_FITS};
+    struct cursor cursor = {.text = text, .size = size, .fit = JSON_LINE_FITS, .has_keys = keys != NULL};
+    if (keys != NULL)
+        json_keys_init(&cursor.keys, text, keys);
     while (cursor.position < size) {
         if (!scan_token(&cursor))
             return JSON_LINE_MALFORMED;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "encode/decimal.h"
 
 #define SCRATCH_BYTES_MAX (256U << 20)
@@ -100,6 +101,25 @@ static void insert_coerced_key(struct buf *coerced, size_t start, const struct c
     coerced->size += text_size;
 }
 
+static void tell_coerced(const struct line *line, uint16_t index)
+{
+    const struct row_encoder *encoder = line->encoder;
+    const struct table *table = encoder->table;
+    if (encoder->columns[index].was_coerced || encoder->pipeline == NULL)
+        return;
+    encoder->columns[index].was_coerced = true;
+    struct buf type;
+    buf_init(&type, 64);
+    typemap_format_sql(&encoder->columns[index].target, false, &type);
+    struct log_scope scope = {encoder->pipeline, table->table_name};
+    log_line(LOG_WARNING, &scope, "value_coerced",
+             "%s.%s.%s (%s): a value does not fit %s; the target has NULL or the nearest value, and the original is in "
+             "_ETL_COERCED; said once for this column",
+             table->schema_name, table->table_name, table->columns[index].name, table->columns[index].type_name,
+             buf_text(&type));
+    buf_deinit(&type);
+}
+
 static bool append_column(struct line *line, uint16_t index, const struct value *value)
 {
     struct row_encoder *encoder = line->encoder;
@@ -138,6 +158,7 @@ static bool append_column(struct line *line, uint16_t index, const struct value 
         out->size = line_start;
     insert_coerced_key(coerced, coerced_start, column);
     line->coerced_values++;
+    tell_coerced(line, index);
     return true;
 }
 

@@ -13,14 +13,15 @@
 #include "model/seq.h"
 #include "model/table.h"
 
-// How a table's rows are written; built when the table is learnt, immutable afterwards.
+// How a table's rows are written; built when the table is learnt.
 struct row_encoder {
     const struct table *table;       // borrowed
     struct column_encoder *columns;  // table->column_count
-    struct buf coerced;              // scratch: the inside of _ETL_COERCED
-    struct buf key_old, key_new;     // scratch: JSON of keys, to see whether an update changed it
-    bool has_commit_at;              // stream rows carry their commit's time; false after init
-    int64_t commit_time_us;          // of the text that commit_at holds
+    const char *pipeline;         // borrowed; whose log says it when a column's first value is coerced. NULL: nobody's
+    struct buf coerced;           // scratch: the inside of _ETL_COERCED
+    struct buf key_old, key_new;  // scratch: JSON of keys, to see whether an update changed it
+    bool has_commit_at;           // stream rows carry their commit's time; false after init
+    int64_t commit_time_us;       // of the text that commit_at holds
     char commit_at[DATETIME_TEXT_SIZE_MAX];
     uint8_t commit_at_size;   // 0: none yet
     uint64_t coerced_values;  // counted over its life

@@ -400,7 +400,13 @@ static enum value_outcome encode_json(const struct value_encoder *encoder, const
     bool is_valid = encoding_append_utf8(encoder->encoding, text.data, text.size, out);
     if (out->failed)
         return VALUE_WRITTEN;  // the row's writer sees the failure
-    switch (json_line_make(out->data + start, out->size - start)) {
+    struct buf *keys = encoder->kind == KIND_JSON ? encoder->scratch : NULL;
+    enum json_line_fit fit = json_line_make(out->data + start, out->size - start, keys);
+    if (keys != NULL && keys->failed) {
+        out->failed = true;
+        return VALUE_WRITTEN;
+    }
+    switch (fit) {
     case JSON_LINE_FITS:
         if (is_valid)
             return VALUE_WRITTEN;

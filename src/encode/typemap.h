@@ -133,6 +133,7 @@ struct column_encoder {
         wants_text;  // binary of this type is not decoded: ask the server for its text (copy: by its output function; stream: text)
     char *key;  // `"name":` as JSON bytes, ready to append; owned
     uint32_t key_size;
+    bool was_coerced;  // some value of it was, and it was said
 };
 
 static inline enum value_outcome column_encode(const struct column_encoder *column, const struct value *value,

@@ -15,7 +15,7 @@ import time
 import psycopg
 from psycopg import sql
 
-from compare_values import ANY, SOURCE_SETTINGS, Kind, Unfit
+from compare_values import SOURCE_SETTINGS, Kind, Unfit
 from snowflake_client import Snowflake, SnowflakeError
 
 FETCH_ROWS = 20000
@@ -62,37 +62,38 @@ select n.nspname, c.relname, c.oid, coalesce(t.attnames, '{}')
   join pg_class c on c.relname = t.tablename and c.relnamespace = n.oid
  where t.pubname = %s order by 1, 2
 """
-# Domains resolved at any depth, for the column's type and for an array's element.
+TYPE = """
+select t.typname, t.typtype::text, t.typbasetype, t.typtypmod, t.typrelid, e.oid, e.typdelim::text
+  from pg_type t left join pg_type e on e.oid = t.typelem and e.typarray = t.oid where t.oid = %s
+"""
+FIELDS = """
+select a.attname, a.atttypid, a.atttypmod from pg_attribute a
+ where a.attrelid = %s and a.attnum > 0 and not a.attisdropped order by a.attnum
+"""
 COLUMNS = """
-with recursive base(oid, wanted, modifier) as (
-    select oid, oid, -1 from pg_type
-    union all
-    select base.oid, t.typbasetype, case when base.modifier >= 0 then base.modifier else t.typtypmod end
-      from base join pg_type t on t.oid = base.wanted where t.typtype = 'd'),
-resolved as (
-    select base.oid, t.oid as type, base.modifier, t.typname, t.typtype, t.typelem, t.typcategory
-      from base join pg_type t on t.oid = base.wanted where t.typtype <> 'd')
-select a.attname, r.typname, case when a.atttypmod >= 0 then a.atttypmod else r.modifier end,
-       case when r.typcategory = 'A' and r.typelem <> 0 then e.typname end, e.modifier,
-       coalesce(a.attnum = any (i.indkey), false)
-  from pg_attribute a join resolved r on r.oid = a.atttypid left join resolved e on e.oid = r.typelem
-  left join pg_index i on i.indrelid = a.attrelid and i.indisprimary
+select a.attname, a.atttypid, a.atttypmod, coalesce(a.attnum = any (i.indkey), false)
+  from pg_attribute a left join pg_index i on i.indrelid = a.attrelid and i.indisprimary
  where a.attrelid = %s and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attnum
 """
 
 
+def read_kind(connection, oid, modifier):
+    """A type and what it is made of; the modifier of an array is its elements'."""
+    name, category, base, base_modifier, relation, element, delimiter = connection.execute(TYPE, [oid]).fetchone()
+    if category == "d":
+        return read_kind(connection, base, base_modifier)
+    if element is not None:
+        return Kind(name, element=read_kind(connection, element, modifier), delimiter=delimiter)
+    if category == "c":
+        fields = connection.execute(FIELDS, [relation]).fetchall()
+        return Kind(name, fields=[(field, read_kind(connection, *of_type)) for field, *of_type in fields])
+    return Kind(name, modifier)
+
+
 def read_columns(connection, oid, published):
-    columns = []
-    for name, type_name, modifier, element, element_modifier, in_key in connection.execute(COLUMNS, [oid]):
-        if published and name not in published:
-            continue
-        if element is not None:
-            # The modifier of an array's column is its elements'.
-            kind = Kind(type_name, element=Kind(element, modifier if modifier >= 0 else element_modifier))
-        else:
-            kind = Kind(type_name, modifier)
-        columns.append(Column(name, kind, in_key))
-    return columns
+    return [Column(name, read_kind(connection, type_oid, modifier), in_key)
+            for name, type_oid, modifier, in_key in connection.execute(COLUMNS, [oid]).fetchall()
+            if not published or name in published]
 
 
 def expected_row(columns, texts):
@@ -150,14 +151,9 @@ def read_target(snowflake, target, columns, report, part=None):
     return rows
 
 
-def matches(expected, found):
-    """Equal but for values that the mapping does not prescribe."""
-    return expected[1] == found[1] and all(a is ANY or a == b for a, b in zip(expected[0], found[0]))
-
-
 def describe(columns, expected, found):
     parts = [f"{column.name}: source {a!r}, target {b!r}"
-             for column, a, b in zip(columns, expected[0], found[0]) if a is not ANY and a != b]
+             for column, a, b in zip(columns, expected[0], found[0]) if a != b]
     if expected[1] != found[1]:
         parts.append(f"coerced: source {dict(expected[1])}, target {dict(found[1])}")
     return "; ".join(parts)
@@ -165,13 +161,6 @@ def describe(columns, expected, found):
 
 def compare_rows(report, columns, source, target):
     missing, extra = source - target, target - source
-    # Rows with a value that may be anything did not cancel out above.
-    for row in [row for row in missing if any(value is ANY for value in row[0])]:
-        partner = next((other for other in extra if extra[other] > 0 and matches(row, other)), None)
-        if partner is not None:
-            both = min(missing[row], extra[partner])
-            missing[row] -= both
-            extra[partner] -= both
     key = [index for index, column in enumerate(columns) if column.in_key]
     by_key = {}
     if key:

@@ -17,7 +17,7 @@ SOURCE_SETTINGS = {"datestyle": "ISO, YMD", "intervalstyle": "iso_8601", "timezo
 decimal.getcontext().prec = 1000  # more than any value here has digits: no arithmetic of ours rounds
 UNBOUNDED_SCALE = 9
 UNBOUNDED_INTEGER_DIGITS = 29
-VARIANT_DIGITS_MAX = 38
+VARIANT_DIGITS_MAX, VARIANT_SCALE_MAX = 38, 37
 EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 DAY_MICROSECONDS = 86400 * 1000000
 
@@ -40,10 +40,13 @@ class Unfit:
 
 
 class Kind:
-    """What decides how a column is compared: the base type's name, its modifier and, for an array, its element."""
+    """What decides how a column is compared: the base type's name, its modifier, and what it is made of.
 
-    def __init__(self, name, modifier=-1, element=None):
-        self.name, self.modifier, self.element = name, modifier, element
+    element is an array's, with the delimiter between its elements; fields are a composite's, [(name, Kind)]. Domains are resolved.
+    """
+
+    def __init__(self, name, modifier=-1, element=None, fields=None, delimiter=","):
+        self.name, self.modifier, self.element, self.fields, self.delimiter = name, modifier, element, fields, delimiter
         self.precision = self.scale = None
         if name == "numeric" and modifier >= 4:
             # https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/utils/adt/numeric.c, make_numeric_typmod
@@ -52,7 +55,9 @@ class Kind:
 
     def target_type(self):
         if self.element:
-            return "array" if self.element.name in TARGET_TYPES else "text"
+            return "array"
+        if self.fields is not None or self.name == "hstore":
+            return "variant"
         if self.name == "numeric" and self.precision is not None and not self._fits_number():
             return "text"
         return TARGET_TYPES.get(self.name, "text")
@@ -65,7 +70,9 @@ class Kind:
         if text is None:
             return None
         if self.element:
-            return self._source_array(text) if self.target_type() == "array" else text
+            return self._source_array(text)
+        if self.fields is not None:
+            return self._source_composite(text)
         reader = getattr(self, "_source_" + self.name, None)
         if reader is None and self.name in INTEGER_KINDS:
             reader = decimal.Decimal
@@ -111,32 +118,47 @@ class Kind:
         return self._source_timestamp(text)
 
     def _source_json(self, text):
-        value = common_json(json.loads(text, parse_float=decimal.Decimal, parse_int=decimal.Decimal))
-        return Unfit(text) if has_long_number(value) else value
+        try:
+            value = common_json(json.loads(text, parse_float=decimal.Decimal, parse_int=decimal.Decimal, object_pairs_hook=unique_object))
+        except KeyTwice:
+            return Unfit(text)
+        return Unfit(text) if has_inexact_number(value) else value
 
     _source_jsonb = _source_json
 
+    def _source_hstore(self, text):
+        return ("object", frozenset((unescape(key), None if value == "NULL" else unescape(value[1:-1]))
+                                    for key, value in HSTORE_PAIR.findall(text)))
+
+    def _source_part(self, text, found):
+        """An element or a field: what it is inside of its whole, which keeps no SQL NULL apart from a JSON null."""
+        value = self.source(text)
+        if isinstance(value, Unfit):
+            found.append(value)
+            value = value.nearest
+        return None if value == ("null",) else value
+
     def _source_array(self, text):
+        unfit = []
+
         def convert(item):
-            if isinstance(item, list):
-                return tuple(convert(inner) for inner in item)
-            value = self.element.source(item)
-            if isinstance(value, Unfit):
-                raise ArrayUnfit
-            return None if value == ("null",) else value  # an ARRAY keeps no SQL NULL apart from a JSON null
-        try:
-            return ("array", convert(parse_array(text)))
-        except ArrayUnfit:
-            return Unfit(text, nearest=ANY)
+            return tuple(map(convert, item)) if isinstance(item, list) else self.element._source_part(item, unfit)
+        value = ("array", convert(parse_array(text, self.delimiter)))
+        return Unfit(text, value) if unfit or text.startswith("[") else value
+
+    def _source_composite(self, text):
+        unfit = []
+        parts = parse_composite(text, len(self.fields))
+        value = ("object", frozenset((name, kind._source_part(part, unfit)) for (name, kind), part in zip(self.fields, parts)))
+        return Unfit(text, value) if unfit else value
 
     def target(self, text):
         """The SQL API's text → the common form."""
         if text is None:
             return None
         kind = self.target_type()
-        if kind == "array":
-            value = json.loads(text, parse_float=decimal.Decimal, parse_int=decimal.Decimal)
-            return ("array", self._target_item(value))
+        if self.element or self.fields is not None or self.name == "hstore":
+            return self._encoded(json.loads(text, parse_float=decimal.Decimal, parse_int=decimal.Decimal))
         if kind == "boolean":
             return ("bool", {"true": True, "false": False}[text.lower()])
         if kind == "fixed":
@@ -155,38 +177,39 @@ class Kind:
             return common_json(json.loads(text, parse_float=decimal.Decimal, parse_int=decimal.Decimal))
         return text
 
-    def _target_item(self, item):
-        """An array's element: NDJSON's encoding of it, as Snowflake gives it back."""
-        name = self.element.name
-        if name in ("json", "jsonb"):  # one dimension: an element may itself be a list
-            return tuple(None if inner is None else common_json(inner) for inner in item)
-        if isinstance(item, list):
-            return tuple(self._target_item(inner) for inner in item)
+    def _encoded(self, item):
+        """NDJSON's encoding of a value inside of another, as Snowflake gives it back."""
+        name = self.name
         if item is None:
             return None
+        if name in ("json", "jsonb"):
+            return common_json(item)
+        if self.element:
+            return ("array", self._encoded_items(item)) if isinstance(item, list) else ("not of this type", str(item))
+        if self.fields is not None or name == "hstore":
+            kinds = dict(self.fields or {})
+            if not isinstance(item, dict) or (self.fields is not None and item.keys() != kinds.keys()):
+                return ("not of this type", str(item))
+            return ("object", frozenset((key, kinds[key]._encoded(value) if kinds else value) for key, value in item.items()))
         is_number = isinstance(item, decimal.Decimal)
-        if isinstance(item, (bool, dict)) != (name == "bool") or is_number and name not in NUMBER_KINDS:
+        is_made = isinstance(item, (dict, list))
+        if is_made or isinstance(item, bool) != (name == "bool") or is_number and name not in NUMBER_KINDS:
             return ("not of this type", str(item))
         if name == "bool":
             return ("bool", item)
         if name == "bytea":
             return base64.b64decode(item)
-        value = self.element.source(str(item) if is_number else item)
+        try:
+            value = self.source(str(item) if is_number else item)
+        except (ValueError, decimal.InvalidOperation):
+            return ("not of this type", str(item))
         return ("unfit", value.text) if isinstance(value, Unfit) else value
 
-
-class ArrayUnfit(Exception):
-    pass
-
-
-class Any:
-    """Stands for a value that the mapping does not prescribe."""
-
-    def __repr__(self):
-        return "any"
-
-
-ANY = Any()
+    def _encoded_items(self, items):
+        # An element of json may itself be a list: such arrays are of one dimension here.
+        is_deeper = self.element.name not in ("json", "jsonb")
+        return tuple(self._encoded_items(item) if is_deeper and isinstance(item, list) else self.element._encoded(item)
+                     for item in items)
 
 
 def common_float(text):
@@ -231,30 +254,79 @@ def common_json(value):
     return ("number", value) if isinstance(value, decimal.Decimal) else ("string", value)
 
 
-def has_long_number(value):
+class KeyTwice(ValueError):
+    """An object that names a key twice, which json allows: a VARIANT's object cannot hold it."""
+
+
+def unique_object(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise KeyTwice
+    return found
+
+
+def is_exact_number(number):
+    """As NUMBER(38, up to 37), or as the double that prints the same digits."""
+    digits, exponent = number.normalize().as_tuple()[1:]
+    if not number or exponent >= 0 and len(digits) + exponent <= VARIANT_DIGITS_MAX:
+        return True
+    if exponent < 0 and exponent >= -VARIANT_SCALE_MAX and len(digits) <= VARIANT_DIGITS_MAX:
+        return True
+    double = float(number)
+    return abs(double) != float("inf") and decimal.Decimal(repr(double)) == number
+
+
+def has_inexact_number(value):
     if value[0] == "number":
-        return len(value[1].normalize().as_tuple().digits) > VARIANT_DIGITS_MAX
+        return not is_exact_number(value[1])
     if value[0] == "object":
-        return any(has_long_number(item) for _, item in value[1])
-    return value[0] == "list" and any(has_long_number(item) for item in value[1])
+        return any(has_inexact_number(item) for _, item in value[1])
+    return value[0] == "list" and any(map(has_inexact_number, value[1]))
 
 
-ARRAY_TOKEN = re.compile(r'[{},]|"(?:[^"\\]|\\.)*"|[^{},"]+', re.DOTALL)
+HSTORE_PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"=>(NULL|"(?:[^"\\]|\\.)*")', re.DOTALL)
 
 
-def parse_array(text):
+def unescape(text):
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def parse_array(text, delimiter=","):
     """https://www.postgresql.org/docs/15/arrays.html#ARRAYS-IO; lower bounds before the first brace are dropped."""
     text = text[text.index("{"):]
+    token_text = re.compile(rf'[{{}}{delimiter}]|"(?:[^"\\]|\\.)*"|[^{{}}{delimiter}"]+', re.DOTALL)
     stack, top = [], []
-    for token in ARRAY_TOKEN.findall(text):
+    for token in token_text.findall(text):
         if token == "{":
             stack.append(top)
             top = []
         elif token == "}":
             stack[-1].append(top)
             top = stack.pop()
-        elif token != ",":
+        elif token != delimiter:
             quoted = token.startswith('"')
-            value = re.sub(r"\\(.)", r"\1", token[1:-1], flags=re.DOTALL) if quoted else token
+            value = unescape(token[1:-1]) if quoted else token
             top.append(None if not quoted and value.upper() == "NULL" else value)
     return top[0]
+
+
+def parse_composite(text, count):
+    """https://www.postgresql.org/docs/15/rowtypes.html#ROWTYPES-IO-SYNTAX: nothing between two commas is NULL."""
+    if not count:
+        return []
+    parts, part, quoted, was_quoted, position = [], "", False, False, 1
+    while True:
+        character = text[position]
+        position += 1
+        if quoted and character == '"' and text[position] == '"' or character == "\\":
+            part += text[position]
+            position += 1
+        elif character == '"':
+            quoted, was_quoted = not quoted, True
+        elif not quoted and character in ",)":
+            parts.append(part if part or was_quoted else None)
+            part, was_quoted = "", False
+            if character == ")":
+                return parts
+        else:
+            part += character

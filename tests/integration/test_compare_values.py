@@ -3,7 +3,7 @@ import decimal
 
 import pytest
 
-from compare_values import ANY, Kind, Unfit, parse_array
+from compare_values import Kind, Unfit, parse_array
 
 D = decimal.Decimal
 
@@ -37,14 +37,20 @@ EQUAL = [
     (Kind("uuid"), "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000001"),
     (Kind("interval"), "P1DT2S", "P1DT2S"),
     (Kind("_int4", element=Kind("int4")), "{1,NULL,3}", "[1, null, \"3\"]"),
-    (Kind("_int4", element=Kind("int4")), "[0:1]={1,2}", "[1,2]"),
     (Kind("_text", element=Kind("text")), '{"a\\"b",NULL,"NULL",""}', '["a\\"b",null,"NULL",""]'),
     (Kind("_bool", element=Kind("bool")), "{t,f}", "[true,false]"),
     (Kind("_bytea", element=Kind("bytea")), '{"\\\\x00ff"}', '["AP8="]'),
     (Kind("_timestamptz", element=Kind("timestamptz")), '{"2026-11-23 01:02:03+00"}', '["2026-11-23 01:02:03.000000Z"]'),
     (Kind("_jsonb", element=Kind("jsonb")), '{"[1, 2]","{\\"a\\": 1}",NULL}', '[[1,2],{"a":1},null]'),
     (Kind("int4range"), "[1,5)", "[1,5)"),
-    (Kind("_int4range", element=Kind("int4range")), '{"[1,5)"}', '{"[1,5)"}'),
+    (Kind("_int4range", element=Kind("int4range")), '{"[1,5)"}', '["[1,5)"]'),
+    (Kind("_box", element=Kind("box"), delimiter=";"), "{(1,1),(0,0);(2,2),(1,1)}", '["(1,1),(0,0)","(2,2),(1,1)"]'),
+    (Kind("c", fields=[("a", Kind("int4")), ("b", Kind("text"))]), '(1,"x ""y\\\\")', '{"a":1,"b":"x \\"y\\\\"}'),
+    (Kind("c", fields=[("a", Kind("int4")), ("b", Kind("text"))]), '(,"")', '{"a":null,"b":""}'),
+    (Kind("c", fields=[("a", Kind("_int4", element=Kind("int4")))]), '("{1,NULL}")', '{"a":[1,null]}'),
+    (Kind("c", fields=[]), "()", "{}"),
+    (Kind("hstore"), '"a"=>"1", "b"=>NULL, "c\\"\\\\"=>""', '{"a":"1","b":null,"c\\"\\\\":""}'),
+    (Kind("json"), "1e300", "1e300"),
     (Kind("text"), None, None),
 ]
 UNEQUAL = [
@@ -65,6 +71,10 @@ UNEQUAL = [
     (Kind("_text", element=Kind("text")), "{1}", "[1]"),
     (Kind("_bool", element=Kind("bool")), "{t}", "[1]"),
     (Kind("_int4", element=Kind("int4")), "{1}", "[true]"),
+    (Kind("c", fields=[("a", Kind("int4"))]), "(1)", '{"b":1}'),
+    (Kind("c", fields=[("a", Kind("int4"))]), "(1)", '{"a":"x"}'),
+    (Kind("c", fields=[("a", Kind("text"))]), "()", '{"a":""}'),
+    (Kind("hstore"), '"a"=>NULL', '{"a":"NULL"}'),
 ]
 UNFIT = [
     (Kind("numeric"), "NaN", None),
@@ -80,7 +90,13 @@ UNFIT = [
     (Kind("timestamp"), "-infinity", None),
     (Kind("timestamptz"), "0044-03-15 00:00:00+00 BC", None),
     (Kind("json"), '{"a": 123456789012345678901234567890123456789}', None),
-    (Kind("_date", element=Kind("date")), "{infinity}", ANY),
+    (Kind("json"), '{"a":1,"a":1}', None),
+    (Kind("json"), "1e400", None),
+    (Kind("json"), "0." + "1" * 38, None),
+    (Kind("_date", element=Kind("date")), "{infinity}", ("array", (None,))),
+    (Kind("_numeric", element=Kind("numeric")), "{1.0000000005,1}", ("array", (D("1.000000001"), D(1)))),
+    (Kind("_int4", element=Kind("int4")), "[0:1]={1,2}", ("array", (D(1), D(2)))),
+    (Kind("c", fields=[("a", Kind("time")), ("b", Kind("bool"))]), "(24:00:00,t)", ("object", frozenset([("a", None), ("b", ("bool", True))]))),
 ]
 
 

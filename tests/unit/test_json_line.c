@@ -10,13 +10,16 @@
 
 #include "encode/json_line.h"
 
+static struct buf keys;
+
 static void check(const char *json, enum json_line_fit fit, const char *expected)
 {
     size_t size = strlen(json);
     uint8_t *text = malloc(size > 0 ? size : 1);  // exactly its size: a sanitizer sees a read past the end
     assert_non_null(text);
     memcpy(text, json, size);
-    assert_int_equal(json_line_make(text, size), fit);
+    assert_int_equal(json_line_make(text, size, &keys), fit);
+    assert_false(keys.failed);
     if (expected != NULL)
         assert_memory_equal(text, expected, size);
     free(text);
@@ -83,13 +86,54 @@ static void what_is_no_json_is_refused(void **state)
         check(bad[i], JSON_LINE_MALFORMED, NULL);
 }
 
+static void an_object_with_a_key_twice_is_inexact(void **state)
+{
+    (void)state;
+    static const char *const twice[] = {"{\"a\":1,\"a\":1}",
+                                        "[{\"b\":{\"x\":{},\"y\":[],\"x\":2}}]",
+                                        "{\"a\":1,\"\\u0061\":2}",
+                                        "{\"\":1,\"\":2}",
+                                        "{\"\\n\":1,\"\\u000A\":2}",
+                                        "{\"\xC3\xA4\":1,\"\\u00e4\":2}",
+                                        "{\"\xE2\x82\xAC\":1,\"\\u20AC\":2}",
+                                        "{\"\xF0\x9D\x84\x9E\":1,\"\\ud834\\uDD1E\":2}",
+                                        "{\"\\/\":1,\"/\":2}",
+                                        "{\"a\":{\"b\":1},\"c\":[{\"d\":1}],\"a\":2}"};
+    static const char *const once[] = {"{\"a\":{\"a\":{\"a\":\"a\"}}}", "[{\"a\":1},{\"a\":1}]",
+                                       "{\"a\":\"b\",\"b\":\"a\"}", "{\"a\":1,\"A\":2,\"\\\\u0061\":3,\"\":4}", "{}"};
+    for (size_t i = 0; i < sizeof twice / sizeof twice[0]; i++)
+        check(twice[i], JSON_LINE_INEXACT, NULL);
+    for (size_t i = 0; i < sizeof once / sizeof once[0]; i++)
+        check(once[i], JSON_LINE_FITS, NULL);
+    uint8_t jsonb[] = "{\"a\":1,\"a\":1}";  // cannot be; nobody looks
+    assert_int_equal(json_line_make(jsonb, sizeof jsonb - 1, NULL), JSON_LINE_FITS);
+}
+
+// Of a thousand keys each is found again, wherever it stands.
+static void one_key_among_many(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    for (unsigned again = 0; again <= 1000; again += 50) {
+        buf_reset(&text);
+        for (unsigned i = 0; i < 1000; i++)
+            buf_appendf(&text, "%s\"key%u\":{\"key%u\":1}", i == 0 ? "{" : ",", i, i);
+        buf_appendf(&text, ",\"key%u\":0}", again);
+        check(buf_text(&text), again < 1000 ? JSON_LINE_INEXACT : JSON_LINE_FITS, NULL);
+    }
+    buf_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(line_breaks_between_tokens_become_blanks),
-        cmocka_unit_test(numbers_must_survive_a_variant),
-        cmocka_unit_test(half_a_surrogate_pair_is_replaced),
-        cmocka_unit_test(what_is_no_json_is_refused),
+        cmocka_unit_test(line_breaks_between_tokens_become_blanks), cmocka_unit_test(numbers_must_survive_a_variant),
+        cmocka_unit_test(half_a_surrogate_pair_is_replaced),        cmocka_unit_test(what_is_no_json_is_refused),
+        cmocka_unit_test(an_object_with_a_key_twice_is_inexact),    cmocka_unit_test(one_key_among_many),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    buf_init(&keys, 1 << 20);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    buf_deinit(&keys);
+    return failed;
 }

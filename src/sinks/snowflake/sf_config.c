@@ -158,7 +158,7 @@ static bool check_variable(const char *name, const char *part, struct err *out_e
 }
 
 static const char numeric_choices[] = "number|varchar|float";  // as enum numeric_unbounded
-static const char oversized_choices[] = "null|truncate|fail";     // as enum oversized_rule
+static const char oversized_choices[] = "null|truncate|fail";  // as enum oversized_rule
 
 // One option of the query part.
 struct option {
@@ -168,8 +168,8 @@ struct option {
     const char *choices;  // OPTION_CHOICE: "a|b|c"
 };
 
-#define OPTION(member, kind)                              \
-    {                                                     \
+#define OPTION(member, kind)                                    \
+    {                                                           \
 #member, offsetof(struct sf_config, member), kind, NULL \
     }
 static const struct option options[] = {

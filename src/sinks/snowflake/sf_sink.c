@@ -268,6 +268,7 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
         free(table);
         return NULL;
     }
+    table->encoder.pipeline = sink->options.pipeline;
     if (!sf_layout_init(&table->layout, options->table, table->encoder.columns, config->database, config->schema,
                         config->landing_schema, &sink->options.naming, out_error) ||
         !table_set_options(table, options->table, out_error)) {
