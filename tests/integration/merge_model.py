@@ -16,6 +16,19 @@ JSON_NULL = type("JsonNull", (), {"__repr__": lambda self: "JSON_NULL", "__deepc
 LARGE_FROM = 24  # characters, bytes or elements: what this model takes for "stored out of line"
 
 
+class Coerced:
+    """A value that the target's type cannot hold: NULL there, and the original in _ETL_COERCED."""
+
+    def __init__(self, original):
+        self.original = original
+
+    def __eq__(self, other):
+        return isinstance(other, Coerced) and self.original == other.original
+
+    def __repr__(self):
+        return f"Coerced({self.original!r})"
+
+
 class Column:
     def __init__(self, name, kind, number, key_position=-1, precision=0, scale=0):
         self.name, self.kind, self.number, self.key_position = name, kind, number, key_position
@@ -35,6 +48,8 @@ class Column:
     def is_large(self, value):
         if value is None or value is JSON_NULL:
             return False
+        if isinstance(value, Coerced):
+            return self.kind in ("VARCHAR", "BINARY", "VARIANT", "ARRAY") and len(value.original) >= LARGE_FROM
         if self.kind in ("VARCHAR", "BINARY", "ARRAY"):
             return len(value) >= LARGE_FROM
         return self.kind == "VARIANT" and len(json.dumps(value)) >= LARGE_FROM
@@ -153,7 +168,11 @@ class SourceTable:
         line = {"_ETL_OP": op}
         for column in self.shape.columns:
             value = (row or {}).get(column.name)
-            if value is not None and column.name not in unchanged:
+            if column.name in unchanged or value is None:
+                continue
+            if isinstance(value, Coerced):
+                line.setdefault("_ETL_COERCED", {})[column.target_name] = value.original
+            else:
                 line[column.target_name] = column.to_json(value)
         if unchanged:
             line["_ETL_UNCHANGED"] = [column.number for column in self.shape.columns if column.name in unchanged]
@@ -223,8 +242,9 @@ class SourceTable:
 class World:
     """Tables, their history, and what the program would have landed of it."""
 
-    def __init__(self, rng, shapes):
-        self.rng = rng
+    def __init__(self, rng, shapes, coerced=0.0):
+        """coerced: how often a random value is one that the target's type cannot hold."""
+        self.rng, self.coerced = rng, coerced
         self.tables = {f"{shape.name}": SourceTable(shape.name, shape) for shape in shapes}
         self.lsn = 0x1000
         self.commits = []  # (lsn, [(table, line)])
@@ -270,10 +290,16 @@ class World:
             operations += self._random_operations(self.rng.choice(names), truncate_chance)
         return self.commit(*operations)
 
+    def _spoil(self, shape, row):
+        for column in shape.columns:
+            if column.key_position < 0 and self.coerced and self.rng.random() < self.coerced:
+                row[column.name] = Coerced(self.rng.choice(("NaN", "it's \"x\"", "L" * (LARGE_FROM + 9), "M" * 99)))
+        return row
+
     def _random_operations(self, name, truncate_chance):
         rng, table = self.rng, self.tables[name]
         shape = table.shape
-        row = {c.name: c.random_value(rng, key=c.key_position >= 0) for c in shape.columns}
+        row = self._spoil(shape, {c.name: c.random_value(rng, key=c.key_position >= 0) for c in shape.columns})
         if rng.random() < truncate_chance:
             return [(name, "truncate")]
         if shape.identity == "full" and not shape.key:
@@ -302,7 +328,7 @@ class World:
 
     def _bag_operations(self, name, table):
         rng, shape = self.rng, table.shape
-        row = {c.name: c.common_value(rng) for c in shape.columns}
+        row = self._spoil(shape, {c.name: c.common_value(rng) for c in shape.columns})
         place = rng.randrange(1000)
         some = {c.name: row[c.name] for c in shape.columns if rng.random() < 0.3}
         choice = rng.choice(("insert", "insert", "twin", "twin", "update", "update", "delete", "delete"))

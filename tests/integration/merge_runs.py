@@ -4,13 +4,15 @@ import decimal
 import json
 
 from merge_engine import DATABASE, LANDING_SCHEMA, PIPELINE, SCHEMA, SnowflakeError, describe, window
-from merge_model import EPOCH, JSON_NULL, Column, World, position
+from merge_model import EPOCH, JSON_NULL, Coerced, Column, World, position
 
 NOWHERE = position(0, 0)  # the state of a pipeline that was never merged
 
 
 def canonical(column, value):
     """Equal values look equal, whichever type brought them."""
+    if isinstance(value, Coerced):
+        value = None
     if value is None or value is JSON_NULL:
         return repr(value)
     if column.kind in ("VARIANT", "ARRAY"):
@@ -24,10 +26,22 @@ def canonical(column, value):
     return repr(value)
 
 
+def coerced_of(shape, row):
+    """What _ETL_COERCED holds, or should."""
+    if COERCED.name in row:
+        return row[COERCED.name] or {}
+    return {column.target_name: row[column.name].original for column in shape.columns if isinstance(row.get(column.name), Coerced)}
+
+
+def as_tuple(shape, row, columns):
+    return *(canonical(column, row.get(column.name)) for column in columns), json.dumps(coerced_of(shape, row), sort_keys=True)
+
+
 def as_set(shape, rows):
-    return sorted(tuple(canonical(column, row.get(column.name)) for column in shape.columns) for row in rows)
+    return sorted(as_tuple(shape, row, shape.columns) for row in rows)
 
 
+COERCED = Column("_ETL_COERCED", "VARIANT", 0)
 DELETED_AT = Column("_ETL_DELETED_AT", "TIMESTAMP_TZ", 0)
 
 
@@ -64,7 +78,11 @@ class Run:
 
     def columns(self, name):
         """Columns of ours that the tables have besides the usual ones."""
-        return {"marks_deletes": self.is_marked(name), "has_deleted_at": self.is_marked(name), "has_commit_at": self.has_times}
+        return {"marks_deletes": self.is_marked(name), "has_deleted_at": self.is_marked(name), "has_commit_at": self.has_times,
+                "has_coerced": bool(self.world.coerced)}
+
+    def read_columns(self, name):
+        return [*self.world.tables[name].shape.columns, *([COERCED] if self.world.coerced else [])]
 
     def landing(self, name):
         return "LANDING_" + self.target(name)
@@ -160,16 +178,16 @@ class Run:
         """Rows with their mark: found, and expected."""
         shape = self.world.tables[name].shape
         columns = [*shape.columns, DELETED_AT]
-        found = self.engine.read(SCHEMA, self.target(name), columns)
+        found = self.engine.read(SCHEMA, self.target(name), [*self.read_columns(name), DELETED_AT])
         expected = [{**row, DELETED_AT.name: at} for row, at in self.marked[name].values()]
-        return tuple(sorted(tuple(canonical(column, row.get(column.name)) for column in columns) for row in rows) for rows in (found, expected))
+        return tuple(sorted(as_tuple(shape, row, columns) for row in rows) for rows in (found, expected))
 
     def rows(self, name):
         shape = self.world.tables[name].shape
         if self.is_marked(name):
-            columns = [*shape.columns, DELETED_AT]
+            columns = [*self.read_columns(name), DELETED_AT]
             return as_set(shape, [row for row in self.engine.read(SCHEMA, self.target(name), columns) if row[DELETED_AT.name] is None])
-        return as_set(shape, self.engine.read(SCHEMA, self.target(name), shape.columns))
+        return as_set(shape, self.engine.read(SCHEMA, self.target(name), self.read_columns(name)))
 
     def check(self, name, lsn=None):
         lsn = self.merged if lsn is None else lsn

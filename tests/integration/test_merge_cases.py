@@ -428,6 +428,32 @@ def trial_multiset(engine, tool, mutate=None):
     run.check_all()
 
 
+def trial_coerced_values(engine, tool, mutate=None):
+    """What _ETL_COERCED tells goes with its value: sent now, earlier in the window, or in the target, under other keys too."""
+    rng = random.Random(21)
+    world = World(rng, [SHAPES["wide"], SHAPES["plain"], SHAPES["bag"]], coerced=0.35)
+    while len(world.commits) < 150:
+        world.random_commit(truncate_chance=0.005)
+    places = positions(world)
+    run = Run(engine, tool, world, mutate, rng)
+    for name in world.tables:
+        run.stream(name, places[10])
+        run.copy(name, places[10])
+        run.stream(name, places[-1], duplicates=0.2)
+    for place in places[10::20] + [places[-1]]:
+        run.merge(place)
+        run.check_all()
+
+
+def trial_coerced_values_need_their_column(engine, tool, mutate=None):
+    """A target without _ETL_COERCED would lose the originals: the merge says so and does nothing."""
+    world = World(random.Random(22), [SHAPES["plain"]], coerced=1.0)
+    world.random_commit()
+    run = Run(engine, tool, world, mutate)
+    run.stream("plain", world.lsn + 1)
+    run.must_fail("etl_coerced_0", world.lsn + 1, has_coerced=False)
+
+
 def trial_multiset_twins(engine, tool, mutate=None):
     """Of four equal rows two go, then another one; a row that was never there cannot go."""
     world = World(random.Random(17), [SHAPES["bag"]])
@@ -546,7 +572,7 @@ def test_merge_random_histories(engine, tool, seed):
     """Two or three tables in one block, cut anywhere; tables drop out and are copied again; rows are sent twice."""
     rng = random.Random(seed)
     shapes = rng.sample([shape for shape in SHAPES.values() if shape.name not in ("pair",)], rng.choice((1, 2, 3)))
-    world = World(rng, shapes)
+    world = World(rng, shapes, coerced=0.2 if seed % 4 == 3 else 0.0)
     for _ in range(rng.choice((12, 30))):
         world.random_commit(truncate_chance=rng.choice((0, 0.05)))
     run = Run(engine, tool, world, rng=rng, marks=seed % 3 == 1, has_times=seed % 2 == 1)
@@ -658,6 +684,12 @@ MUTANTS = {
     "nothing is ever cleaned": (trial_landing_is_cleaned, lambda t: t.replace('"MARK_POSITION", \'', "NULL, '")),
     "anybody's procedure will do": (trial_merge_of_procedures, lambda t: re.sub(r"IF \(etl_token <> '[^']*'\)", "IF (FALSE)", t)),
     "procedures are not called": (trial_merge_of_procedures, lambda t: re.sub(r"  CALL [^\n]*_1_p[^\n]*\n", "", t)),
+    "originals do not outlive their event": (trial_coerced_values, lambda t: re.sub(r'ELSE r\."_ETL_ORIGINAL_\d+" END', "ELSE NULL END", t)),
+    "originals in the target are forgotten": (trial_coerced_values, lambda t: re.sub(r'THEN GET\(z\."_ETL_COERCED", [^)]*\)', "THEN NULL", t)),
+    "originals stay for ever": (trial_coerced_values, lambda t: re.sub(r'(, |SET )"_ETL_COERCED" = s\."_ETL_COERCED"', r'\1"_ETL_COERCED" = COALESCE(s."_ETL_COERCED", t."_ETL_COERCED")', t)),
+    "rows that differ in originals are equal": (trial_coerced_values, lambda t: re.sub(r', TO_JSON\((\w+\.)?"_ETL_COERCED"\)', "", re.sub(
+        r' AND EQUAL_NULL\(TO_JSON\(\w+\."_ETL_COERCED"\), TO_JSON\(\w+\."_ETL_COERCED"\)\)', "", t))),
+    "originals without a column pass": (trial_coerced_values_need_their_column, lambda t: t.replace("IF (etl_coerced > 0) THEN", "IF (FALSE) THEN")),
     "base64 lands as it is": (trial_scripts_in_one_window, lambda t: re.sub(r'BASE64_DECODE_BINARY\(("[^)]*")\) AS', r"TO_BINARY(\1, 'UTF-8') AS", t)),
 }
 

@@ -177,6 +177,7 @@ static json_t *answer(const json_t *request)
         described[i].has_layout = is_good;
         described[i].layout.marks_deletes = json_is_true(json_object_get(table, "marks_deletes"));
         described[i].layout.has_deleted_at = json_is_true(json_object_get(table, "has_deleted_at"));
+        described[i].layout.has_coerced = json_is_true(json_object_get(table, "has_coerced"));
         described[i].layout.has_commit_at = json_is_true(json_object_get(table, "has_commit_at"));
         if (!is_good)
             break;

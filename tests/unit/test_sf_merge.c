@@ -112,10 +112,14 @@ static const char plain_merge[] =
     "table');\n"
     "  etl_hint_0 EXCEPTION (-20011, 'etl_hint_0: table public.docs: the landing table holds kinds of rows that were "
     "ruled out');\n"
+    "  etl_coerced_0 EXCEPTION (-20012, 'etl_coerced_0: table public.docs: values do not fit their types, and the "
+    "target "
+    "has no _ETL_COERCED yet');\n"
     "  etl_seen VARCHAR;\n"
     "  etl_from VARCHAR;\n"
     "  etl_count INTEGER;\n"
     "  etl_odd INTEGER;\n"
+    "  etl_coerced INTEGER;\n"
     "BEGIN\n"
     "  ALTER SESSION SET LOCK_TIMEOUT = 60;\n"
     "  BEGIN TRANSACTION;\n"
@@ -132,8 +136,9 @@ static const char plain_merge[] =
     "         COUNT_IF(\"_ETL_OP\" = 'C' AND \"_ETL_SEQ\" = ''),\n"
     "         COUNT_IF(\"_ETL_SEQ\" < '010000000000000200' AND (\"_ETL_UNCHANGED\" IS NOT NULL OR \"_ETL_OLD_KEY\" IS "
     "NOT "
-    "NULL))\n"
-    "    INTO :etl_seen, :etl_from, :etl_count, :etl_odd\n"
+    "NULL)),\n"
+    "         COUNT_IF(\"_ETL_COERCED\" IS NOT NULL)\n"
+    "    INTO :etl_seen, :etl_from, :etl_count, :etl_odd, :etl_coerced\n"
     "    FROM \"D\".\"L\".\"LANDING_DOCS\"\n"
     "   WHERE \"_ETL_SEQ\" >= '010000000000000100';\n"
     "  IF (etl_seen IS NULL OR etl_seen < '01000000000000018000000002') THEN\n"
@@ -141,6 +146,9 @@ static const char plain_merge[] =
     "  END IF;\n"
     "  IF (etl_odd > 0) THEN\n"
     "    RAISE etl_hint_0;\n"
+    "  END IF;\n"
+    "  IF (etl_coerced > 0) THEN\n"
+    "    RAISE etl_coerced_0;\n"
     "  END IF;\n"
     "  IF (etl_from <> '') THEN\n"
     "    DELETE FROM \"D\".\"S\".\"DOCS\";\n"
@@ -408,7 +416,7 @@ static void test_sf_merge_of_many_tables_is_procedures(void **state)
         tables[i] = fixture.merge;
     assert_true(sf_merge_build(&fixture.window, tables, 300, lines, &parts, &fixture.error));
     assert_int_equal(parts.procedure_count, 0);
-    check_has(buf_text(&parts.block), "etl_hint_299 EXCEPTION (-20309, ");
+    check_has(buf_text(&parts.block), "etl_hint_299 EXCEPTION (-20608, ");
     sf_merge_parts_deinit(&parts);
 
     assert_true(sf_merge_build(&fixture.window, tables, many, lines, &parts, &fixture.error));

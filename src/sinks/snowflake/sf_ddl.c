@@ -10,6 +10,7 @@
 #define ASIDE_INFIX "_BEFORE_"
 #define COMMIT_AT_COLUMN "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)"
 #define DELETED_AT_COLUMN "\"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)"
+#define COERCED_COLUMN "\"_ETL_COERCED\" VARIANT"
 
 // Snowflake counts characters, not bytes.
 static size_t character_count(const char *name)
@@ -109,6 +110,8 @@ static void append_comment(const struct sf_table_layout *layout, const char *pip
         sf_marker_append_has(&marker, SF_MARKER_COMMIT_AT);
     if (strcmp(role, "target") == 0 && layout->has_deleted_at)
         sf_marker_append_has(&marker, SF_MARKER_DELETED_AT);
+    if (strcmp(role, "target") == 0 && layout->has_coerced)
+        sf_marker_append_has(&marker, SF_MARKER_COERCED);
     CHECK(!marker.failed);
     buf_append_text(out, " COMMENT = ");
     sf_append_literal(out, buf_text(&marker));
@@ -124,7 +127,7 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
     buf_append_text(out, " (");
     append_columns(layout, true, out);
     buf_append_text(out, ", \"_ETL_OP\" VARCHAR(1), \"_ETL_SEQ\" VARCHAR(26), \"_ETL_OLD_KEY\" ARRAY, "
-                         "\"_ETL_UNCHANGED\" ARRAY, \"_ETL_COERCED\" VARIANT");
+                         "\"_ETL_UNCHANGED\" ARRAY, " COERCED_COLUMN);
     buf_append_text(out, layout->has_commit_at ? ", " COMMIT_AT_COLUMN : "");
     buf_append_text(out, ") DATA_RETENTION_TIME_IN_DAYS = 1 "
                          "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
@@ -138,6 +141,7 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
     sf_append_qualified(out, layout->database, layout->schema, layout->target_name);
     buf_append_text(out, " (");
     append_columns(layout, false, out);
+    buf_append_text(out, layout->has_coerced ? ", " COERCED_COLUMN : "");
     buf_append_text(out, layout->has_deleted_at ? ", " DELETED_AT_COLUMN ")" : ")");
     append_comment(layout, pipeline, "target", out);
 }
@@ -159,6 +163,12 @@ void sf_ddl_add_deleted_at(const struct sf_table_layout *layout, struct buf *out
 {
     begin_alter(layout, false, out);
     buf_append_text(out, " ADD COLUMN IF NOT EXISTS " DELETED_AT_COLUMN);
+}
+
+void sf_ddl_add_coerced(const struct sf_table_layout *layout, struct buf *out)
+{
+    begin_alter(layout, false, out);
+    buf_append_text(out, " ADD COLUMN IF NOT EXISTS " COERCED_COLUMN);
 }
 
 void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)

@@ -24,6 +24,7 @@ struct sf_table_layout {
     // Of the merge, none by default; a key is needed for the first.
     bool marks_deletes;   // a deleted row stays in the target with _ETL_DELETED_AT, which has_deleted_at must allow
     bool has_deleted_at;  // the target has that column
+    bool has_coerced;     // the target has _ETL_COERCED: some value did not fit
     bool has_commit_at;   // the landing table has _ETL_COMMIT_AT, and the encoder writes it
 };
 
@@ -42,6 +43,9 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
 // Columns that an option asked for after the table was made; the comment tells that they are there (sf_marker_has).
 void sf_ddl_add_commit_at(const struct sf_table_layout *layout, struct buf *out);
 void sf_ddl_add_deleted_at(const struct sf_table_layout *layout, struct buf *out);
+// The target gets _ETL_COERCED when the first value did not fit. The comment is set before: a target whose comment tells of
+// it may not have it yet.
+void sf_ddl_add_coerced(const struct sf_table_layout *layout, struct buf *out);
 void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);

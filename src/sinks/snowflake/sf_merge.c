@@ -170,6 +170,9 @@ static void write_exceptions(struct merge_text *text, const char *argument)
             append_exception(text, "unresolved", true, unresolved_text(text->table));
         if (has_hint(text))
             append_exception(text, "hint", true, "the landing table holds kinds of rows that were ruled out");
+        if (!text->table->layout->has_coerced)
+            append_exception(text, "coerced", true,
+                             "values do not fit their types, and the target has no _ETL_COERCED yet");
     }
 }
 
@@ -416,6 +419,8 @@ static void write_checks(struct merge_text *text, const char *argument)
         append_check(text, "etl_odd > 0", "unresolved");
     else if (has_hint(text))
         append_check(text, "etl_odd > 0", "hint");
+    if (!text->table->layout->has_coerced)
+        append_check(text, "etl_coerced > 0", "coerced");
 }
 
 // Stream rows of the window; at a first merge the copied rows as well, whatever the bound. Copied rows of earlier
@@ -695,6 +700,7 @@ enum sf_merge_failure sf_merge_failure_of(const char *message, uint32_t *out_tab
                  {"etl_behind_", SF_MERGE_FAILURE_BEHIND},
                  {"etl_unresolved_", SF_MERGE_FAILURE_UNRESOLVED},
                  {"etl_hint_", SF_MERGE_FAILURE_HINT},
+                 {"etl_coerced_", SF_MERGE_FAILURE_COERCED},
                  // 100189, from accounts that limit recursion: a row moved too often in one window.
                  {"recursion exceeded", SF_MERGE_FAILURE_UNRESOLVED}};
     const char *first = NULL;

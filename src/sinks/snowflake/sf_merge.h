@@ -81,7 +81,8 @@ enum sf_merge_failure {
     SF_MERGE_FAILURE_FENCED,      // the state table is not where this merge starts: somebody else merges this pipeline
     SF_MERGE_FAILURE_BEHIND,      // committed rows are not in the landing table (yet)
     SF_MERGE_FAILURE_UNRESOLVED,  // a value that the source did not send is nowhere: the table must be copied again
-    SF_MERGE_FAILURE_HINT         // a hint was wrong: merge again without it
+    SF_MERGE_FAILURE_HINT,        // a hint was wrong: merge again without it
+    SF_MERGE_FAILURE_COERCED  // the landing tells of values that did not fit, and the target has no column for that yet
 };
 
 // *out_table is the index in sf_merge_build's tables, UINT32_MAX if the message does not tell (an account that limits

@@ -101,6 +101,18 @@ static bool is_carried(const struct merge_text *text, uint16_t column)
     return !text->is_check || is_key(text, column);
 }
 
+// Besides the source's columns the target may have _ETL_COERCED, which comes with the values of its row.
+static bool carries_coerced(const struct merge_text *text)
+{
+    return text->table->layout->has_coerced && !text->is_check;
+}
+
+static void append_coerced(const struct merge_text *text, const char *alias)
+{
+    if (carries_coerced(text))
+        buf_appendf(text->out, ", %s%s\"_ETL_COERCED\"", alias, *alias == '\0' ? "" : ".");
+}
+
 static void append_sent(const struct merge_text *text, uint16_t column, const char *alias)
 {
     int number = text->table->layout->table->columns[column].attribute_number;
@@ -120,6 +132,8 @@ static void write_columns(struct merge_text *text, const char *argument)
         append_separator(text, &is_first, ", ");
         append_column(text, is_key_only ? "" : argument, i);
     }
+    if (!is_key_only)
+        append_coerced(text, argument);
 }
 
 static void write_key(struct merge_text *text, const char *argument)
@@ -149,6 +163,7 @@ static void write_landing_columns(struct merge_text *text, const char *argument)
         }
         append_column(text, "", i);
     }
+    append_coerced(text, "");
 }
 
 static void append_old_key(const struct merge_text *text, uint16_t column)
@@ -180,6 +195,7 @@ static void write_old_row(struct merge_text *text, const char *argument)
         else
             buf_append_text(text->out, "NULL");
     }
+    buf_append_text(text->out, carries_coerced(text) ? ", NULL" : "");
 }
 
 static void write_partition(struct merge_text *text, const char *argument)
@@ -191,6 +207,8 @@ static void write_partition(struct merge_text *text, const char *argument)
         append_separator(text, &is_first, ", ");
         append_comparable(text, argument, i);
     }
+    if (merge_is_multiset(text->table) && carries_coerced(text))
+        buf_appendf(text->out, ", TO_JSON(%s%s\"_ETL_COERCED\")", argument, *argument == '\0' ? "" : ".");
 }
 
 // "a,b" → left is "a"; the answer is "b".
@@ -240,6 +258,9 @@ static void write_same(struct merge_text *text, const char *argument)
         append_comparable(text, right, i);
         buf_append_byte(text->out, ')');
     }
+    if (carries_coerced(text))
+        buf_appendf(text->out, " AND EQUAL_NULL(TO_JSON(%s.\"_ETL_COERCED\"), TO_JSON(%s.\"_ETL_COERCED\"))", left,
+                    right);
 }
 
 // --- marks of deleted rows ------------------------------------------------------------------------------------------
@@ -325,6 +346,11 @@ static void write_update(struct merge_text *text, const char *argument)
         append_column(text, "", i);
         buf_append_text(text->out, " = ");
         append_column(text, "s", i);
+    }
+    if (carries_coerced(text)) {
+        buf_append_text(text->out, is_first ? begin : ", ");
+        buf_append_text(text->out, "\"_ETL_COERCED\" = s.\"_ETL_COERCED\"");
+        is_first = false;
     }
     if (text->table->layout->has_deleted_at) {
         buf_append_text(text->out, is_first ? begin : ", ");
@@ -415,6 +441,14 @@ static void write_nothing_sent(struct merge_text *text, const char *argument)
             buf_append_text(text->out, ", NULL");
 }
 
+// What _ETL_COERCED tells of a column.
+static void append_original(const struct merge_text *text, uint16_t column, const char *alias)
+{
+    buf_appendf(text->out, "GET(%s.\"_ETL_COERCED\", ", alias);
+    sf_append_literal(text->out, text->table->layout->column_names[column]);
+    buf_append_byte(text->out, ')');
+}
+
 static void write_newest_sent(struct merge_text *text, const char *argument)
 {
     (void)argument;
@@ -433,6 +467,13 @@ static void write_newest_sent(struct merge_text *text, const char *argument)
         append_sent(text, i, "g");
         buf_append_text(text->out, ") AS ");
         append_column(text, "", i);
+        if (!carries_coerced(text))
+            continue;
+        buf_append_text(text->out, ", MAX_BY(");
+        append_original(text, i, "g");
+        buf_append_text(text->out, ", ");
+        append_sent(text, i, "g");
+        buf_appendf(text->out, ") AS \"_ETL_ORIGINAL_%u\"", (unsigned)i);
     }
 }
 
@@ -445,6 +486,7 @@ static void write_target_values(struct merge_text *text, const char *argument)
         buf_append_text(text->out, ", ");
         append_column(text, "x", i);
     }
+    append_coerced(text, "x");
 }
 
 // {left_key}: columns of l that name the key which the row left; {left_key_names}: their use.
@@ -466,6 +508,34 @@ static void write_left_key_names(struct merge_text *text, const char *argument)
     for (uint16_t i = 0; i < column_count(text); i++)
         if (is_key(text, i))
             buf_appendf(text->out, ", l.\"_ETL_LEFT_%u\"", (unsigned)i);
+}
+
+// An original goes with its value: from the newest event, from an earlier one, or from the target's row. OBJECT_CONSTRUCT
+// leaves out what is NULL.
+static void append_resolved_coerced(const struct merge_text *text)
+{
+    buf_append_text(text->out, ", PARSE_JSON(NULLIF(TO_JSON(OBJECT_CONSTRUCT(");
+    for (uint16_t i = 0; i < column_count(text); i++) {
+        buf_append_text(text->out, i == 0 ? "" : ", ");
+        sf_append_literal(text->out, text->table->layout->column_names[i]);
+        buf_append_text(text->out, ", ");
+        if (!can_be_unchanged(text, i)) {
+            append_original(text, i, "h");
+            continue;
+        }
+        buf_append_text(text->out, "CASE WHEN ");
+        append_sent(text, i, "h");
+        buf_append_text(text->out, " IS NOT NULL THEN ");
+        append_original(text, i, "h");
+        if (!text->table->is_first) {
+            buf_append_text(text->out, " WHEN ");
+            append_sent(text, i, "r");
+            buf_append_text(text->out, " IS NULL THEN ");
+            append_original(text, i, "z");
+        }
+        buf_appendf(text->out, " ELSE r.\"_ETL_ORIGINAL_%u\" END", (unsigned)i);
+    }
+    buf_append_text(text->out, ")), '{}')) AS \"_ETL_COERCED\"");
 }
 
 static void write_resolved(struct merge_text *text, const char *argument)
@@ -493,6 +563,8 @@ static void write_resolved(struct merge_text *text, const char *argument)
         buf_append_text(text->out, " END AS ");
         append_column(text, "", i);
     }
+    if (carries_coerced(text))
+        append_resolved_coerced(text);
 }
 
 // Some column that neither the newest event nor anything before it sent; or one of which we did not know that it can be

@@ -11,6 +11,7 @@
 
 #define CLEAN_TRIES_MAX 3  // then the next merge's turn
 #define PROCEDURE_TIMEOUT_S 120
+#define EXTENSION_TIMEOUT_S 120
 #define TRAP_TEXT_BYTES_MAX 9000  // only for the test that shows merges beyond Snowflake's limit
 
 static const struct sf_sql_options procedure_options = {
@@ -33,6 +34,12 @@ static void merge_judge(struct sf_sink *sink)
     case SF_MERGE_FAILURE_FENCED: break;
     case SF_MERGE_FAILURE_HINT:
         sink->is_merge_cautious = true;
+        error->kind = ERR_TRANSIENT;
+        (void)snprintf(error->code, sizeof error->code, "%s", SINK_CODE_HINT);
+        break;
+    case SF_MERGE_FAILURE_COERCED:
+        if (sink->merge_suspect != NULL)
+            sink->merge_suspect->wants_coerced = true;
         error->kind = ERR_TRANSIENT;
         (void)snprintf(error->code, sizeof error->code, "%s", SINK_CODE_HINT);
         break;
@@ -152,6 +159,70 @@ static void guard_fill(const struct sf_sink_table *table, lsn_t window_from, str
         seq_format(&committed[i], out->also_committed[out->also_committed_count++]);
 }
 
+// The columns that targets lack, one table after the other, then the merge. DDL would end the merge's transaction.
+static bool extend_next(struct sf_sink *sink, struct err *out_error);
+
+static void on_extended(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_sink *sink = context;
+    struct sf_sink_table *table = sink->merge_tables[sink->merge_extended_count];
+    struct err problem = {0};
+    (void)result;
+    if (error != NULL) {
+        if (table != NULL)
+            table->layout.has_coerced = false;
+        sink->merge_suspect = table;
+        sink->merge_error = *error;
+        err_prefix(&sink->merge_error, "the target cannot get its column _ETL_COERCED");
+        merge_finish(sink);
+        return;
+    }
+    if (sink->is_extension_told) {
+        if (table != NULL)
+            table->wants_coerced = false;
+        sink->merge_extended_count++;
+    }
+    sink->is_extension_told = !sink->is_extension_told;
+    if (!extend_next(sink, &problem))
+        merge_fail(sink, &problem);
+}
+
+// First the comment that tells of the column, then the column: a start makes up for one that is told of and missing.
+static bool extend(struct sf_sink *sink, const struct sf_sink_table *table, struct err *out_error)
+{
+    const struct sf_sql_options options = {.needs_warehouse = false, .timeout_s = EXTENSION_TIMEOUT_S};
+    struct buf text;
+    buf_init(&text, SF_STATEMENT_BYTES_MAX);
+    if (sink->is_extension_told)
+        sf_ddl_add_coerced(&table->layout, &text);
+    else
+        sf_ddl_comment_target(&table->layout, sink->options.pipeline, &text);
+    bool is_sent = sf_sql_run(sink->merge_sql, buf_text(&text), &options, on_extended, sink, out_error);
+    buf_deinit(&text);
+    return is_sent;
+}
+
+static bool extend_next(struct sf_sink *sink, struct err *out_error)
+{
+    while (sink->merge_extended_count < sink->merge_table_count) {
+        const struct sf_sink_table *table = sink->merge_tables[sink->merge_extended_count];
+        if (table != NULL && table->wants_coerced)
+            return extend(sink, table, out_error);
+        sink->is_extension_told = false;
+        sink->merge_extended_count++;
+    }
+    return run_next_part(sink, out_error);
+}
+
+// A table whose values did not fit, now or (the merge noticed) in an earlier life, gets the column that tells of them.
+static void want_coerced(struct sf_sink_table *table)
+{
+    if (!table->layout.has_coerced && table->encoder.coerced_values > 0)
+        table->wants_coerced = true;
+    if (table->wants_coerced)
+        table->layout.has_coerced = true;  // when the merge is sent
+}
+
 static void merge_table_fill(const struct sink_merge *merge, const struct sink_merge_table *from,
                              struct sf_merge_table *out)
 {
@@ -179,8 +250,9 @@ bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err
     CHECK(tables != NULL && sink->merge_tables != NULL && sink->merge_lines != NULL);
     sink->merge_table_count = merge->table_count;
     for (uint32_t i = 0; i < merge->table_count; i++) {
-        merge_table_fill(merge, &merge->tables[i], &tables[i]);
         sink->merge_tables[i] = sf_sink_table_of(merge->tables[i].table);
+        want_coerced(sink->merge_tables[i]);
+        merge_table_fill(merge, &merge->tables[i], &tables[i]);
     }
     sink->merge_window =
         (struct sf_merge_window){.database = config->database,
@@ -200,10 +272,12 @@ bool sf_sink_merge(struct sink *base, const struct sink_merge *merge, struct err
     err_clear(&sink->merge_error);
     sink->merge_suspect = NULL;
     sink->merge_part_next = 0;
+    sink->merge_extended_count = 0;
+    sink->is_extension_told = false;
     bool is_built = sf_merge_build(&sink->merge_window, tables, merge->table_count, sink->merge_lines,
                                    &sink->merge_parts, out_error);
     free(tables);
-    if (is_built && run_next_part(sink, out_error))
+    if (is_built && extend_next(sink, out_error))
         return true;
     sf_merge_parts_deinit(&sink->merge_parts);
     sink->merge_table_count = 0;

@@ -147,17 +147,25 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
     // Deletes were marked once: rows that come back have to lose the mark, also when deletes are done by now.
     if (!is_landing && is_there)
         table->layout.has_deleted_at = true;
-    if (is_there || !is_wanted || table->prepare_mode == SINK_PREPARE_CHECK)
-        return after;
-    return is_landing ? SF_PREPARE_EXTEND_LANDING : SF_PREPARE_EXTEND_TARGET;
+    enum sf_prepare_step next = after;
+    if (!is_there && is_wanted && table->prepare_mode != SINK_PREPARE_CHECK)
+        next = is_landing ? SF_PREPARE_EXTEND_LANDING : SF_PREPARE_EXTEND_TARGET;
+    if (is_landing || !sf_marker_has(comment, SF_MARKER_COERCED))
+        return next;
+    table->layout.has_coerced = true;
+    if (table->prepare_mode == SINK_PREPARE_CHECK)
+        return next;
+    table->step_after_coerced = next;
+    return SF_PREPARE_COERCED_TARGET;
 }
 
-static enum sf_prepare_step step_after(enum sf_prepare_step step)
+static enum sf_prepare_step step_after(const struct sf_sink_table *table)
 {
-    switch (step) {
+    switch (table->prepare_step) {
+    case SF_PREPARE_COERCED_TARGET: return table->step_after_coerced;
     case SF_PREPARE_CREATE_LANDING: return SF_PREPARE_SHOW_TARGET;
     case SF_PREPARE_CREATE_TARGET: return SF_PREPARE_DONE;
-    default: return step + 1;
+    default: return table->prepare_step + 1;
     }
 }
 
@@ -225,7 +233,7 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     } else {
         if (table->prepare_step == SF_PREPARE_CREATE_SCHEMA)
             schema_note(table->sink, table->layout.schema);
-        table->prepare_step = step_after(table->prepare_step);
+        table->prepare_step = step_after(table);
     }
     // A target in a schema that is not there: only looked at, there is nothing to see.
     if (table->prepare_step == SF_PREPARE_SHOW_TARGET && table->is_schema_absent &&
@@ -281,6 +289,7 @@ static void prepare_step(struct sf_setup_slot *slot)
     case SF_PREPARE_CREATE_TARGET: sf_ddl_create_target(layout, pipeline, &sink->text); break;
     case SF_PREPARE_EXTEND_LANDING: sf_ddl_add_commit_at(layout, &sink->text); break;
     case SF_PREPARE_COMMENT_LANDING: sf_ddl_comment_landing(layout, pipeline, &sink->text); break;
+    case SF_PREPARE_COERCED_TARGET: sf_ddl_add_coerced(layout, &sink->text); break;
     case SF_PREPARE_EXTEND_TARGET: sf_ddl_add_deleted_at(layout, &sink->text); break;
     case SF_PREPARE_COMMENT_TARGET: sf_ddl_comment_target(layout, pipeline, &sink->text); break;
     case SF_PREPARE_NONE:

@@ -54,6 +54,7 @@ enum sf_prepare_step {
     SF_PREPARE_SHOW_TARGET,
     SF_PREPARE_RENAME_TARGET,
     SF_PREPARE_CREATE_TARGET,
+    SF_PREPARE_COERCED_TARGET,  // _ETL_COERCED, which the comment tells of
     SF_PREPARE_EXTEND_TARGET,
     SF_PREPARE_COMMENT_TARGET,
     SF_PREPARE_DONE
@@ -114,6 +115,8 @@ struct sf_sink_table {
     bool is_preparing;      // a statement of it is under way: freed after it
     bool is_dirty;          // rows were added since the last flush
     enum sf_prepare_step prepare_step;
+    enum sf_prepare_step step_after_coerced;
+    bool wants_coerced;  // its landing rows tell of values that did not fit, and the target has no column for that
     unsigned events;
     struct err failure, prepare_error, rewind_reason;
     struct sf_sink_table *next, *next_dirty, *next_waiting;
@@ -169,7 +172,9 @@ struct sf_sink {
     unsigned pending_events;
     struct err open_error, state_error, merge_error;
     struct sink_state state;
-    struct buf text;  // statement under construction
+    struct buf text;                // statement under construction
+    uint32_t merge_extended_count;  // of merge_tables: those that were looked at for that
+    bool is_extension_told;         // the comment of the next of them tells of the column already
 };
 
 struct sf_sink *sf_sink_of(struct sink *sink);

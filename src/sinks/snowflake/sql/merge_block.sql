@@ -5,6 +5,7 @@ DECLARE
   etl_from VARCHAR;
   etl_count INTEGER;
   etl_odd INTEGER;
+  etl_coerced INTEGER;
 {variables}BEGIN
   ALTER SESSION SET LOCK_TIMEOUT = {lock_timeout};
   BEGIN TRANSACTION;

@@ -4,6 +4,7 @@ DECLARE
   etl_from VARCHAR;
   etl_count INTEGER;
   etl_odd INTEGER;
+  etl_coerced INTEGER;
 {variables}BEGIN
   IF (etl_token <> {token}) THEN
     RAISE etl_fenced;
