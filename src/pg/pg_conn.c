@@ -203,6 +203,7 @@ static void append_settings(struct buf *out, const char *session_options)
 {
     buf_append_text(out, "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
                          " -c TimeZone=UTC -c lc_monetary=C -c search_path= -c standard_conforming_strings=on"
+                         " -c quote_all_identifiers=off"
                          " -c client_min_messages=warning -c row_security=off -c statement_timeout=0 -c lock_timeout=0"
                          " -c idle_session_timeout=0");
     // The connection that exported a snapshot counts as idle in transaction; the time-out would end the snapshot.

@@ -58,7 +58,8 @@ void pg_conn_free(struct pg_conn *conn);  // closes; not inside its own callback
 // on_open is not called. is_replication: replication=database, which takes statements without parameters only.
 // client_encoding: NULL = UTF8 (catalog work); for data the caller learns the database's own first and passes its name.
 // Pinned on every connection, so that ALTER ROLE and ALTER DATABASE … SET change nothing for us: DateStyle ISO, IntervalStyle
-// iso_8601, extra_float_digits 3, bytea_output hex, TimeZone UTC, lc_monetary C, search_path empty, quoting rules,
+// iso_8601, extra_float_digits 3, bytea_output hex, TimeZone UTC, lc_monetary C, search_path empty, quoting rules
+// (also of names, which regclass prints),
 // row_security off (a read that it would filter fails), client_min_messages, all time-outs 0.
 // session_options: more "-c name=value" settings, or NULL.
 bool pg_conn_open(struct pg_conn *conn, const struct pg_target *target, bool is_replication,

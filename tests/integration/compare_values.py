@@ -14,7 +14,7 @@ import re
 SOURCE_SETTINGS = {"datestyle": "ISO, YMD", "intervalstyle": "iso_8601", "timezone": "UTC", "extra_float_digits": "1",
                    "bytea_output": "hex", "lc_monetary": "C", "search_path": "pg_catalog", "client_encoding": "UTF8"}
 
-decimal.getcontext().prec = 1000  # more than any value here has digits: no arithmetic of ours rounds
+decimal.getcontext().prec = 1000  # more than any value here that arithmetic is done with: none of ours rounds
 UNBOUNDED_SCALE = 9
 UNBOUNDED_INTEGER_DIGITS = 29
 VARIANT_DIGITS_MAX, VARIANT_SCALE_MAX = 38, 37
@@ -89,6 +89,8 @@ class Kind:
         value = decimal.Decimal(text)
         if self.precision is not None:
             return value
+        if value.adjusted() >= UNBOUNDED_INTEGER_DIGITS:
+            return Unfit(text)
         # Halves away from zero, as PostgreSQL and Snowflake round.
         nearest = value.quantize(decimal.Decimal(1).scaleb(-UNBOUNDED_SCALE), decimal.ROUND_HALF_UP)
         if abs(nearest) >= decimal.Decimal(10) ** UNBOUNDED_INTEGER_DIGITS:

@@ -11,6 +11,7 @@ from .conversions import NUMBER, TEXT
 from .sftypes import Type
 
 _EPOCH = datetime.datetime(1970, 1, 1)
+_CYCLE_MICROSECONDS = 146_097 * 86_400 * 1_000_000  # 400 years
 _KINDS = {"NUMBER": "fixed", "FLOAT": "real", "VARCHAR": "text"}
 
 
@@ -86,10 +87,15 @@ def _time(text: str) -> str:
 
 def _timestamp(text: str) -> str:
     """Seconds since 1970 with nine digits; of an instant before 1970 the fraction counts back too."""
+    # In the session's time zone an instant of the year 1 may be of the year 1 BC, and one of 9999 of 10000: 400 years aside.
+    year, rest = text.split("-", 1)
+    shift = 400 if text.endswith(" BC") else -400 if int(year) > 9999 else 0
+    if shift:
+        text = f"{(1 - int(year) if shift > 0 else int(year)) + shift:04d}-{rest.removesuffix(' BC')}"
     value = datetime.datetime.fromisoformat(text)
     if value.tzinfo is not None:
         value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
-    microseconds = (value - _EPOCH) // datetime.timedelta(microseconds=1)
+    microseconds = (value - _EPOCH) // datetime.timedelta(microseconds=1) - shift // 400 * _CYCLE_MICROSECONDS
     sign = "-" if microseconds < 0 else ""
     return f"{sign}{abs(microseconds) // 1_000_000}.{abs(microseconds) % 1_000_000 * 1000:09d}"
 

@@ -87,7 +87,7 @@ def _number(type_: Type, _):
             number = number.quantize(quantum, context=NUMBER_CONTEXT)
         except decimal.InvalidOperation:
             raise Refused(100132, "number out of representable range") from None
-        if abs(number) >= limit:
+        if number.copy_abs() >= limit:  # abs() would round to the context of the caller, which may be shorter
             raise Refused(100132, "number out of representable range")
         return format(number, "f")
 
