@@ -80,7 +80,7 @@ static void install_counter(void)
 }
 #endif
 
-#define COLUMNS 13
+#define COLUMNS 19
 #define ROWS_PER_BATCH 500
 #define BATCHES 40
 
@@ -98,16 +98,28 @@ static struct err error;
 
 static void describe_table(void)
 {
-    static const uint32_t oids[COLUMNS] = {OID_INT8,       OID_TEXT,    OID_NUMERIC, OID_FLOAT8, OID_TIMESTAMPTZ,
-                                           OID_DATE,       OID_UUID,    OID_JSONB,   OID_BYTEA,  OID_BOOL,
-                                           OID_INT4_ARRAY, OID_NUMERIC, OID_TEXT};
+    static const uint32_t oids[COLUMNS] = {
+        OID_INT8, OID_TEXT,  OID_NUMERIC, OID_FLOAT8, OID_TIMESTAMPTZ, OID_DATE,
+        OID_UUID, OID_JSONB, OID_BYTEA,   OID_BOOL,   OID_INT4_ARRAY,  OID_NUMERIC,
+        OID_TEXT, 1186,      869,         114};  // interval, inet, json; composite, hstore and range follow
     static char names[COLUMNS][8];
     static char schema_name[] = "public";
     static char table_name[] = "rows";
     for (int16_t i = 0; i < COLUMNS; i++) {
         snprintf(names[i], sizeof names[i], "c%d", i);
-        columns[i] = make_column(names[i], oids[i], (int16_t)(i + 1), i == 0 ? 0 : -1);
+        columns[i] = make_column(names[i], oids[i] != 0 ? oids[i] : OID_TEXT, (int16_t)(i + 1), i == 0 ? 0 : -1);
     }
+    struct source_type *composite = new_type(SOURCE_COMPOSITE, 99990, -1);
+    add_part(composite, "a", base_type(OID_INT4, -1));
+    add_part(composite, "b", base_type(OID_TEXT, -1));
+    struct source_type *hstore = new_type(SOURCE_BASE, 99991, -1);
+    memcpy(&hstore->extension, &(const char *){"hstore"}, sizeof(char *));
+    memcpy(&hstore->name, &(const char *){"hstore"}, sizeof(char *));
+    struct source_type *range = new_type(SOURCE_RANGE, 99992, -1);
+    add_part(range, "", base_type(OID_TEXT, -1));
+    columns[COLUMNS - 3].type = array_type(composite);
+    columns[COLUMNS - 2].type = hstore;
+    columns[COLUMNS - 1].type = range;
     table = (struct table){.schema_name = schema_name,
                            .table_name = table_name,
                            .columns = columns,
@@ -134,7 +146,7 @@ static void put_binary_tuple(uint32_t number)
 {
     uint8_t id[8] = {
         0, 0, 0, 0, (uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
-    buf_append(&message, "\0\15", 2);
+    buf_append(&message, "\0\23", 2);
     put_value('b', id, 8);
     PUT_BYTES("some \"text\" with \303\244 and\nlines");
     PUT_BYTES("\0\3\0\1\0\0\0\4\0\14\15\200\36\170");  // 123456.7800
@@ -148,6 +160,13 @@ static void put_binary_tuple(uint32_t number)
     PUT_BYTES("\0\0\0\1\0\0\0\1\0\0\0\27\0\0\0\2\0\0\0\1\0\0\0\4\0\0\0\7\377\377\377\377");
     PUT_BYTES("\0\0\0\0\300\0\0\0");  // NaN: coerced
     PUT_BYTES("bad \377 byte");       // coerced
+    PUT_BYTES("\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\15");
+    PUT_BYTES("\2\10\0\4\12\0\0\1");
+    PUT_BYTES("{\"a\": {\"b\": 1, \"c\": 2}, \"d\": 3}");
+    PUT_BYTES("\0\0\0\1\0\0\0\0\0\1\206\226\0\0\0\1\0\0\0\1\0\0\0\37\0\0\0\2\0\0\0\27\0\0\0\4\0\0\0\7\0\0\0\31\0\0\0\7x"
+              " \"y\" z");
+    PUT_BYTES("\0\0\0\1\0\0\0\1k\0\0\0\1v");
+    PUT_BYTES("\2\0\0\0\3a b\0\0\0\1c");
 }
 
 static void put_text_tuple(uint32_t number)
@@ -163,10 +182,16 @@ static void put_text_tuple(uint32_t number)
                                                    "t",
                                                    "{1,NULL,\"3\"}",
                                                    "NaN",
-                                                   "bad \377 byte"};
+                                                   "bad \377 byte",
+                                                   "P1Y1M1DT0.000001S",
+                                                   "10.0.0.1/8",
+                                                   "{\"a\": {\"b\": 1, \"c\": 2}, \"d\": 3}",
+                                                   "{\"(7,\\\"x \\\"\\\"y\\\"\\\" z\\\")\",NULL}",
+                                                   "\"k\\\"\"=>\"v\"",
+                                                   "[\"a b\",c)"};
     char id[16];
     int size = snprintf(id, sizeof id, "%u", number);
-    buf_append(&message, "\0\15", 2);
+    buf_append(&message, "\0\23", 2);
     put_value('t', id, (size_t)size);
     for (size_t i = 0; i < COLUMNS - 1; i++)
         put_value('t', texts[i], strlen(texts[i]));
@@ -178,7 +203,7 @@ static void put_update(uint32_t number, bool is_text)
     buf_append_byte(&message, 'U');
     put_u32(16385);
     buf_append_byte(&message, 'K');
-    buf_append(&message, "\0\15", 2);
+    buf_append(&message, "\0\23", 2);
     put_value('t', "12", 2);
     for (size_t i = 0; i < COLUMNS - 1; i++)
         buf_append_byte(&message, 'n');
