@@ -32,6 +32,8 @@ enum {
     TOKEN_SIZE = 64,
     CHANNELS_MAX = 256,
     NOTES_MAX = 100000,
+    TABLES_MAX = 64,
+    COMMENT_SIZE = 512,
     HEAD_SIZE = 16384,
     BODY_SIZE = 1 << 20,
     APPENDS_PER_SECOND_MAX = 10,
@@ -53,9 +55,15 @@ struct note {
     uint64_t at_ns;
 };
 
+// A table that was made: SHOW TABLES finds it again, with its comment.
+struct made {
+    char name[NAME_SIZE], comment[COMMENT_SIZE];
+};
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct channel channels[CHANNELS_MAX], kept[CHANNELS_MAX];
-static size_t channel_count, kept_count, note_count;
+static size_t channel_count, kept_count, note_count, made_count;
+static struct made made[TABLES_MAX];
 static struct note *notes;
 static uint64_t appends, wire_bytes, raw_bytes, lines, statements;
 static uint64_t first_append_ns, throttled, throttled_late;  // late: more than a second after the first append
@@ -334,30 +342,62 @@ static bool drop_channel(struct client *client, const char *path)
     return answer(client, "application/json", "{}");
 }
 
-// SHOW SCHEMAS and SHOW WAREHOUSES find what they look for, SHOW TABLES nothing; the state is that of a pipeline that never merged.
+// CREATE … TABLE … "DATABASE"."SCHEMA"."NAME" (…) … COMMENT = '…', as it stands in JSON. The lock is held.
+static void note_made(const char *text)
+{
+    static const char comment_begins[] = "COMMENT = '";
+    const char *name = strstr(text, " TABLE ");
+    const char *comment = strstr(text, comment_begins);
+    for (int quotes = 0; name != NULL && quotes < 5; quotes++)
+        name = (name = strstr(name, "\\\"")) == NULL ? NULL : name + 2;
+    if (name == NULL || comment == NULL || made_count == TABLES_MAX)
+        return;
+    comment += sizeof comment_begins - 1;
+    struct made *one = &made[made_count++];
+    (void)snprintf(one->name, sizeof one->name, "%.*s", (int)strcspn(name, "\\"), name);
+    (void)snprintf(one->comment, sizeof one->comment, "%.*s", (int)strcspn(comment, "'"), comment);
+}
+
+// The name begins at `pattern`, as in LIKE '…'. NULL: no such table. The lock is held.
+static const struct made *find_made(const char *pattern)
+{
+    size_t size = strcspn(pattern, "'");
+    for (size_t i = 0; i < made_count; i++)
+        if (strlen(made[i].name) == size && memcmp(made[i].name, pattern, size) == 0)
+            return &made[i];
+    return NULL;
+}
+
+// SHOW SCHEMAS and SHOW WAREHOUSES find what they look for, SHOW TABLES what was made; the state is that of a pipeline
+// that never merged.
 static bool statement(struct client *client)
 {
-    char text[1024], name[NAME_SIZE] = "";
-    const char *column = "\"result\"", *value = "\"done\"";
+    char text[2048], row[1024] = "[\"done\"]";
+    const char *columns = "{\"name\":\"result\",\"type\":\"text\"}";
     const char *quote = strchr(client->body, '\'');
-    bool is_show = strstr(client->body, "\"SHOW ") != NULL;
+    const char *pattern = quote == NULL ? "" : quote + 1;
     pthread_mutex_lock(&lock);
     statements++;
-    pthread_mutex_unlock(&lock);
-    if (is_show) {
-        if (quote != NULL)
-            (void)snprintf(name, sizeof name, "\"%.*s\"", (int)strcspn(quote + 1, "'"), quote + 1);
-        column = "\"name\"";
-        value = strstr(client->body, "\"SHOW TABLES ") != NULL ? NULL : name;
+    if (strstr(client->body, "\"SHOW TABLES ") != NULL) {
+        const struct made *one = find_made(pattern);
+        columns = "{\"name\":\"name\",\"type\":\"text\"},{\"name\":\"comment\",\"type\":\"text\"}";
+        row[0] = '\0';
+        if (one != NULL)
+            (void)snprintf(row, sizeof row, "[\"%s\",\"%s\"]", one->name, one->comment);
+    } else if (strstr(client->body, "\"SHOW ") != NULL) {
+        columns = "{\"name\":\"name\",\"type\":\"text\"}";
+        (void)snprintf(row, sizeof row, "[\"%.*s\"]", (int)strcspn(pattern, "'"), pattern);
     } else if (strstr(client->body, "\"SELECT \\\"POSITION\\\"") != NULL) {
-        column = "\"POSITION\"";
-        value = "\"000000000000000000\"";
+        columns = "{\"name\":\"POSITION\",\"type\":\"text\"}";
+        (void)snprintf(row, sizeof row, "[\"000000000000000000\"]");
+    } else if (strstr(client->body, "\"CREATE ") != NULL) {
+        note_made(client->body);
     }
-    (void)snprintf(
-        text, sizeof text,
-        "{\"resultSetMetaData\":{\"numRows\":%d,\"format\":\"jsonv2\",\"rowType\":[{\"name\":%s,\"type\":\"text\"}]},"
-        "\"data\":[%s%s%s],\"code\":\"090001\",\"statementHandle\":\"1\",\"sqlState\":\"00000\",\"message\":\"done\"}",
-        value != NULL, column, value != NULL ? "[" : "", value != NULL ? value : "", value != NULL ? "]" : "");
+    pthread_mutex_unlock(&lock);
+    (void)snprintf(text, sizeof text,
+                   "{\"resultSetMetaData\":{\"numRows\":%d,\"format\":\"jsonv2\",\"rowType\":[%s]},\"data\":[%s],"
+                   "\"code\":\"090001\",\"statementHandle\":\"1\",\"sqlState\":\"00000\",\"message\":\"done\"}",
+                   row[0] != '\0', columns, row);
     return answer(client, "application/json", text);
 }
 
@@ -418,8 +458,8 @@ static void *run_client(void *tls)
 static void report(void)
 {
     printf("{\"appends\":%" PRIu64 ",\"wire_bytes\":%" PRIu64 ",\"raw_bytes\":%" PRIu64 ",\"lines\":%" PRIu64
-           ",\"statements\":%" PRIu64 ",\"throttled\":%" PRIu64 ",\"throttled_late\":%" PRIu64
-           ",\"first_at\":%" PRIu64 ",\"channels\":[",
+           ",\"statements\":%" PRIu64 ",\"throttled\":%" PRIu64 ",\"throttled_late\":%" PRIu64 ",\"first_at\":%" PRIu64
+           ",\"channels\":[",
            appends, wire_bytes, raw_bytes, lines, statements, throttled, throttled_late, first_append_ns);
     for (size_t i = 0; i < channel_count; i++)
         printf("%s{\"pipe\":\"%s\",\"name\":\"%s\",\"token\":\"%s\",\"at\":%" PRIu64 ",\"appends\":%" PRIu64
