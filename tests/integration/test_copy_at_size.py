@@ -114,7 +114,9 @@ def test_a_slow_channel_holds_back_its_own_range_only(source, standin, stream):
     """With the least memory there is, and the other ranges through many times what one share holds."""
     at_size = AtSize(source, 3, 3)
     at_size.fill()
-    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 3, "--memory-mb", 8, "--max-table-sync-workers", 4)
+    # The limit gives the test the time to hold the channel back before its range is read whole.
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 3, "--memory-mb", 8, "--max-table-sync-workers", 4,
+                     "--copy-rate-limit", 4)
     channel = copy_channel(standin, 0)
     fault = standin.add_fault("append.before", delay_ms=600000, times=None, channel=channel)
 
