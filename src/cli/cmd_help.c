@@ -4,9 +4,11 @@
 
 #include "base/check.h"
 #include "cli/command.h"
+#include "cli/manual.h"
 #include "cli/reference.h"
 
 #define HELP_BYTES_MAX 65536
+#define PAGE_BYTES_MAX (1 << 20)
 #define COMMANDS_MAX 48
 #define COMMAND_NAME_SIZE 32
 
@@ -115,7 +117,7 @@ int command_fail_unknown(int count, char *const *arguments)
     return command_fail(&error, EXIT_USAGE);
 }
 
-static size_t all_options(const struct command *command, struct option_spec *out)
+size_t command_all_options(const struct command *command, struct option_spec *out)
 {
     struct option_spec of_settings[SETTINGS_OPTIONS_MAX];
     size_t count = command->has_settings ? settings_options(command->settings_kind, of_settings) : 0;
@@ -130,7 +132,7 @@ bool command_parse(const struct command *command, int count, char *const *argume
                    const char **operands, size_t operand_max, size_t *out_operand_count, int *out_exit_code)
 {
     struct option_spec options[COMMAND_OPTIONS_MAX];
-    size_t option_count = all_options(command, options);
+    size_t option_count = command_all_options(command, options);
     struct err error = {0};
     for (int i = 0; i < count; i++) {
         if (strcmp(arguments[i], "--") == 0)
@@ -151,7 +153,7 @@ bool command_parse(const struct command *command, int count, char *const *argume
 void command_print_help(const struct command *command)
 {
     struct option_spec options[COMMAND_OPTIONS_MAX];
-    size_t option_count = all_options(command, options);
+    size_t option_count = command_all_options(command, options);
     struct buf text;
     buf_init(&text, HELP_BYTES_MAX);
     buf_appendf(&text, "usage: etl-stream %s\n\n%s.\n", command->usage, command->summary);
@@ -184,6 +186,22 @@ static void print_overview(void)
     print_commands(NULL);
 }
 
+// Documents that are made from the tables of options.
+static const struct page {
+    const char *name;
+    void (*write)(struct buf *out);
+} pages[] = {{"configuration", reference_write}, {"manual", manual_write}};
+
+static void print_page(void (*write)(struct buf *out))
+{
+    struct buf text;
+    buf_init(&text, PAGE_BYTES_MAX);
+    write(&text);
+    CHECK(!text.failed);
+    fputs(buf_text(&text), stdout);
+    buf_deinit(&text);
+}
+
 static int run_help(const struct command *command, int count, char *const *arguments)
 {
     struct option_value values[COMMAND_OPTIONS_MAX];
@@ -196,14 +214,11 @@ static int run_help(const struct command *command, int count, char *const *argum
         print_overview();
         return EXIT_DONE;
     }
-    if (name_count == 1 && strcmp(names[0], "configuration") == 0) {
-        struct buf text;
-        buf_init(&text, HELP_BYTES_MAX);
-        reference_write(&text);
-        CHECK(!text.failed);
-        fputs(buf_text(&text), stdout);
-        buf_deinit(&text);
-        return EXIT_DONE;
+    for (size_t i = 0; name_count == 1 && i < sizeof pages / sizeof pages[0]; i++) {
+        if (strcmp(names[0], pages[i].name) == 0) {
+            print_page(pages[i].write);
+            return EXIT_DONE;
+        }
     }
     char *const words[] = {(char *)(uintptr_t)names[0], (char *)(uintptr_t)(name_count > 1 ? names[1] : NULL)};
     const struct command *found = command_find((int)name_count, words, &word_count);
@@ -244,7 +259,7 @@ const struct command command_version = {.name = "version",
 
 const struct command command_help = {.name = "help",
                                      .summary = "explain the commands and their options",
-                                     .usage = "help [COMMAND | configuration]",
+                                     .usage = "help [COMMAND | configuration | manual]",
                                      .options = help_option,
                                      .option_count = 1,
                                      .run = run_help};

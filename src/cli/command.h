@@ -46,6 +46,8 @@ const struct command *command_find(int count, char *const *arguments, int *out_w
 // the error told.
 bool command_parse(const struct command *command, int count, char *const *arguments, struct option_value *values,
                    const char **operands, size_t operand_max, size_t *out_operand_count, int *out_exit_code);
+// The command's own options and its settings. out has COMMAND_OPTIONS_MAX entries; how many there are.
+size_t command_all_options(const struct command *command, struct option_spec *out);
 void command_print_help(const struct command *command);
 // "etl-stream: text" on standard error; returns the exit code.
 int command_fail(const struct err *error, int exit_code);
