@@ -17,8 +17,9 @@ from service import Catalog, Service
 from standin import StandIn
 
 # Begun first: a file is run by one of pytest's processes, and none should be left with one of these at the end.
-LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_copy_room.py", "test_merge_cases.py", "test_traps.py", "test_types_binary_text.py",
-              "test_sf_transport.py", "test_kill.py")
+LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_copy_room.py", "test_merge_cases.py", "test_traps.py",
+              "test_channels.py", "test_types_matrix.py", "test_types_binary_text.py", "test_sf_transport.py", "test_kill.py",
+              "test_copy_at_size.py", "test_service.py", "test_catalog_streams.py", "test_merge_table.py")
 
 numbers = itertools.count(1)
 

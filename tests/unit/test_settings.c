@@ -75,8 +75,10 @@ static void test_stored_values_win_over_the_environment(void **state)
     setenv("ETL_MERGE_INTERVAL_SECONDS", "7", 1);
     assert_true(pipeline_settings_read(get, &none, "pipeline \"p\"", &settings, &error));
     assert_int_equal(settings.merge_interval_seconds, 7);
+    pipeline_settings_deinit(&settings);
     assert_true(pipeline_settings_read(get, &interval, "pipeline \"p\"", &settings, &error));
     assert_int_equal(settings.merge_interval_seconds, 5);
+    pipeline_settings_deinit(&settings);
     setenv("ETL_MERGE_INTERVAL_SECONDS", "never", 1);
     assert_false(pipeline_settings_read(get, &none, "pipeline \"p\"", &settings, &error));
     assert_string_equal(
@@ -97,6 +99,7 @@ static void test_texts_and_choices_are_taken(void **state)
     assert_null(settings.slot);
     assert_true(pipeline_settings_read(get, &lost, "p", &settings, &error));
     assert_int_equal(settings.on_slot_lost, ON_SLOT_LOST_RESYNC);
+    pipeline_settings_deinit(&settings);
     assert_false(pipeline_settings_read(get, &bad, "p", &settings, &error));
     assert_string_equal(error.text, "p: on_slot_lost is \"sync\"; allowed is one of stop|resync");
 }
