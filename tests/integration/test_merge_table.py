@@ -100,6 +100,8 @@ def shape_of(name, identity):
 class Recorded:
     """What merge_model.World would tell, of a real PostgreSQL: the lines that tail wrote, the rows that SELECT gave."""
 
+    coerced = 0.0  # no value that its target's type cannot hold
+
     def __init__(self, cells):
         self.names = {cell: f"cell_{number:02}" for number, cell in enumerate(cells)}
         self.tables = {name: SourceTable(name, shape_of(name, cell[0])) for cell, name in self.names.items()}
