@@ -356,7 +356,8 @@ static void command_do(struct service *service, const struct catalog_command *co
         answer_command(service, command->id, true, "this service does not know the command; it may be an older one");
         return;
     }
-    if (job != NULL && (job->state == JOB_WAITING || job->state == JOB_FENCED)) {
+    // About to run: at first, again after a failure, or with a changed configuration.
+    if (job != NULL && job->state != JOB_RUNNING && is_startable(service, job)) {
         command_hold(job, command);
         return;
     }

@@ -87,23 +87,24 @@ class Receiver:
                 table = self.headers.get("X-ETL-Table")
                 if table:
                     receiver._enter(table)
-                try:
-                    self.answer(body)
-                finally:
-                    if table:
-                        receiver._leave(table)
+                self.answer(body, table)
 
-            def answer(self, body):
+            def answer(self, body, table):
                 rows = [json.loads(line) for line in decode(self.headers, body).splitlines()]
                 post = Post(self.headers, rows, None)
                 post.path = self.path
-                told = receiver.fault(post)
+                try:
+                    told = receiver.fault(post)
+                    if told == "stall":
+                        receiver.released.wait(60)
+                finally:
+                    if table:
+                        receiver._leave(table)  # before the answer: the next request may follow at once
                 if told == "cut":
                     self.close_connection = True
                     self.connection.close()
                     return
                 if told == "stall":
-                    receiver.released.wait(60)
                     self.close_connection = True
                     return
                 status, headers, text = told if isinstance(told, tuple) else (told or 200, {}, "")
