@@ -4,6 +4,7 @@
 //
 //   quick_sink CERTIFICATE KEY       prints its port, then obeys commands on standard input, each answered by one line:
 //     save | restore                 keeps the channels' offset tokens; puts them back and forgets later channels
+//     forget                         forgets the tables that were made: the next pipeline is another one
 //     delay MS                       every append is answered so much later
 //     limit 0|1                      more than 10 appends or 20 MB uncompressed of one channel in any second are refused (429)
 //     count 0|1                      decompresses appends and counts their lines (not while something is measured)
@@ -480,6 +481,8 @@ static void obey(const char *line)
         channel_count = kept_count;
         appends = wire_bytes = raw_bytes = lines = statements = note_count = 0;
         first_append_ns = throttled = throttled_late = 0;
+    } else if (strncmp(line, "forget", 6) == 0) {
+        made_count = 0;
     } else if (sscanf(line, "delay %u", &number) == 1) {
         delay_ms = number;
     } else if (sscanf(line, "limit %u", &number) == 1) {
