@@ -21,7 +21,7 @@
 #define SF_SETUP_TIMEOUT_S 120
 #define SF_CODE_ABSENT "002043"  // SQL compilation error: object does not exist or operation cannot be performed
 #define SF_STATUS_INTERVAL_MS 500
-#define SF_SETUP_STATEMENTS_MAX 4  // tables are prepared side by side
+#define SF_SETUP_STATEMENTS_MAX 8  // tables are prepared side by side
 #define SF_STATEMENT_BYTES_MAX (2U << 20)
 
 enum sf_event {
