@@ -7,6 +7,8 @@ PYTHON := .venv/bin/python
 PROGRAM ?= $(BUILD)/etl-stream
 # K=name runs only the integration tests whose name matches.
 K ?=
+# How long `make soak` begins new runs, in seconds.
+FOR ?= 60
 # How many of pytest's processes run at a time. Each has servers and ports of its own; the tests of a file stay together.
 WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest -q --durations=10
@@ -26,7 +28,7 @@ define configure
 endef
 
 .PHONY: all build packages venv traps test test-unit test-integration test-fuzz test-sanitize test-tsan test-tidy test-clang \
-        demo bench install format clean help
+        demo soak bench install format clean help
 
 all: build
 
@@ -82,6 +84,9 @@ test-clang: packages ## compile with the compiler that `make` does not use
 
 demo: venv build ## PostgreSQL to the stand-in under live load, compared at the end; KEEP=1 leaves it running
 	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) tools/demo $(if $(KEEP),--keep)
+
+soak: venv build ## random schemas, changes, restarts and faults for FOR=seconds, compared again and again (ARGS: see tools/soak)
+	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) tools/soak --for $(FOR) $(ARGS)
 
 bench: venv build ## the benchmarks of docs/benchmarks.md
 	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) bench/run $(ARGS)

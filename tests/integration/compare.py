@@ -20,7 +20,12 @@ from snowflake_client import Snowflake, SnowflakeError
 
 FETCH_ROWS = 20000
 DIFFERENCES_SHOWN = 5
-COERCED = "_ETL_COERCED"
+COERCED, DELETED_AT = "_ETL_COERCED", "_ETL_DELETED_AT"
+
+
+def target_name(name):
+    """Only ASCII letters are put in upper case."""
+    return "".join(letter.upper() if letter.isascii() else letter for letter in name)
 
 
 @dataclasses.dataclass
@@ -57,7 +62,7 @@ class TableReport:
 
 
 TABLES = """
-select n.nspname, c.relname, c.oid, coalesce(t.attnames, '{}')
+select n.nspname, c.relname, c.oid, coalesce(t.attnames, '{}'), to_jsonb(t) ->> 'rowfilter'
   from pg_publication_tables t join pg_namespace n on n.nspname = t.schemaname
   join pg_class c on c.relname = t.tablename and c.relnamespace = n.oid
  where t.pubname = %s order by 1, 2
@@ -102,18 +107,22 @@ def expected_row(columns, texts):
     for column, text in zip(columns, texts):
         value = column.kind.source(text)
         if isinstance(value, Unfit):
-            coerced[column.name.upper()] = value.text
+            coerced[target_name(column.name)] = value.text
             value = value.nearest
         values.append(value)
     return tuple(values), frozenset(coerced.items())
 
 
-def read_source(connection, schema, table, columns, part=None):
+def read_source(connection, schema, table, columns, part=None, row_filter=None):
     """Rows as the server's own text: psycopg's loaders have no part in it. part: (column, from, below) of a whole number."""
-    statement = sql.SQL("declare compared cursor for select {} from {}").format(
-        sql.SQL(", ").join(map(sql.Identifier, (column.name for column in columns))), sql.Identifier(schema, table))
+    kind = connection.execute("select relkind::text from pg_class where oid = format('%%I.%%I', %s::text, %s::text)::regclass",
+                              [schema, table]).fetchone()[0]
+    statement = sql.SQL("declare compared cursor for select {} from {}{}").format(
+        sql.SQL(", ").join(map(sql.Identifier, (column.name for column in columns))),
+        sql.SQL("" if kind == "p" else "only "), sql.Identifier(schema, table))  # what inherits from it is a table of its own
+    statement += sql.SQL(" where ({})").format(sql.SQL(row_filter or "true"))
     if part:
-        statement += sql.SQL(" where {0} >= {1} and {0} < {2}").format(sql.Identifier(part[0]), part[1], part[2])
+        statement += sql.SQL(" and {0} >= {1} and {0} < {2}").format(sql.Identifier(part[0]), part[1], part[2])
     rows = collections.Counter()
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -131,23 +140,26 @@ def read_source(connection, schema, table, columns, part=None):
 def read_target(snowflake, target, columns, report, part=None):
     described, _ = snowflake.execute(f"SELECT * FROM {target} LIMIT 0")
     there = {column["name"]: column["type"].lower() for column in described}
-    missing = [column.name for column in columns if column.name.upper() not in there]
+    missing = [column.name for column in columns if target_name(column.name) not in there]
     if missing:
         report.add(f"the target has no column {', '.join(missing)}")
         return None
     for column in columns:
-        wanted, found = column.kind.target_type(), there[column.name.upper()]
+        wanted, found = column.kind.target_type(), there[target_name(column.name)]
         if found != wanted:
             report.add(f"column {column.name} is {found}, not {wanted}")
             return None
-    names = [column.name.upper() for column in columns] + [COERCED] * (COERCED in there)
+    names = [target_name(column.name) for column in columns] + [COERCED] * (COERCED in there)
     listed = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     rows = collections.Counter()
-    where = f' WHERE "{part[0].upper()}" >= {part[1]} AND "{part[0].upper()}" < {part[2]}' if part else ""
+    conditions = [f'"{target_name(part[0])}" >= {part[1]} AND "{target_name(part[0])}" < {part[2]}'] if part else []
+    if DELETED_AT in there:
+        conditions.append(f'"{DELETED_AT}" IS NULL')  # with soft deletes the others are no rows of the source
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     for row in snowflake.query(f"SELECT {listed} FROM {target}{where}", seconds=600):
         coerced = json.loads(row[-1]) if COERCED in there and row[-1] is not None else {}
         rows[tuple(column.kind.target(text) for column, text in zip(columns, row)),
-             frozenset((name.upper(), str(text)) for name, text in coerced.items())] += 1
+             frozenset((target_name(name), str(text)) for name, text in coerced.items())] += 1
     return rows
 
 
@@ -183,13 +195,13 @@ def readable(columns, row):
     return text if len(text) < 400 else text[:400] + "…"
 
 
-def compare_table(connection, snowflake, schema, table, oid, published, part=None):
+def compare_table(connection, snowflake, schema, table, oid, published, part=None, row_filter=None):
     report, started = TableReport(f"{schema}.{table}"), time.monotonic()
     columns = read_columns(connection, oid, published)
-    source = read_source(connection, schema, table, columns, part)
+    source = read_source(connection, schema, table, columns, part, row_filter)
     report.source_rows = source.total()
     try:
-        target = read_target(snowflake, snowflake.qualified(table.upper()), columns, report, part)
+        target = read_target(snowflake, snowflake.qualified(target_name(table)), columns, report, part)
     except SnowflakeError as error:
         report.add(f"the target cannot be read: {error}")
         target = None
@@ -209,9 +221,9 @@ def compare(source_url, publication, target_url, on_table=None, parts_of=None):
     reports = []
     with psycopg.connect(source_url, options=options, client_encoding="UTF8") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        for schema, table, oid, published in connection.execute(TABLES, [publication]).fetchall():
+        for schema, table, oid, published, row_filter in connection.execute(TABLES, [publication]).fetchall():
             for part in parts_of and parts_of(schema, table) or [None]:
-                reports.append(compare_table(connection, snowflake, schema, table, oid, published, part))
+                reports.append(compare_table(connection, snowflake, schema, table, oid, published, part, row_filter))
                 if on_table:
                     on_table(reports[-1])
     if not reports:

@@ -1,0 +1,104 @@
+"""What must hold of a scenario: source and target are equal when everything has arrived, and every reader in between sees
+the source as it was after some commit."""
+import random
+import threading
+import time
+
+import compare
+from program import wait_until
+from snowflake_client import OBJECT_IS_MISSING, SnowflakeError
+from soak_steps import ACCOUNTS, BALANCE, MARK
+
+TRANSIENT = (429, 500, 502, 503, 504)  # what a fault of the stand-in may answer to us as well
+# While one of these tables is copied anew by itself, or waits for another try, it is not live, and readers see its old content.
+NOT_LIVE = ("resync", "table_retry", "new_epoch", "table_added", "table_left", "joined")
+
+
+class Failed(Exception):
+    """kind: a word by which two failures are the same one."""
+
+    def __init__(self, kind, text):
+        self.kind = kind
+        super().__init__(f"{kind}: {text}")
+
+
+def ask(snowflake, statement):
+    """The rows, or None if there is nothing to be had now: a table not yet made, or a fault that hits us instead of the program."""
+    try:
+        return snowflake.query(statement, seconds=60)
+    except SnowflakeError as error:
+        if error.code == OBJECT_IS_MISSING or error.status in TRANSIENT:
+            return None
+        raise
+    except OSError:
+        return None
+
+
+class Reader(threading.Thread):
+    """Looks at the invariants' tables in one statement, at random times, until stop()."""
+
+    def __init__(self, snowflake, seed, soft_deletes, is_excused):
+        super().__init__(daemon=True, name="reader")
+        self.snowflake, self.dice, self.is_excused = snowflake, random.Random(seed), is_excused
+        self.reads, self.states, self.problem, self._stopping = 0, set(), None, threading.Event()
+        where = ' WHERE "_ETL_DELETED_AT" IS NULL' if soft_deletes else ""
+        tally, journal, left, right = (snowflake.qualified(name.upper()) for name in ("tally", "journal", "accounts_left", "accounts_right"))
+        self.statement = (f'SELECT (SELECT COALESCE(SUM("N"), 0) FROM {tally}{where}), (SELECT COUNT(*) FROM {journal}{where}),'
+                          f' (SELECT COALESCE(SUM("BALANCE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("BALANCE"), 0) FROM {right}{where}),'
+                          f' (SELECT COUNT(*) FROM {tally}{where})')
+
+    def run(self):
+        try:
+            while not self._stopping.wait(self.dice.uniform(0.02, 0.3)):
+                before = self.is_excused()
+                self._look(before)
+        except Exception as error:  # told by check(), in the caller's thread
+            self.problem = self.problem or f"the reader fails: {error!r}"
+
+    def _look(self, was_excused):
+        rows = ask(self.snowflake, self.statement)
+        if rows is None:
+            return
+        (counted, there, left, right, tallies), = rows
+        self.reads += 1
+        self.states.add((counted, left))
+        total = "0" if tallies == "0" else str(2 * ACCOUNTS * BALANCE)
+        if (counted != there or str(int(left) + int(right)) != total) and not (was_excused or self.is_excused()):
+            self.problem = self.problem or (f"{counted} counted and {there} rows in the journal, balances {left} + {right} instead of {total} "
+                                            f"(tally has {tallies} rows), at {time.time():.3f}")
+
+    def check(self):
+        if self.problem:
+            raise Failed("mixture", self.problem)
+
+    def stop(self):
+        self._stopping.set()
+        self.join(90)
+
+
+def settle(connect, snowflake, number, watch, seconds):
+    """Everything that was committed is in the targets. watch() is called in between and may raise."""
+    with connect() as connection:
+        connection.execute(f"insert into {MARK} values ({number})")
+
+    def is_there():
+        watch()
+        return (ask(snowflake, f'SELECT COUNT(*) FROM {snowflake.qualified(MARK.upper())} WHERE "ID" = {number}') or [["0"]])[0][0] == "1"
+    try:
+        wait_until(is_there, seconds, "the mark in the target", pause=0.1)
+    except AssertionError as error:
+        raise Failed("stuck", error) from None
+
+
+def assert_equal(source_url, publication, target_url):
+    unequal = [report for report in compare.compare(source_url, publication, target_url) if not report.is_equal]
+    if unequal:
+        raise Failed("unequal", "\n".join(map(str, unequal)))
+
+
+def assert_nothing_twice(snowflake, landing_tables):
+    for table in landing_tables:
+        twice = snowflake.query(f'SELECT "_ETL_SEQ", COUNT(*) FROM {snowflake.qualified(table, snowflake.landing_schema)} '
+                                'WHERE "_ETL_OP" <> \'C\' GROUP BY "_ETL_SEQ" HAVING COUNT(*) > 1')
+        if twice:
+            raise Failed("twice", f"{table}: {twice[:3]}")

@@ -1,0 +1,319 @@
+"""From a seed to a scenario: definitions, options and steps. Pure: the same seed gives the same scenario, without a server or a clock.
+
+A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}], "options": [...], "invariants": bool,
+"steps": [...]}. A step is one of
+
+    {"do": "tx", "client": 0, "guarded": bool, "body": [{"table", "sql"} | {"savepoint": [...], "keep": bool}], "end": END}
+                                      END: commit, rollback, commit prepared, rollback prepared
+    {"do": "stop", "signal": "KILL" | "TERM", "at": STEP of the stand-in or null}   our program; at: once the stand-in holds such a request
+    {"do": "start", "options": [...]}                                              what follows the common options
+    {"do": "server", "mode": "fast" | "immediate"}                                 PostgreSQL restarts
+    {"do": "backends", "which": SQL condition on pg_stat_activity}                 are terminated
+    {"do": "fault", "options": {...}}                                              of the stand-in
+    {"do": "control", "path": "/stall", "body": {...}}                             of the stand-in
+    {"do": "wait", "ms": 20}                                                       lets things run; no condition hangs on it
+    {"do": "check"}                                                                quiesce, then source and target are equal
+
+guarded: each statement in a savepoint, so that one that fails takes back only itself. Statements of the invariants are
+not guarded: without them the transaction is no more. Transactions of one client are in order, those of several interleave.
+"""
+import random
+
+import soak_schema
+from soak_schema import Column, Table, definition, name_of
+
+KINDS = ("key", "key", "index", "full", "bag", "deferred", "append", "partitioned", "partitioned", "inherited")
+ACCOUNTS, BALANCE = 8, 1000
+MARK = "soak_mark"
+
+
+class Sizes:
+    """How much of everything."""
+
+    def __init__(self, steps=60, clients=3, tables=4, huge_rows=3000, server_restarts=True, schema_changes=False):
+        self.steps, self.clients, self.tables, self.huge_rows = steps, clients, tables, huge_rows
+        self.server_restarts, self.schema_changes = server_restarts, schema_changes
+
+
+SHORT = Sizes(steps=40, tables=3, huge_rows=800)
+
+
+def _options(dice):
+    options = ["--merge-interval-seconds", dice.choice((0, 1, 1, 2)), "--poll-interval-seconds", dice.choice((1, 2)),
+               "--table-error-retry-delay-ms", 300]
+    for name, values in (("--memory-mb", (8, 32)), ("--channels-per-table", (1, 2, 16)), ("--batch-max-size", (1, 7, 1000)),
+                         ("--batch-max-fill-ms", (1, 100, 1000)), ("--max-table-sync-workers", (1, 2, 4)), ("--copy-range-mb", (1,)),
+                         ("--landing-retention", ("90s", "forever")), ("--decoding-work-mem-kb", (64,))):
+        if dice.random() < 0.4:
+            options += [name, dice.choice(values)]
+    if dice.random() < 0.2:
+        options.append("--landing-commit-time")
+    return options
+
+
+class Invariants:
+    """Tables between which something holds after every commit, so that a mixture of two commits shows.
+
+    tally has a row a client, which counts the client's rows in journal; accounts_left and accounts_right hold a constant sum.
+    """
+
+    def __init__(self, dice, clients, is_keyed):
+        self.clients = clients
+        self.journal = "key" if is_keyed else dice.choice(("key", "append", "bag"))
+
+    def definitions(self):
+        key = ", primary key (client, n)" if self.journal == "key" else ""
+        yield "tally", "create table tally (client int primary key, n bigint not null)"
+        yield "tally", f"insert into tally select c, 0 from generate_series(0, {self.clients - 1}) c"
+        yield "journal", f"create table journal (client int not null, n bigint not null, note text{key})"
+        yield "journal", "alter table journal alter column note set storage external"
+        if self.journal == "bag":
+            yield "journal", "alter table journal replica identity full"
+        for side in ("accounts_left", "accounts_right"):
+            yield side, f"create table {side} (id int primary key, balance bigint not null, note text)"
+            yield side, f"insert into {side} select i, {BALANCE}, wide(i, 200) from generate_series(1, {ACCOUNTS}) i"
+
+    def statements(self, dice, client):
+        count = "update tally set n = n + 1 where client = {0}; insert into journal select client, n, {1} from tally where client = {0}"
+        yield {"table": "journal", "sql": count.format(client, dice.choice(("null", "'x'", f"wide({dice.randrange(99)}, 150)")))}
+        if dice.random() < 0.5:
+            give, take = dice.sample(("accounts_left", "accounts_right"), 2)
+            amount, who, whom = dice.randrange(1, 99), dice.randrange(1, ACCOUNTS + 1), dice.randrange(1, ACCOUNTS + 1)
+            yield {"table": give, "sql": f"update {give} set balance = balance - {amount} where id = {who}; "
+                                         f"update {take} set balance = balance + {amount} where id = {whom}"}
+        if dice.random() < 0.1 and self.journal != "append":
+            undo = ("with gone as (delete from journal where client = {0} and n = (select n from tally where client = {0}) returning 1) "
+                    "update tally set n = n - (select count(*) from gone) where client = {0}")
+            yield {"table": "journal", "sql": undo.format(client)}
+        if dice.random() < 0.02:
+            yield {"table": "journal", "sql": "truncate journal; update tally set n = 0"}
+
+
+class Generator:
+    def __init__(self, seed, sizes):
+        self.seed, self.sizes, self.dice = seed, sizes, random.Random(seed)
+        self.via_root = self.dice.random() < 0.5
+        self.for_all_tables = self.dice.random() < 0.3
+        self.soft_deletes = self.dice.random() < 0.15
+        self.tables, self.definitions = [], []
+        self.invariants = Invariants(self.dice, sizes.clients, self.soft_deletes)
+
+    # Definitions
+
+    def _define(self, table):
+        self.tables.append(table)
+        self.definitions += [{"table": table.name, "sql": text} for text in definition(self.dice, table)]
+
+    def _make_tables(self):
+        dice = self.dice
+        names = list(soak_schema.TABLE_NAMES)
+        dice.shuffle(names)
+        keyed = [kind for kind in KINDS if kind not in ("bag", "deferred", "append")]
+        for kind in dice.choices(keyed if self.soft_deletes else KINDS, k=self.sizes.tables):
+            self._define(Table(names.pop(), kind, soak_schema._columns(dice, kind)))
+        if dice.random() < 0.4:
+            parent = Table("family", "key", [Column("k1", "int", in_key=True), Column("body", "text", storage="external")])
+            child = Table("family_child", "child", [Column("k1", "int", in_key=True), Column("k2", "smallint", in_key=True),
+                                                    Column("body", "text", storage="external")], parent="family")
+            self._define(parent)
+            self._define(child)
+        if dice.random() < 0.3:
+            self.definitions.append({"table": "counted", "sql": "create table counted (id serial primary key, note text)"})
+            self.tables.append(Table("counted", "key", [Column("note", "text")], serial=True))
+        if self.for_all_tables:
+            self.definitions.append({"table": "unlogged", "sql": "create unlogged table unlogged (id int primary key, note text)"})
+
+    def _published(self):
+        """The publication; partitions and heirs come with their root."""
+        via = f"publish_via_partition_root = {str(self.via_root).lower()}"
+        if self.for_all_tables:
+            return f"create publication etl for all tables with ({via})"
+        names = ["tally", "journal", "accounts_left", "accounts_right", MARK, *(table.name for table in self.tables)]
+        return {"with": via, "tables": names, "parts": {table.name: part for table in self.tables if (part := self._part_of(table))}}
+
+    def _part_of(self, table):
+        """A column list or a row filter, or both. PostgreSQL wants a filter's columns in the replica identity."""
+        dice, text = self.dice, ""
+        if table.serial or table.parent or table.kind in ("inherited", "append") or table.kind == "partitioned" and not self.via_root:
+            return text
+        if dice.random() < 0.15 and table.kind in ("key", "index", "partitioned") and not table.is_full:
+            others = [column for column in table.set_columns if not column.in_key]
+            chosen = [column for column in table.set_columns if column.in_key or column in dice.sample(others, len(others) // 2 + 1)]
+            text = f" ({', '.join(column.quoted for column in chosen)})"
+        column = dice.choice(table.keys or table.set_columns)
+        if dice.random() < 0.15 and column.type not in ("mood", "pair", "positive"):  # a filter may not use types of one's own
+            what = column.quoted if column.type in ("int", "bigint", "smallint") else f"length({column.quoted})" if column.type == "text" else None
+            text += f" where ({what} % 2 = 0)" if what else f" where ({column.quoted} is not null)"
+        return text
+
+    # Transactions
+
+    def _on_counted(self, table):
+        return self.dice.choice((f"insert into counted (note) values ({self.dice.randrange(99)})", "update counted set note = note || 'x' where id = 1",
+                                 "delete from counted where id % 3 = 0", "truncate counted restart identity"))
+
+    def _on_table(self, table):
+        """One or more statements that belong together."""
+        dice = self.dice
+        if table.serial:
+            return [self._on_counted(table)]
+        choices = [(lambda: [table.insert(dice)], 6)]
+        if table.kind in ("bag", "append"):
+            choices.append((lambda: [table.duplicate(dice)], 2))
+        if table.has_changes:
+            choices += [(lambda: [table.update(dice)], 6), (lambda: [table.move(dice)], 3), (lambda: [table.delete(dice)], 3),
+                        (lambda: [table.reinsert(dice)], 1)]
+        if table.can_chain():
+            choices += [(lambda: table.swap(dice), 2), (lambda: table.chain(dice), 2)]
+        if table.kind == "deferred":
+            choices.append((lambda: [table.swap_at_once()], 3))
+        if table.can_be_huge():
+            choices.append((lambda: [table.huge(dice, self.sizes.huge_rows)], 0.4))
+        functions, weights = zip(*choices)
+        return dice.choices(functions, weights)[0]()
+
+    def _truncate(self):
+        dice = self.dice
+        chosen = dice.sample(self.tables, min(len(self.tables), dice.choice((1, 1, 2))))
+        listed = ", ".join(("only " if dice.random() < 0.1 and table.kind == "inherited" else "") + table.quoted for table in chosen)
+        # The truncate of one partition is not sent where the root is published: only a look at the catalog can notice it.
+        if chosen[0].roots and dice.random() < 0.3 and len(chosen) == 1 and (not self.via_root or self.sizes.schema_changes):
+            listed = name_of(dice.choice(chosen[0].roots))
+        return {"table": chosen[0].name, "sql": f"truncate {listed}{dice.choice(('', ' restart identity'))} cascade"}
+
+    def _heir(self, table):
+        """Something on an inherited table's child alone."""
+        dice, keys, heir = self.dice, table.keys, name_of(table.roots[0])
+        names = ", ".join(column.quoted for column in table.set_columns)
+        return dice.choice((f"insert into {heir} ({names}, more) values {table.row(dice)[:-1]}, 'm') on conflict do nothing",
+                            f"update {heir} set more = 'n' where {keys[0].quoted} = {keys[0].value(dice)}"))
+
+    def _action(self):
+        dice = self.dice
+        if dice.random() < 0.03:
+            return [self._truncate()]
+        if self.for_all_tables and dice.random() < 0.03:
+            return [{"table": "unlogged", "sql": "insert into unlogged select g, 'u' from generate_series(1, 50) g on conflict do nothing"}]
+        if dice.random() < 0.03:
+            return [{"table": "temporary", "sql": "create temporary table if not exists passing (a int primary key); insert into passing "
+                                                  "select count(*) from passing; update passing set a = a + 1000"}]
+        table = dice.choice(self.tables)
+        if table.kind == "inherited" and dice.random() < 0.3:
+            return [{"table": table.name, "sql": self._heir(table)}]
+        return [{"table": table.name, "sql": text} for text in self._on_table(table)]
+
+    def _body(self):
+        dice, body = self.dice, []
+        for _ in range(dice.choice((0, 1, 1, 2, 3, 6))):
+            if dice.random() < 0.12:
+                inner = [statement for _ in range(dice.randrange(1, 3)) for statement in self._action()]
+                body.append({"savepoint": inner, "keep": dice.random() < 0.3})
+            else:
+                body += self._action()
+        return body
+
+    def _transaction(self):
+        dice = self.dice
+        client = dice.randrange(self.sizes.clients)
+        end = dice.choices(("commit", "rollback", "commit prepared", "rollback prepared"), (20, 2, 2, 1))[0]
+        body = self._body()
+        if any(statement.get("table") == "temporary" for statement in body):
+            end = "commit"  # PREPARE refuses temporary tables
+        where = dice.randrange(len(body) + 1)
+        body[where:where] = list(self.invariants.statements(dice, client))
+        return {"do": "tx", "client": client, "guarded": dice.random() < 0.7, "body": body, "end": end}
+
+    # What happens around them
+
+    def _fault(self):
+        dice = self.dice
+        step = dice.choice(("append.before", "append.after", "append.after", "status", "commit", "commit", "open", "token", "hostname",
+                            "sql.submit.before", "sql.submit.after", "sql.poll", "drop"))
+        if step == "commit":
+            what = dice.choice(({"lose_rows": True}, {"lose_rows": True}, {"status": 500}, {"delay_ms": dice.randrange(50, 900)}))
+        else:
+            what = dice.choice(({"reset": True}, {"status": dice.choice((429, 500, 503))}, {"delay_ms": dice.randrange(20, 900)}))
+        return {"do": "fault", "options": {"step": step, **what, "skip": dice.choice((0, 0, 1, 3)), "times": dice.choice((1, 1, 2, 4))}}
+
+    def _control(self):
+        dice = self.dice
+        path, body = dice.choice((("/lose_rows", {}), ("/invalidate_channel", {}), ("/invalidate_channel", {"silent": True, "lose_rows": True}),
+                                  ("/revoke_tokens", {}), ("/stall", {}), ("/release", {}), ("/set_commit_delay", {"ms": dice.choice((0, 50, 300, 1500))})))
+        return {"do": "control", "path": path, "body": body}
+
+    def _stop_and_start(self):
+        dice, between = self.dice, []
+        at = dice.choice((None, None, "append.before", "append.after", "commit", "status", "open", "sql.submit.before", "sql.submit.after", "sql.execute"))
+        if dice.random() < 0.4:
+            between = [self._transaction() for _ in range(dice.randrange(1, 5))]
+        changed = ["--memory-mb", dice.choice((8, 32)), "--channels-per-table", dice.choice((1, 3, 16))] if dice.random() < 0.2 else []
+        return [{"do": "stop", "signal": dice.choice(("KILL", "KILL", "TERM")), "at": at}, *between, {"do": "start", "options": changed}]
+
+    def _event(self):
+        dice = self.dice
+        kinds = [("fault", 6), ("control", 2), ("stop", 4), ("wait", 3), ("backends", 2), ("check", 1.5)]
+        if self.sizes.server_restarts:
+            kinds.append(("server", 0.8))
+        names, weights = zip(*kinds)
+        match dice.choices(names, weights)[0]:
+            case "fault":
+                return [self._fault()]
+            case "control":
+                return [self._control()]
+            case "stop":
+                return self._stop_and_start()
+            case "wait":
+                return [{"do": "wait", "ms": dice.choice((1, 20, 100, 400))}]
+            case "backends":
+                return [{"do": "backends", "which": dice.choice(("backend_type = 'walsender'", "application_name like 'etl-stream%'", "true"))}]
+            case "server":
+                return [{"do": "server", "mode": dice.choice(("fast", "immediate"))}]
+        return [{"do": "check"}]
+
+    def make(self):
+        dice = self.dice
+        self._make_tables()
+        options = _options(dice) + (["--soft-deletes"] if self.soft_deletes else [])
+        steps = []
+        if dice.random() < 0.7:
+            steps += [self._transaction() for _ in range(dice.randrange(1, 12))]  # before the copy
+        steps.append({"do": "start", "options": []})
+        for _ in range(self.sizes.steps):
+            steps += [self._transaction() for _ in range(dice.choice((1, 1, 2, 6)))] if dice.random() < 0.7 else self._event()
+        return {"seed": self.seed, "tables": [table.name for table in self.tables],
+                "definitions": self.definitions, "common": [sql for _, sql in self.invariants.definitions()],
+                "publication": self._published(), "options": options, "steps": [*steps, {"do": "check"}], "clients": self.sizes.clients}
+
+
+def make(seed, sizes=SHORT):
+    return Generator(seed, sizes).make()
+
+
+def script(scenario):
+    """A scenario to read: SQL, with what else happens as comments."""
+    lines = [f"-- seed {scenario['seed']}; etl-stream run {' '.join(map(str, scenario['options']))}", soak_schema.WIDE + ";", soak_schema.TYPES.strip()]
+    lines += [text + ";" for text in scenario["common"]] + [one["sql"] + ";" for one in scenario["definitions"]]
+    lines.append(publication_sql(scenario) + ";")
+    for number, step in enumerate(scenario["steps"]):
+        if step["do"] != "tx":
+            rest = " ".join(f"{name}={value}" for name, value in step.items() if name != "do")
+            lines.append(f"-- {number}: {step['do']} {rest}".rstrip())
+            continue
+        lines.append(f"-- {number}: client {step['client']}{', each statement in a savepoint' * step['guarded']}")
+        lines.append("begin;")
+        for part in step["body"]:
+            if "savepoint" in part:
+                end = "release" if part["keep"] else "rollback to"
+                lines += ["savepoint s;", *("  " + one["sql"] + ";" for one in part["savepoint"]), f"{end} s;"]
+            else:
+                lines.append(part["sql"] + ";")
+        lines.append(step["end"] + ";")
+    return "\n".join(lines)
+
+
+def publication_sql(scenario):
+    publication = scenario["publication"]
+    if isinstance(publication, str):
+        return publication
+    listed = ", ".join(name_of(name) + publication["parts"].get(name, "") for name in publication["tables"])
+    return f"create publication etl for table {listed} with ({publication['with']})"
