@@ -35,9 +35,17 @@ static bool table_joins(const struct pipeline *pipeline, const struct pipeline_t
     if (table->sink_table == NULL)
         return false;
     if (table->record.state == CATALOG_TABLE_COPIED)
-        return table->record.copy_lsn <= pipeline->committed_lsn;
+        return table->record.copy_lsn <= hold_bound(pipeline);
     return table->record.state == CATALOG_TABLE_LIVE &&
            pipeline->sink->operations->committed_row_lsn(table->sink_table) >= pipeline->merged_lsn;
+}
+
+bool merge_has_rows(const struct pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        if (table_joins(pipeline, pipeline->tables[i]))
+            return true;
+    return false;
 }
 
 static bool is_table_missing(const struct pipeline *pipeline)
@@ -55,8 +63,11 @@ static bool is_due(const struct pipeline *pipeline)
     uint64_t now_us = loop_now_us(pipeline->loop);
     if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_search_wanted || pipeline->is_trying ||
         pipeline->search.phase != MERGE_SEARCH_OFF || pipeline->state != PIPELINE_RUNNING ||
-        now_us < pipeline->merge_retry_us || !merge_may_wake(pipeline))
+        now_us < pipeline->merge_retry_us ||
+        !(merge_may_wake(pipeline) || (hold_is_on(pipeline) && pipeline->hold.may_wake)))
         return false;
+    if (hold_is_on(pipeline))  // exactly one merge, at once, when everything below its position is committed
+        return !is_first_of_epoch(pipeline) && hold_bound(pipeline) > pipeline->merged_lsn;
     if (is_first_of_epoch(pipeline))
         return !is_table_missing(pipeline);
     return pipeline->committed_lsn > pipeline->merged_lsn &&
@@ -95,7 +106,7 @@ static void begin(struct pipeline *pipeline)
     if (pipeline->merge_table_count == 0)
         return;
     // The intent is durable before the statement is sent: a crash in between is resolved by the destination's state.
-    pipeline->merge_below_lsn = pipeline->committed_lsn;
+    pipeline->merge_below_lsn = hold_bound(pipeline);
     pipeline->record.merge_intent_lsn = pipeline->merge_below_lsn;
     pipeline->is_record_dirty = true;
     pipeline->is_merging = true;
@@ -462,6 +473,7 @@ void merge_tick(struct pipeline *pipeline)
     if (pipeline->is_search_wanted && pipeline->search.phase == MERGE_SEARCH_OFF && !pipeline->is_merge_resolving &&
         is_idle)
         search_begin(pipeline);
+    hold_tick(pipeline);
     if (pipeline->is_merge_resolving && is_idle && loop_now_us(pipeline->loop) >= pipeline->merge_retry_us)
         merge_state_ask(pipeline);
 }

@@ -141,6 +141,7 @@ static void do_end(struct pipeline *pipeline)
         return;
     }
     pipeline_set_state(pipeline, PIPELINE_ENDED);
+    hold_deinit(pipeline);
     progress_ended(pipeline);
     pipeline->events.on_ended(pipeline->events.context, err_is_set(&error) ? &error : NULL);
 }

@@ -13,6 +13,7 @@
 #include "io/loop.h"
 #include "io/resolver.h"
 #include "pg/pg_conn.h"
+#include "pipeline/hold.h"
 #include "sinks/sink.h"
 
 struct pipeline;
@@ -50,6 +51,9 @@ struct pipeline_events {
     void (*on_live)(void *context);  // every table is copied and merged for the first time
     // What the oldest pipeline_resync asked for is durable: so many tables are copied anew.
     void (*on_resync_taken)(void *context, uint32_t table_count);
+    // Of a pipeline_hold: it was refused (has_failed, text says why), or text is the position at which the targets stand
+    // still, as the destination's state has it: epoch (2 hex digits) and LSN (16).
+    void (*on_hold_answered)(void *context, int64_t command_id, bool has_failed, const char *text);
     // It has ended, by itself (error) or as told (NULL). Free it (deferred).
     void (*on_ended)(void *context, const struct err *error);
     void *context;
@@ -63,6 +67,8 @@ void pipeline_stop(
 // Copies tables anew, parked ones too: "schema.table" or "table"; none: all. One that does not run yet does it when it runs.
 // → on_resync_taken, in the order of the calls. take_names: heap strings in a heap array.
 void pipeline_resync(struct pipeline *pipeline, char **take_names, uint32_t name_count);
+// Merges up to a position and stays there for the lease; or gives it back. → on_hold_answered, at once or when it is so.
+void pipeline_hold(struct pipeline *pipeline, const struct pipeline_hold_order *order);
 // At once, with nothing confirmed any more: what was not is read again at the next start.
 void pipeline_abort(struct pipeline *pipeline, const struct err *error);
 void pipeline_free(struct pipeline *pipeline);           // not inside its callbacks

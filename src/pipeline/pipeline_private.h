@@ -75,6 +75,16 @@ struct pipeline_transaction {
     uint32_t message_number;  // of its changes, over all tables, before any filter of ours; from 1
 };
 
+// Invariant: until_us 0: nothing is held, and all the rest is zero.
+struct pipeline_hold {
+    char holder[HOLD_HOLDER_SIZE];
+    uint64_t until_us;
+    lsn_t lsn;  // merge exactly up to it; LSN_NONE: begin no merge
+    bool may_wake;
+    int64_t command_id;             // to be answered; 0: none
+    bool is_save_wanted, is_saving;  // it is true, and answered once that is durable
+};
+
 struct pipeline_resync_request {
     char **names;  // none: all tables
     uint32_t name_count;
@@ -169,6 +179,7 @@ struct pipeline {
     bool is_cleaning;         // landing rows that are not kept any longer are being deleted
     uint32_t clean_next;      // the table that comes next
     uint64_t rows_cleaned;
+    struct pipeline_hold hold;
     struct merge_search search;            // for the table that makes merges fail
     uint32_t merge_suspect;                // among merge_items, or UINT32_MAX
     struct pipeline_table *merge_accused;  // found by the last search, for something that may pass by itself
@@ -295,6 +306,16 @@ void merge_cleaned(struct pipeline *pipeline, struct pipeline_table *table, uint
 void merge_writer_set(struct pipeline *pipeline, const struct sink_state *state);
 void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error);
 void merge_deinit(struct pipeline *pipeline);
+bool merge_has_rows(const struct pipeline *pipeline);  // some table has anything to merge
+
+// hold.c
+bool hold_is_on(const struct pipeline *pipeline);
+// Up to where a merge may go: what is committed, or the position of a hold once everything below it is; LSN_NONE: nowhere.
+lsn_t hold_bound(const struct pipeline *pipeline);
+void hold_tick(struct pipeline *pipeline);
+void hold_saving(struct pipeline *pipeline);  // a save is sent
+void hold_saved(struct pipeline *pipeline, bool has_failed);
+void hold_deinit(struct pipeline *pipeline);
 
 void merge_tell_live(struct pipeline *pipeline);  // once, when every table that is not parked is live
 

@@ -209,6 +209,7 @@ void progress_save_now(struct pipeline *pipeline)
     pipeline->is_resync_saving |= pipeline->is_resync_dirty;
     pipeline->is_resync_dirty = false;
     copy_snapshot_saving(pipeline);
+    hold_saving(pipeline);
     pipeline->is_channels_saving = pipeline->is_channels_dirty;
     pipeline->is_snapshot_dirty = pipeline->is_channels_dirty = false;
     pipeline->saved_us = pipeline->status_us = loop_now_us(pipeline->loop);
@@ -237,6 +238,7 @@ static void save_failed(struct pipeline *pipeline, const struct err *error)
     pipeline->is_resync_dirty |= pipeline->is_resync_saving;
     pipeline->is_resync_saving = false;
     merge_intent_failed(pipeline);
+    hold_saved(pipeline, true);
     pipeline->is_save_wanted = true;
     pipeline->last_error = *error;
 }
@@ -303,6 +305,7 @@ void progress_on_reply(void *context, void *message)
         pipeline_channels_saved(pipeline);
     pipeline->is_snapshot_saving = pipeline->is_channels_saving = false;
     merge_intent_saved(pipeline);
+    hold_saved(pipeline, false);
     if (pipeline->is_resync_saving && !pipeline->is_resync_dirty) {
         pipeline->is_resync_saving = false;
         join_resyncs_saved(pipeline);
@@ -389,7 +392,7 @@ void progress_tick(struct loop_timer *timer)
     merge_tick(pipeline);
     status_send(pipeline);
     bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
-                     pipeline->is_merging || pipeline->is_trying ||
+                     pipeline->is_merging || pipeline->is_trying || pipeline->hold.command_id != 0 ||
                      (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||
                      pipeline->state != PIPELINE_RUNNING || !pipeline->was_merge_told;
     uint64_t next_us = is_active ? TICK_ACTIVE_US : TICK_IDLE_US;

@@ -206,6 +206,21 @@ static json_t *circuit_json(const struct pipeline *pipeline, const struct sink_s
     return object;
 }
 
+// By an etl-stream verify.
+static json_t *held_json(const struct pipeline *pipeline)
+{
+    json_t *object = json_object();
+    uint64_t now_us = loop_now_us(pipeline->loop);
+    CHECK(object != NULL);
+    if (pipeline->hold.lsn != LSN_NONE)
+        set_lsn(object, "at", pipeline->hold.lsn);
+    set_text(object, "by", "etl-stream verify");
+    set_time(object, "until",
+             loop_wall_us(pipeline->loop) +
+                 (pipeline->hold.until_us > now_us ? (int64_t)(pipeline->hold.until_us - now_us) : 0));
+    return object;
+}
+
 char *pipeline_status(const struct pipeline *pipeline)
 {
     struct sink_stats stats;
@@ -235,6 +250,8 @@ char *pipeline_status(const struct pipeline *pipeline)
     set_count(object, "merge_took_us", pipeline->merge_took_us);
     if (pipeline->sink->operations->has_merge)
         json_object_set_new(object, "merge", merge_json(pipeline));
+    if (hold_is_on(pipeline))
+        json_object_set_new(object, "merge_held", held_json(pipeline));
     if (stats.circuit != NULL)
         json_object_set_new(object, "circuit", circuit_json(pipeline, &stats));
     if (copy_is_shown(pipeline))

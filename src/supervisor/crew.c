@@ -130,6 +130,17 @@ bool crew_resync(struct crew *crew, uint64_t id, int64_t command_id, char **take
     return placement != NULL;
 }
 
+bool crew_hold(struct crew *crew, uint64_t id, const struct pipeline_hold_order *hold)
+{
+    const struct placement *placement = *find(crew, id);
+    if (placement == NULL)
+        return false;
+    struct worker_order *hold_order = worker_order_new(WORKER_HOLD, id);
+    hold_order->hold = *hold;
+    order(crew, placement->member, hold_order);
+    return true;
+}
+
 uint32_t crew_running_count(const struct crew *crew)
 {
     uint32_t count = 0;
@@ -157,6 +168,9 @@ static void on_news(void *context, void *message)
     }
     case WORKER_RESYNC_TAKEN:
         crew->events.on_resync_taken(crew->events.context, news->id, news->command_id, news->table_count);
+        break;
+    case WORKER_HOLD_ANSWERED:
+        crew->events.on_hold_answered(crew->events.context, news->command_id, news->has_failed, news->error.text);
         break;
     }
     worker_news_free(news);

@@ -17,6 +17,7 @@ struct crew_events {
     // error NULL: as told. status: what the pipeline published last, to take (set NULL) or leave; may be NULL.
     void (*on_ended)(void *context, uint64_t id, const struct err *error, char **status);
     void (*on_resync_taken)(void *context, uint64_t id, int64_t command_id, uint32_t table_count);
+    void (*on_hold_answered)(void *context, int64_t command_id, bool has_failed, const char *text);
     void *context;
 };
 
@@ -29,6 +30,7 @@ void crew_stop(struct crew *crew, uint64_t id);                            // cl
 void crew_abort(struct crew *crew, uint64_t id, const struct err *error);  // at once; harmless when it has ended
 // False: it has ended. take_names: heap strings in a heap array; none: all tables.
 bool crew_resync(struct crew *crew, uint64_t id, int64_t command_id, char **take_names, uint32_t name_count);
+bool crew_hold(struct crew *crew, uint64_t id, const struct pipeline_hold_order *hold);  // false: it has ended
 uint32_t crew_running_count(const struct crew *crew);
 // Nothing runs any more: ends and joins the threads. Not inside an event.
 void crew_free(struct crew *crew);

@@ -11,6 +11,7 @@
 #include "catalog/requests.h"
 #include "supervisor/configure.h"
 #include "supervisor/crew.h"
+#include "supervisor/hold_command.h"
 #include "supervisor/job.h"
 #include "supervisor/signals.h"
 
@@ -336,6 +337,16 @@ static void command_hold(struct job *job, const struct catalog_command *command)
     CHECK(job->held[job->held_count++].arguments != NULL);
 }
 
+static void hold_do(struct service *service, const struct job *job, const struct catalog_command *command)
+{
+    struct pipeline_hold_order order;
+    struct err error = {0};
+    if (!hold_command_read(command, &order, &error))
+        answer_command(service, command->id, true, error.text);
+    else if (job == NULL || job->state != JOB_RUNNING || !crew_hold(service->crew, job->run_id, &order))
+        answer_command(service, command->id, true, "the pipeline does not run now; see its status");
+}
+
 static void command_do(struct service *service, const struct catalog_command *command)
 {
     struct log_scope scope = {.pipeline = command->pipeline};
@@ -350,6 +361,10 @@ static void command_do(struct service *service, const struct catalog_command *co
             advance(service, job);
         }
         answer_command(service, command->id, false, is_again ? "it is started again" : "it runs already");
+        return;
+    }
+    if (hold_command_is(command)) {
+        hold_do(service, job, command);
         return;
     }
     if (strcmp(command->word, "resync") != 0) {
@@ -387,6 +402,11 @@ static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint
         (void)snprintf(text, sizeof text, "%" PRIu32 " table%s copied anew", table_count,
                        table_count == 1 ? " is" : "s are");
     answer_command(context, command_id, table_count == 0, text);
+}
+
+static void on_hold_answered(void *context, int64_t command_id, bool has_failed, const char *text)
+{
+    answer_command(context, command_id, has_failed, text);
 }
 
 // --- answers of the catalog ----------------------------------------------------------------------------------------
@@ -580,7 +600,11 @@ static void on_signal(void *context, unsigned count)
 static bool service_open(struct service *service, struct err *out_error)
 {
     struct crew_events events = {
-        .on_live = on_live, .on_ended = on_ended, .on_resync_taken = on_resync_taken, .context = service};
+        .on_live = on_live,
+        .on_ended = on_ended,
+        .on_resync_taken = on_resync_taken,
+        .on_hold_answered = on_hold_answered,
+        .context = service};
     service->keys = key_ring_new();
     service->loop = loop_new(&clock_system, out_error);
     if (service->loop == NULL)

@@ -1,14 +1,29 @@
 #include "supervisor/supervisor.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/check.h"
+#include "base/log.h"
+#include "catalog/requests.h"
+#include "io/mailbox.h"
 #include "supervisor/crew.h"
+#include "supervisor/hold_command.h"
 #include "supervisor/signals.h"
+
+#define ANSWERS_MAX 64
 
 struct supervisor {
     struct loop *loop;
     struct crew *crew;
     struct signals signals;
     uint64_t id;
+    char pipeline[CATALOG_NAME_SIZE];
+    struct catalog *catalog;
+    struct mailbox *answers;       // of the catalog
+    uint32_t asked_count;          // requests under way
+    struct loop_timer poll_timer;  // for commands
+    uint64_t poll_interval_us;
     bool has_ended, has_failed;
     struct err error;
 };
@@ -27,6 +42,84 @@ static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint
     (void)table_count;
 }
 
+// --- commands, which the catalog carries -------------------------------------------------------------------------
+
+static void stop_if_done(const struct supervisor *supervisor)
+{
+    if (supervisor->has_ended && supervisor->asked_count == 0)
+        loop_stop(supervisor->loop);
+}
+
+static void answer_command(struct supervisor *supervisor, int64_t id, bool has_failed, const char *text)
+{
+    struct catalog_request *request = catalog_request_new(CATALOG_ASK_ANSWER, "");
+    request->command_id = id;
+    request->has_failed = has_failed;
+    (void)snprintf(request->text, sizeof request->text, "%s", text);
+    if (!catalog_ask(supervisor->catalog, request)) {
+        log_line(LOG_WARNING, NULL, "command_unanswered", "the catalog is too far behind to be told: %s", text);
+        catalog_request_free(request);
+    }
+}
+
+static void on_hold_answered(void *context, int64_t command_id, bool has_failed, const char *text)
+{
+    answer_command(context, command_id, has_failed, text);
+}
+
+static void command_do(struct supervisor *supervisor, const struct catalog_command *command)
+{
+    struct pipeline_hold_order order;
+    struct err error = {0};
+    if (!hold_command_is(command))
+        answer_command(supervisor, command->id, true,
+                       "a pipeline that runs by run --from --to does not know the command");
+    else if (!hold_command_read(command, &order, &error))
+        answer_command(supervisor, command->id, true, error.text);
+    else if (supervisor->has_ended || !crew_hold(supervisor->crew, supervisor->id, &order))
+        answer_command(supervisor, command->id, true, "the pipeline has just stopped");
+}
+
+static void on_answer(void *context, void *message)
+{
+    struct supervisor *supervisor = context;
+    struct catalog_request *request = message;
+    supervisor->asked_count--;
+    for (uint32_t i = 0; i < request->command_count; i++)
+        command_do(supervisor, &request->commands[i]);
+    catalog_request_free(request);
+    stop_if_done(supervisor);
+}
+
+static void on_poll(struct loop_timer *timer)
+{
+    struct supervisor *supervisor = timer->context;
+    struct catalog_request *request = catalog_request_new(CATALOG_ASK_COMMANDS, supervisor->pipeline);
+    request->reply_to = supervisor->answers;
+    if (catalog_ask(supervisor->catalog, request))
+        supervisor->asked_count++;
+    else
+        catalog_request_free(request);  // the next poll asks again
+    loop_timer_set(supervisor->loop, timer, supervisor->poll_interval_us);
+}
+
+static bool commands_open(struct supervisor *supervisor, const struct plan *plan, struct err *out_error)
+{
+    (void)snprintf(supervisor->pipeline, sizeof supervisor->pipeline, "%s", plan->name);
+    supervisor->catalog = plan->pipeline.catalog;
+    supervisor->poll_interval_us = (uint64_t)plan->pipeline.look_interval_ms * 1000;
+    supervisor->poll_timer = (struct loop_timer){.on_due = on_poll, .context = supervisor};
+    supervisor->answers = mailbox_new(supervisor->loop, ANSWERS_MAX, on_answer, supervisor, out_error);
+    return supervisor->answers != NULL;
+}
+
+static void discard_answer(void *message)
+{
+    catalog_request_free(message);
+}
+
+// --- the one pipeline --------------------------------------------------------------------------------------------
+
 static void on_ended(void *context, uint64_t id, const struct err *error, char **status)
 {
     (void)status;
@@ -36,7 +129,8 @@ static void on_ended(void *context, uint64_t id, const struct err *error, char *
     supervisor->has_failed = error != NULL;
     if (error != NULL)
         supervisor->error = *error;
-    loop_stop(supervisor->loop);
+    loop_timer_stop(supervisor->loop, &supervisor->poll_timer);
+    stop_if_done(supervisor);
 }
 
 static void on_signal(void *context, unsigned count)
@@ -52,13 +146,19 @@ enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_e
 {
     struct supervisor supervisor = {0};
     struct crew_events events = {
-        .on_live = on_live, .on_ended = on_ended, .on_resync_taken = on_resync_taken, .context = &supervisor};
+        .on_live = on_live,
+        .on_ended = on_ended,
+        .on_resync_taken = on_resync_taken,
+        .on_hold_answered = on_hold_answered,
+        .context = &supervisor};
     supervisor.loop = loop_new(&clock_system, out_error);
     if (supervisor.loop != NULL &&
-        signals_open(&supervisor.signals, supervisor.loop, on_signal, &supervisor, out_error))
+        signals_open(&supervisor.signals, supervisor.loop, on_signal, &supervisor, out_error) &&
+        commands_open(&supervisor, take_plan, out_error))
         supervisor.crew = crew_new(supervisor.loop, 1, &events, out_error);
     if (supervisor.crew != NULL) {
         supervisor.id = crew_start(supervisor.crew, take_plan);
+        loop_timer_set(supervisor.loop, &supervisor.poll_timer, supervisor.poll_interval_us);
         loop_run(supervisor.loop);
         if (!supervisor.has_ended)
             return SUPERVISOR_INTERRUPTED;  // the worker still runs: the process ends with it, nothing is freed under it
@@ -69,6 +169,8 @@ enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_e
         plan_free(take_plan);
     }
     signals_close(&supervisor.signals);
+    if (supervisor.answers != NULL)
+        mailbox_free(supervisor.answers, discard_answer);
     if (supervisor.loop != NULL)
         loop_free(supervisor.loop);
     return supervisor.has_ended && !supervisor.has_failed ? SUPERVISOR_STOPPED : SUPERVISOR_FAILED;

@@ -136,6 +136,21 @@ static void on_resync_taken(void *context, uint32_t table_count)
     tell(actor->worker, news);
 }
 
+static void hold_answered(struct worker *worker, uint64_t id, int64_t command_id, bool has_failed, const char *text)
+{
+    struct worker_news *news = news_new(WORKER_HOLD_ANSWERED, id, NULL);
+    news->command_id = command_id;
+    news->has_failed = has_failed;
+    err_set(&news->error, ERR_CONFIG, "", "%s", text);
+    tell(worker, news);
+}
+
+static void on_hold_answered(void *context, int64_t command_id, bool has_failed, const char *text)
+{
+    const struct actor *actor = context;
+    hold_answered(actor->worker, actor->id, command_id, has_failed, text);
+}
+
 static void on_pipeline_ended(void *context, const struct err *error)
 {
     struct actor *actor = context;
@@ -208,6 +223,7 @@ static void start(struct worker *worker, uint64_t id, struct plan *take_plan)
     options.sink_context = actor->seat;
     struct pipeline_events events = {.on_live = on_pipeline_live,
                                      .on_resync_taken = on_resync_taken,
+                                     .on_hold_answered = on_hold_answered,
                                      .on_ended = on_pipeline_ended,
                                      .context = actor};
     actor->pipeline = pipeline_new(worker->loop, worker->resolver, &options, &events, &error);
@@ -272,6 +288,12 @@ static void on_order(void *context, void *message)
         // Of one that has ended nobody says that it was taken: it is asked for again.
         if (actor != NULL && !actor->has_ended)
             resync(actor, order);
+        break;
+    case WORKER_HOLD:
+        if (actor != NULL && !actor->has_ended)
+            pipeline_hold(actor->pipeline, &order->hold);
+        else
+            hold_answered(worker, order->id, order->hold.command_id, true, "the pipeline has just stopped");
         break;
     case WORKER_END:
         worker->is_ending = true;

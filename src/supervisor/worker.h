@@ -1,8 +1,8 @@
 // One worker: a thread with a loop, on which pipelines are actors side by side. It shares HTTP connections and logins
 // among them. The main thread speaks to it by orders and hears of it by news; both are messages that pass ownership.
 //
-//   main thread    ── order: start, stop, resync, end ──►   worker's loop
-//                  ◄── news: live, ended ────────────────
+//   main thread    ── order: start, stop, resync, hold, end ──►   worker's loop
+//                  ◄── news: live, ended, answers ──────────────
 //
 // Nobody waits for the other: a full mailbox refuses, and whoever could not send tries again later.
 #ifndef ETL_SUPERVISOR_WORKER_H
@@ -22,6 +22,7 @@ enum worker_order_kind {
     WORKER_STOP,    // finish what is in flight, confirm, end
     WORKER_ABORT,   // end at once, with the error
     WORKER_RESYNC,  // copy tables anew
+    WORKER_HOLD,    // merge up to a position and stay there, or go on
     WORKER_END      // the thread, once nothing runs
 };
 
@@ -33,10 +34,11 @@ struct worker_order {
     int64_t command_id;  // WORKER_RESYNC: the catalog's, passed back
     char **names;        // WORKER_RESYNC: owned; none: all tables
     uint32_t name_count;
+    struct pipeline_hold_order hold;  // WORKER_HOLD
     struct worker_order *next;
 };
 
-enum worker_news_kind { WORKER_PIPELINE_LIVE, WORKER_PIPELINE_ENDED, WORKER_RESYNC_TAKEN };
+enum worker_news_kind { WORKER_PIPELINE_LIVE, WORKER_PIPELINE_ENDED, WORKER_RESYNC_TAKEN, WORKER_HOLD_ANSWERED };
 
 struct worker_news {
     enum worker_news_kind kind;
@@ -44,7 +46,7 @@ struct worker_news {
     bool has_failed;  // ENDED: by itself, and error says why; false: as told
     struct err error;
     char *status;        // ENDED: what it published last; owned, may be NULL
-    int64_t command_id;  // RESYNC_TAKEN, and how many tables that is
+    int64_t command_id;  // RESYNC_TAKEN, and how many tables that is; HOLD_ANSWERED, and error.text is the answer
     uint32_t table_count;
     struct worker_news *next;
 };
