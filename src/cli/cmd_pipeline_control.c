@@ -257,7 +257,7 @@ static int run_pause(const struct command *command, int count, char *const *argu
 
 // --- resync ------------------------------------------------------------------------------------------------------------
 
-static bool is_table_named(const struct catalog_known *known, const char *name)
+bool control_is_table_named(const struct catalog_known *known, const char *name)
 {
     for (uint32_t i = 0; i < known->table_count; i++) {
         char full[2 * CATALOG_NAME_SIZE];
@@ -279,7 +279,7 @@ static bool tables_check(struct control *control, const char **names, size_t cou
     catalog_config_free(config);
     is_good = is_good && catalog_load(control->catalog, control->name, &known, out_error);
     for (size_t i = 0; is_good && i < count; i++)
-        if (!is_table_named(&known, names[i]))
+        if (!control_is_table_named(&known, names[i]))
             is_good =
                 err_set(out_error, ERR_CONFIG, "table",
                         "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",

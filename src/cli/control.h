@@ -10,5 +10,7 @@
 
 // Sets the pipeline's status to PAUSE and waits until the running service has ended it. False: error says why.
 bool control_pause(struct catalog *catalog, const char *pipeline, uint32_t patience_ms, struct err *out_error);
+// Whether "schema.table" or "table" is one of the pipeline's.
+bool control_is_table_named(const struct catalog_known *known, const char *name);
 
 #endif

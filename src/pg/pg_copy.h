@@ -114,6 +114,11 @@ void pg_copy_range_continue(struct pg_copy *copy, uint32_t table_index, uint16_t
 void pg_copy_abandon(struct pg_copy *copy, uint32_t table_index);
 uint32_t pg_copy_range_count(const struct pg_copy *copy, uint32_t table_index);  // from on_planned on
 const struct pg_copy_range *pg_copy_range(const struct pg_copy *copy, uint32_t table_index, uint16_t range);
+// For an owner who reads by himself what the guard holds, on a connection of his own, from on_planned on: the statements that enter
+// the snapshot; and what FROM has to name for all of a table's rows, with the publication's row filter (SQL; NULL: none).
+struct buf;
+void pg_copy_append_enter(const struct pg_copy *copy, struct buf *out);
+void pg_copy_append_from(const struct pg_copy *copy, uint32_t table_index, struct buf *out, const char **out_filter);
 const struct pg_copy_stats *pg_copy_stats(const struct pg_copy *copy);
 
 #endif

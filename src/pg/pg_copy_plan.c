@@ -266,3 +266,19 @@ void pg_copy_append_read(struct buf *sql, const struct pg_copy *copy, const stru
     append_copy(sql, copy, range);
     buf_append_text(sql, "; ROLLBACK TO SAVEPOINT etl_range; RELEASE SAVEPOINT etl_range");
 }
+
+// ---- for an owner who reads by himself
+
+void pg_copy_append_enter(const struct pg_copy *copy, struct buf *out)
+{
+    pg_copy_append_join(out, copy->guard_snapshot);
+}
+
+void pg_copy_append_from(const struct pg_copy *copy, uint32_t table_index, struct buf *out, const char **out_filter)
+{
+    const struct copy_table *state = &copy->state_of[table_index];
+    *out_filter = state->row_filter;
+    if (!state->is_tree)
+        buf_append_text(out, "ONLY ");
+    pg_copy_append_table(out, copy->tables[table_index]);
+}

@@ -17,6 +17,7 @@ enum {
     POLL_FIRST_MS = 50,
     POLL_MAX_MS = 2000,
     HANDLE_SIZE_MAX = 100,
+    PART_BYTES_MAX = 512 << 20,  // of a result's part; Snowflake's are of some ten megabytes
     KEPT_BYTES_MAX = 256 * 1024  // a text larger than this is not kept as a buffer for the next one
 };
 
@@ -42,6 +43,8 @@ struct sf_sql {
     struct sf_request_id id;  // of the submission: the same for all its tries
     char handle[HANDLE_SIZE_MAX + 1];
     bool is_asynchronous;
+    bool takes_parts;
+    size_t part, part_count;  // being asked for; of the result
     bool is_reading;     // it changes nothing, however often it runs
     bool was_submitted;  // a try may have reached Snowflake
     uint32_t timeout_s;
@@ -225,13 +228,19 @@ static void on_result(struct sf_sql *sql, const struct sf_answer *answer)
         return;
     }
     const json_t *partitions = json_object_get(json_object_get(answer->json, "resultSetMetaData"), "partitionInfo");
-    if (json_array_size(partitions) > 1) {
+    if (sql->part == 0)
+        sql->part_count = json_array_size(partitions) > 1 ? json_array_size(partitions) : 1;
+    if (sql->part_count > 1 && !sql->takes_parts) {
         err_set(&error, ERR_DATA, "partitions", "a result of Snowflake's came in %zu parts, which is more than is read",
-                json_array_size(partitions));
+                sql->part_count);
         finish(sql, NULL, &error);
         return;
     }
+    const char *handle = text_of(answer->json, "statementHandle");
+    if (sql->part == 0 && *handle != '\0' && strlen(handle) <= HANDLE_SIZE_MAX)
+        memcpy(sql->handle, handle, strlen(handle) + 1);
     const struct sf_sql_result result = {.answer = answer->json,
+                                         .part_count = sql->part_count,
                                          .row_count = json_array_size(json_object_get(answer->json, "data")),
                                          .column_count = json_array_size(row_types(answer->json))};
     finish(sql, &result, NULL);
@@ -369,6 +378,8 @@ static void poll_status(struct sf_sql *sql)
     buf_appendf(&sql->url, "%s/api/v2/statements/", sf_auth_account_base(sql->auth));
     http_append_segment(&sql->url, sql->handle);
     buf_appendf(&sql->url, "?requestId=%s", id.uuid);
+    if (sql->part > 0)
+        buf_appendf(&sql->url, "&partition=%zu", sql->part);
     start(sql, "GET", SQL_POLLING);
 }
 
@@ -437,6 +448,9 @@ bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_o
     sql->on_done = on_done;
     sql->context = context;
     sql->handle[0] = '\0';
+    sql->takes_parts = options->takes_parts;
+    sql->part = 0;
+    sql->request.answer_bytes_max = options->takes_parts ? PART_BYTES_MAX : 0;
     sql->is_reading = strncmp(statement, "SHOW ", 5) == 0 || strncmp(statement, "SELECT ", 7) == 0;
     sql->was_submitted = false;
     sql->timeout_s = options->timeout_s;
@@ -446,6 +460,18 @@ bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_o
     sql->tries_max = options->tries_max;
     submit(sql);
     return true;
+}
+
+void sf_sql_part(struct sf_sql *sql, size_t part, sf_sql_on_done on_done, void *context)
+{
+    CHECK(sql->state == SQL_IDLE && part > 0 && part < sql->part_count);
+    backoff_reset(&sql->backoff);
+    err_clear(&sql->late_error);
+    sql->on_done = on_done;
+    sql->context = context;
+    sql->part = part;
+    sql->tries = 0;
+    poll_status(sql);
 }
 
 // ---- life

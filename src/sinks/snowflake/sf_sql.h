@@ -23,7 +23,8 @@ struct sf_sql;
 // A result: rows of strings, as the API gives them (NULL for SQL NULL). Borrowed for the callback.
 struct sf_sql_result {
     json_t *answer;
-    size_t row_count, column_count;
+    size_t row_count, column_count;  // of this part
+    size_t part_count;               // of the whole result: at least 1
 };
 
 const char *sf_sql_value(const struct sf_sql_result *result, size_t row, size_t column);
@@ -41,6 +42,7 @@ struct sf_sql_options {
     uint32_t timeout_s;     // statement time-out on the server; 0: the account's
     uint32_t tries_max;     // requests that may fail before the statement does (ERR_TRANSIENT); 0: without end
     const char *query_tag;  // NULL: "etl-stream"
+    bool takes_parts;  // a large result comes in parts: this is the first, sf_sql_part brings the others. Else that is an error
 };
 
 struct sf_sql *sf_sql_new(struct loop *loop, struct http_client *http, struct sf_auth *auth,
@@ -52,6 +54,9 @@ bool sf_sql_is_busy(const struct sf_sql *sql);
 // the options say otherwise, and visible through sf_sql_tries() and the log. May be called inside on_done.
 bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_options *options, sf_sql_on_done on_done,
                 void *context, struct err *out_error);
+// Part 1 … part_count - 1 of the newest statement's result, which Snowflake keeps for a day → on_done, with sf_sql_value but
+// without columns' names. tries_max as it was said of the statement.
+void sf_sql_part(struct sf_sql *sql, size_t part, sf_sql_on_done on_done, void *context);
 uint32_t sf_sql_tries(const struct sf_sql *sql);  // of the running statement: requests that failed so far
 
 #endif

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 
 from . import errors
@@ -33,7 +35,7 @@ NAMES = frozenset(
     ABS ANY_VALUE ARRAY_AGG ARRAY_CONSTRUCT ARRAY_CONTAINS ARRAY_SIZE AVG BASE64_DECODE_BINARY BASE64_ENCODE CAST CEIL COALESCE CONCAT CONTAINS
     COUNT COUNT_IF CURRENT_ACCOUNT CURRENT_DATABASE CURRENT_DATE CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIMESTAMP CURRENT_USER CURRENT_VERSION
     CURRENT_WAREHOUSE DENSE_RANK ENDSWITH EQUAL_NULL ERROR_TABLE FIRST_VALUE FLOOR GET GREATEST HASH HEX_DECODE_BINARY HEX_ENCODE IFF IFNULL
-    IS_NULL_VALUE LAG LAST_VALUE LEAD LEAST LEFT LENGTH LEN LISTAGG LOWER LTRIM MAX MAX_BY MD5 MIN MIN_BY MOD NULLIF NVL NVL2 OBJECT_CONSTRUCT
+    IS_NULL_VALUE LAG LAST_VALUE LEAD LEAST LEFT LENGTH LEN LISTAGG LOWER LTRIM MAX MAX_BY MD5 MD5_NUMBER_LOWER64 MD5_NUMBER_UPPER64 MIN MIN_BY MOD NULLIF NVL NVL2 OBJECT_CONSTRUCT
     OCTET_LENGTH PARSE_JSON RANK REPLACE RIGHT ROUND ROW_NUMBER RTRIM SHA2 STARTSWITH SUBSTR SUBSTRING SUM SYSDATE TO_ARRAY TO_BINARY TO_BOOLEAN
     TO_CHAR TO_DATE TO_DOUBLE TO_JSON TO_NUMBER TO_TIMESTAMP TO_TIMESTAMP_LTZ TO_TIMESTAMP_NTZ TO_TIMESTAMP_TZ TO_VARCHAR TO_VARIANT TRIM
     TRY_BASE64_DECODE_BINARY TRY_CAST TRY_PARSE_JSON TYPEOF UPPER UUID_STRING ZEROIFNULL
@@ -263,6 +265,32 @@ def _anonymous(self: Expressions, node: exp.Anonymous, scope) -> Value:
     return cast(self.value(node.expressions[0], scope), _NAMED_CONVERSIONS[name])
 
 
+# Snowflake's date and time formats (sql-reference/date-time-input-output), the elements that are asked for here, with
+# PostgreSQL's: https://www.postgresql.org/docs/current/functions-formatting.html. A literal may be one of the separators.
+_FORMAT_ELEMENTS = {"YYYY": "YYYY", "MM": "MM", "DD": "DD", "HH24": "HH24", "MI": "MI", "SS": "SS", "FF6": "US", "TZHTZM": '"+0000"'}
+_FORMAT_PART = re.compile(r"TZHTZM|YYYY|HH24|FF6|MM|DD|MI|SS|[-:. /]")
+
+
+def _to_char(self: Expressions, node: exp.ToChar, scope) -> Value:
+    """TO_CHAR(value), or of a moment with a format. An instant is kept as UTC here, so its offset is +0000."""
+    given = arguments(node, "this", "format", "is_numeric")
+    if given.get("format") is None:
+        return cast(self.value(node.this, scope), TEXT)
+    value, form = self.value(node.this, scope), self.value(given["format"], scope).constant
+    allowed = {"DATE": {"YYYY", "MM", "DD"}, "TIME": {"HH24", "MI", "SS", "FF6"}}
+    kind = value.type.kind if value.type is not None else None
+    if kind not in ("DATE", "TIME", "TIMESTAMP_NTZ", "TIMESTAMP_TZ") or not isinstance(form, str):
+        raise errors.unsupported(node.sql(dialect="snowflake"))
+    parts = _FORMAT_PART.findall(form.upper())
+    elements = {part for part in parts if len(part) > 1}
+    zoned = {"TZHTZM"} if kind == "TIMESTAMP_TZ" else set()
+    if "".join(parts) != form.upper() or elements - allowed.get(kind, {*allowed["DATE"], *allowed["TIME"], *zoned}):
+        raise errors.unsupported(node.sql(dialect="snowflake"))
+    pattern = "".join(_FORMAT_ELEMENTS.get(part, part) for part in parts)
+    moment = {"TIME": f"('2000-01-01'::date + {value.sql})", "TIMESTAMP_TZ": f"({value.sql} AT TIME ZONE 'UTC')"}.get(kind, value.sql)
+    return value.with_(f"to_char({moment}, {quote_literal(pattern)})", TEXT)
+
+
 def _to_binary(self: Expressions, node: exp.ToBinary, scope) -> Value:
     given = arguments(node, "this", "format")
     form = self.value(given["format"], scope).constant.upper() if given.get("format") else "HEX"
@@ -420,7 +448,7 @@ FUNCTIONS = {
     exp.Hex: _plain("upper(encode({0}, 'hex'))", TEXT, BINARY),
     exp.Unhex: _plain("sf.text_to_binary({0})", BINARY, TEXT),
     exp.ToBinary: _to_binary,
-    exp.ToChar: _conversion(TEXT),
+    exp.ToChar: _to_char,
     exp.ToNumber: _conversion(NUMBER),
     exp.TsOrDsToDate: _conversion(DATE),
     exp.ToBoolean: _conversion(BOOLEAN),
@@ -441,6 +469,8 @@ FUNCTIONS = {
     exp.EndsWith: _plain("(right({0}, char_length({1})) = {1})", BOOLEAN, TEXT, TEXT),
     exp.Contains: _plain("(strpos({0}, {1}) > 0)", BOOLEAN, TEXT, TEXT),
     exp.MD5: _plain("md5({0})", TEXT, TEXT),
+    exp.MD5NumberUpper64: _plain("sf.unsigned64(left(md5({0}), 16))", NUMBER, TEXT),
+    exp.MD5NumberLower64: _plain("sf.unsigned64(right(md5({0}), 16))", NUMBER, TEXT),
     exp.SHA2: lambda self, node, scope: _sha2(self, node, scope),
     exp.Abs: _absolute,
     exp.Round: _rounding("round"),

@@ -104,6 +104,11 @@ BEGIN
     RETURN value;
 END $$;
 
+-- 16 hex digits as a number without a sign.
+CREATE OR REPLACE FUNCTION sf.unsigned64(digits text) RETURNS numeric LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+    SELECT CASE WHEN number < 0 THEN number + 18446744073709551616 ELSE number END
+      FROM (SELECT ('x' || digits)::bit(64)::bigint::numeric AS number) AS signed $$;
+
 -- JSON as Snowflake writes it: no blanks, the keys of an object in order.
 CREATE OR REPLACE FUNCTION sf.compact_json(value jsonb) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
