@@ -92,9 +92,10 @@ static bool check_pipeline(const struct verifying *verifying, struct catalog *ca
                           catalog_text(catalog), pipeline);
     for (size_t i = 0; is_good && i < verifying->name_count; i++)
         if (!control_is_table_named(&known, verifying->names[i]))
-            is_good = err_set(out_error, ERR_CONFIG, "table",
-                              "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",
-                              pipeline, verifying->names[i], pipeline);
+            is_good =
+                err_set(out_error, ERR_CONFIG, "table",
+                        "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",
+                        pipeline, verifying->names[i], pipeline);
     catalog_known_deinit(&known);
     if (is_good && !catalog_is_claimed(catalog, pipeline))
         is_good = err_set(out_error, ERR_TRANSIENT, "not_running",
@@ -162,8 +163,9 @@ static int verify(const struct verifying *verifying)
     struct err error = {0};
     struct sf_key *key = NULL;
     if (verifying->endpoints.destination.kind != DESTINATION_SNOWFLAKE) {
-        err_set(&error, ERR_CONFIG, "destination", "only a Snowflake destination can be compared, and pipeline %s leads to %s",
-                verifying->endpoints.name, verifying->endpoints.destination.text);
+        err_set(&error, ERR_CONFIG, "destination",
+                "only a Snowflake destination can be compared, and pipeline %s leads to %s", verifying->endpoints.name,
+                verifying->endpoints.destination.text);
         return command_fail(&error, EXIT_USAGE);
     }
     if (!check_windows(verifying, &error))
@@ -229,8 +231,8 @@ static int run(const struct command *command, int count, char *const *arguments)
         return command_fail_kind(&error);
     if (!has_urls && !objects_open(&objects, &values[VERIFY_STATE], false, &exit_code))
         return exit_code;
-    bool is_good = has_urls ? read_urls(values, &verifying, &error)
-                            : read_catalog(operands[0], &objects, &verifying, &error);
+    bool is_good =
+        has_urls ? read_urls(values, &verifying, &error) : read_catalog(operands[0], &objects, &verifying, &error);
     endpoints_hide_passwords(count, arguments);
     if (is_good) {
         exit_code = verify(&verifying);
@@ -248,8 +250,10 @@ const struct command command_verify = {
     .summary = "compare source and target at one position while writes go on",
     .usage = "verify NAME [TABLE…] [OPTION…] | verify --from URL --to URL [TABLE…] [OPTION…]",
     .details =
-        "All tables of a running pipeline, or those named (SCHEMA.TABLE or TABLE). A snapshot of the source is taken, the\n"
-        "pipeline merges exactly what is in it and stays there, while rows go on to land; then both sides compute digests of\n"
+        "All tables of a running pipeline, or those named (SCHEMA.TABLE or TABLE). A snapshot of the source is taken, "
+        "the\n"
+        "pipeline merges exactly what is in it and stays there, while rows go on to land; then both sides compute "
+        "digests of\n"
         "ranges of rows. Where two differ, their rows are compared and the keys of those that differ are shown.\n"
         "Merging goes on when the command ends, also if it is killed.\n\n"
         "Exit code 0: equal. 1: something differs, a table that was named was not compared, or it could not be done.\n"

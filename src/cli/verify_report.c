@@ -69,8 +69,8 @@ static void format_left(const struct verify_report *report, char *out, size_t ou
     out[0] = '\0';
     if (report->bytes_before == 0 || report->bytes_all <= report->bytes_before)
         return;
-    double left_s = (double)took_us / 1e6 * (double)(report->bytes_all - report->bytes_before) /
-                    (double)report->bytes_before;
+    double left_s =
+        (double)took_us / 1e6 * (double)(report->bytes_all - report->bytes_before) / (double)report->bytes_before;
     (void)snprintf(out, out_size, left_s < 120 ? ", about %.0f s left" : ", about %.0f min left",
                    left_s < 120 ? left_s : left_s / 60);
 }
@@ -245,8 +245,7 @@ static void print_row(const json_t *row)
         printf("row %s", json_string_value(json_object_get(row, "row")));
     if (count > 1)
         printf(", %" JSON_INTEGER_FORMAT " times", count);
-    json_array_foreach(columns, index, column)
-        printf("%s%s", index == 0 ? " (" : ", ", json_string_value(column));
+    json_array_foreach(columns, index, column) printf("%s%s", index == 0 ? " (" : ", ", json_string_value(column));
     printf("%s\n", columns != NULL ? ")" : "");
     if (values != NULL) {
         printf("        ");
@@ -337,7 +336,7 @@ struct verify_events verify_report_events(struct verify_report *report)
 
 void verify_report_end(struct verify_report *report, const struct err *error)
 {
-    const char *result = error != NULL            ? (strcmp(error->code, "void") == 0 ? "void" : "failed")
+    const char *result = error != NULL           ? (strcmp(error->code, "void") == 0 ? "void" : "failed")
                          : report->different > 0 ? "different"
                          : report->equal > 0     ? "equal"
                                                  : "nothing compared";

@@ -5,6 +5,8 @@
 //   again, same lsn   → a renewal; answered likewise
 // An answer is the destination's position as its state table has it: epoch (2 hex digits) and LSN (16). That may be less
 // than L, when nothing was to be merged in between.
+#include "pipeline/hold.h"
+
 #include <stdio.h>
 #include <string.h>
 

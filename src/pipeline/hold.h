@@ -14,8 +14,8 @@ struct pipeline_hold_order {
     char holder[HOLD_HOLDER_SIZE];  // a random word of whoever holds: only it renews and ends the lease
     int64_t command_id;             // the catalog's, passed back with the answer
     uint32_t lease_ms;              // from now on
-    lsn_t lsn;       // exclusive: merge exactly the commits below it; LSN_NONE: begin no merge, wherever the targets are
-    bool may_wake;   // merges up to there may run outside of the merge windows
+    lsn_t lsn;      // exclusive: merge exactly the commits below it; LSN_NONE: begin no merge, wherever the targets are
+    bool may_wake;  // merges up to there may run outside of the merge windows
     bool is_release;  // the lease ends
 };
 

@@ -599,12 +599,11 @@ static void on_signal(void *context, unsigned count)
 
 static bool service_open(struct service *service, struct err *out_error)
 {
-    struct crew_events events = {
-        .on_live = on_live,
-        .on_ended = on_ended,
-        .on_resync_taken = on_resync_taken,
-        .on_hold_answered = on_hold_answered,
-        .context = service};
+    struct crew_events events = {.on_live = on_live,
+                                 .on_ended = on_ended,
+                                 .on_resync_taken = on_resync_taken,
+                                 .on_hold_answered = on_hold_answered,
+                                 .context = service};
     service->keys = key_ring_new();
     service->loop = loop_new(&clock_system, out_error);
     if (service->loop == NULL)

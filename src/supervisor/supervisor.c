@@ -145,12 +145,11 @@ static void on_signal(void *context, unsigned count)
 enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_error)
 {
     struct supervisor supervisor = {0};
-    struct crew_events events = {
-        .on_live = on_live,
-        .on_ended = on_ended,
-        .on_resync_taken = on_resync_taken,
-        .on_hold_answered = on_hold_answered,
-        .context = &supervisor};
+    struct crew_events events = {.on_live = on_live,
+                                 .on_ended = on_ended,
+                                 .on_resync_taken = on_resync_taken,
+                                 .on_hold_answered = on_hold_answered,
+                                 .context = &supervisor};
     supervisor.loop = loop_new(&clock_system, out_error);
     if (supervisor.loop != NULL &&
         signals_open(&supervisor.signals, supervisor.loop, on_signal, &supervisor, out_error) &&

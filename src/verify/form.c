@@ -71,8 +71,7 @@ static void source_token(const struct form *form, uint16_t index, struct buf *ou
                     encoder->target.length, c);
         break;
     case TARGET_DATE:
-        buf_appendf(out, "CASE WHEN %s BETWEEN '0001-01-01' AND '9999-12-31' THEN to_char(%s, 'YYYY-MM-DD') END", c,
-                    c);
+        buf_appendf(out, "CASE WHEN %s BETWEEN '0001-01-01' AND '9999-12-31' THEN to_char(%s, 'YYYY-MM-DD') END", c, c);
         break;
     case TARGET_TIME: buf_appendf(out, "CASE WHEN %s < '24:00' THEN to_char(%s, 'HH24:MI:SS.US') END", c, c); break;
     case TARGET_TIMESTAMP_NTZ:

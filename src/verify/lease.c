@@ -59,7 +59,8 @@ static void look(struct lease *lease)
     char answer[ERR_TEXT_SIZE];
     struct err ignored;
     // A catalog that is away for a moment is asked again; what counts is the lease's time.
-    if (lease->command_id == 0 || !catalog_command_look(lease->options.catalog, lease->command_id, &state, answer, &ignored))
+    if (lease->command_id == 0 ||
+        !catalog_command_look(lease->options.catalog, lease->command_id, &state, answer, &ignored))
         return;
     if (state != CATALOG_COMMAND_DONE && state != CATALOG_COMMAND_FAILED)
         return;

@@ -262,9 +262,8 @@ static void unpack(struct comparer *comparer, int which, uint32_t index)
         uint32_t size = 0;
         memcpy(&size, at, sizeof size);
         at += sizeof size;
-        comparer->values[which][i] =
-            size == NULL_MARK ? (struct rows_value){.text = NULL}
-                              : (struct rows_value){.text = (const char *)at, .size = size};
+        comparer->values[which][i] = size == NULL_MARK ? (struct rows_value){.text = NULL}
+                                                       : (struct rows_value){.text = (const char *)at, .size = size};
         at += size == NULL_MARK ? 0 : size;
     }
 }
@@ -303,15 +302,13 @@ static void group_compare(struct comparer *comparer, const char *place)
     group_sort(source);
     group_sort(target);
     for (uint32_t i = 0, j = 0; i < source->count || j < target->count;) {
-        int order = i == source->count   ? 1
-                    : j == target->count ? -1
-                                         : compare_rows(source, i, target, j);
+        int order = i == source->count ? 1 : j == target->count ? -1 : compare_rows(source, i, target, j);
         uint32_t first_source = i, first_target = j;
-        for (i += order <= 0; i > first_source && i < source->count &&
-                              compare_rows(source, i, source, first_source) == 0;)
+        for (i += order <= 0;
+             i > first_source && i < source->count && compare_rows(source, i, source, first_source) == 0;)
             i++;
-        for (j += order >= 0; j > first_target && j < target->count &&
-                              compare_rows(target, j, target, first_target) == 0;)
+        for (j += order >= 0;
+             j > first_target && j < target->count && compare_rows(target, j, target, first_target) == 0;)
             j++;
         uint32_t source_count = i - first_source, target_count = j - first_target;
         if (source_count > target_count)

@@ -363,10 +363,9 @@ void source_digest_begin(struct source *source, const char *sql)
 static bool leave(struct source *source, bool is_good, struct err *out_error)
 {
     struct err problem = {0};
-    bool has_left = ask(source,
-                        is_good ? "RELEASE SAVEPOINT etl_read"
-                                : "ROLLBACK TO SAVEPOINT etl_read; RELEASE SAVEPOINT etl_read",
-                        &problem);
+    bool has_left = ask(
+        source, is_good ? "RELEASE SAVEPOINT etl_read" : "ROLLBACK TO SAVEPOINT etl_read; RELEASE SAVEPOINT etl_read",
+        &problem);
     if (!has_left && is_good)
         *out_error = problem;
     return has_left && is_good;

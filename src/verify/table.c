@@ -9,8 +9,8 @@
 #include "sinks/snowflake/sf_names.h"
 #include "verify/form.h"
 
-#define ROWS_A_RANGE 1000     // about so many; what is read again where a range differs
-#define RANGES_AT_A_TIME 64   // that differ and are read row by row in one pass
+#define ROWS_A_RANGE 1000    // about so many; what is read again where a range differs
+#define RANGES_AT_A_TIME 64  // that differ and are read row by row in one pass
 #define STATEMENT_BYTES_MAX ((size_t)16 << 20)
 
 struct comparison {
@@ -121,8 +121,8 @@ static void on_rows(void *context, uint64_t source_rows)
     comparison->options->events->on_rows(comparison->options->events->context, source_rows);
 }
 
-static bool compare_rows(struct comparison *comparison, const struct form_ranges *ranges, struct rows_counts *out_counts,
-                         struct err *out_error)
+static bool compare_rows(struct comparison *comparison, const struct form_ranges *ranges,
+                         struct rows_counts *out_counts, struct err *out_error)
 {
     const struct table_compare_options *options = comparison->options;
     bool is_utf8 = strcmp(options->encoding_name, "UTF8") == 0;
@@ -162,8 +162,8 @@ static void note_different(struct comparison *comparison, const char *name)
 {
     struct form_ranges *different = &comparison->different;
     if ((different->count & (different->count - 1)) == 0) {
-        different->names =
-            reallocarray(different->names, different->count == 0 ? 1 : 2 * (size_t)different->count, sizeof *different->names);
+        different->names = reallocarray(different->names, different->count == 0 ? 1 : 2 * (size_t)different->count,
+                                        sizeof *different->names);
         CHECK(different->names != NULL);
     }
     memset(different->names[different->count], 0, sizeof *different->names);
@@ -219,9 +219,7 @@ static void join_ranges(struct comparison *comparison, struct source_range *sour
     if (target_count > 1)
         qsort(target, target_count, sizeof *target, compare_ranges);
     for (uint32_t i = 0, j = 0; i < source_count || j < target_count;) {
-        int order = i == source_count   ? 1
-                    : j == target_count ? -1
-                                        : compare_ranges(&source[i], &target[j]);
+        int order = i == source_count ? 1 : j == target_count ? -1 : compare_ranges(&source[i], &target[j]);
         if (order != 0 || !is_same_range(&source[i], &target[j]))
             note_different(comparison, order <= 0 ? source[i].name : target[j].name);
         counts->source_rows += order <= 0 ? source[i].rows : 0;
@@ -313,14 +311,14 @@ static bool compare(struct comparison *comparison, struct err *out_error)
 bool table_compare(const struct table_compare_options *options, struct err *out_error)
 {
     struct err reason = {0};
-    struct comparison comparison = {.options = options,
-                                    .told = {.schema_name = options->table->schema_name,
-                                             .table_name = options->table->table_name}};
+    struct comparison comparison = {
+        .options = options,
+        .told = {.schema_name = options->table->schema_name, .table_name = options->table->table_name}};
     bool is_done = compare(&comparison, &reason);
     bool goes_on = !err_is_set(&options->wait->stopped) && (is_done || source_is_alive(options->source));
-    comparison.told.state = !is_done                                    ? VERIFY_NOT_COMPARED
+    comparison.told.state = !is_done                                  ? VERIFY_NOT_COMPARED
                             : has_difference(&comparison.told.counts) ? VERIFY_DIFFERENT
-                                                                        : VERIFY_EQUAL;
+                                                                      : VERIFY_EQUAL;
     comparison.told.reason = reason;
     if (goes_on)
         options->events->on_table(options->events->context, &comparison.told);

@@ -138,9 +138,8 @@ static bool choose(struct verify *verify, struct err *out_error)
             continue;
         const struct catalog_table *record = record_of(verify, table);
         // One that is copied may be live when the merge has reached the position.
-        bool is_chosen = !is_hidden(table, &reason) &&
-                         ((record != NULL && record->state == CATALOG_TABLE_COPIED) ||
-                          !is_unfit(record, verify->options->pipeline, &reason));
+        bool is_chosen = !is_hidden(table, &reason) && ((record != NULL && record->state == CATALOG_TABLE_COPIED) ||
+                                                        !is_unfit(record, verify->options->pipeline, &reason));
         if (!is_chosen) {
             not_compared(verify, table->schema_name, table->table_name, &reason);
             continue;

@@ -25,10 +25,10 @@ enum verify_table_state { VERIFY_EQUAL, VERIFY_DIFFERENT, VERIFY_NOT_COMPARED };
 struct verify_table {
     const char *schema_name, *table_name;
     enum verify_table_state state;
-    bool is_full;          // every value was compared
-    bool is_at_least;      // counts of differences are of a part of the ranges that differ
-    char method[16];       // "key", "multiset"
-    struct rows_counts counts;  // source_rows and target_rows: of the whole table
+    bool is_full;                  // every value was compared
+    bool is_at_least;              // counts of differences are of a part of the ranges that differ
+    char method[16];               // "key", "multiset"
+    struct rows_counts counts;     // source_rows and target_rows: of the whole table
     const char *const *null_only;  // columns of which only NULLs were compared
     uint32_t null_only_count;
     struct err reason;  // NOT_COMPARED

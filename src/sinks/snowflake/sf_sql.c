@@ -45,8 +45,8 @@ struct sf_sql {
     bool is_asynchronous;
     bool takes_parts;
     size_t part, part_count;  // being asked for; of the result
-    bool is_reading;     // it changes nothing, however often it runs
-    bool was_submitted;  // a try may have reached Snowflake
+    bool is_reading;          // it changes nothing, however often it runs
+    bool was_submitted;       // a try may have reached Snowflake
     uint32_t timeout_s;
     uint32_t generation;  // of the token that the request under way carries
     uint32_t poll_delay_ms;

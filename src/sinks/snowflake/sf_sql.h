@@ -42,7 +42,8 @@ struct sf_sql_options {
     uint32_t timeout_s;     // statement time-out on the server; 0: the account's
     uint32_t tries_max;     // requests that may fail before the statement does (ERR_TRANSIENT); 0: without end
     const char *query_tag;  // NULL: "etl-stream"
-    bool takes_parts;  // a large result comes in parts: this is the first, sf_sql_part brings the others. Else that is an error
+    bool
+        takes_parts;  // a large result comes in parts: this is the first, sf_sql_part brings the others. Else that is an error
 };
 
 struct sf_sql *sf_sql_new(struct loop *loop, struct http_client *http, struct sf_auth *auth,
