@@ -303,6 +303,7 @@ static void add_table(struct verify_report *report, const struct verify_table *t
     json_object_set_new(object, "missing", json_integer((json_int_t)table->counts.missing));
     json_object_set_new(object, "extra", json_integer((json_int_t)table->counts.extra));
     json_object_set_new(object, "changed", json_integer((json_int_t)table->counts.changed));
+    json_object_set_new(object, "ranges_different", json_integer(table->ranges_different));
     json_object_set_new(object, "is_at_least", json_boolean(table->is_at_least));
     json_object_set_new(object, "rows", json_deep_copy(report->rows));
     json_array_append_new(report->tables, object);

@@ -42,10 +42,10 @@ static void source_number(const struct column_encoder *encoder, const char *c, s
         return;
     }
     unsigned scale = encoder->target.scale, whole = (unsigned)encoder->target.precision - scale;
+    // NaN is greater than all numbers; rounding a number as large as numeric can be would fail.
     buf_appendf(out,
-                "CASE WHEN %s NOT IN ('NaN', 'Infinity', '-Infinity') AND abs(round(%s, %u)) < 1e%u THEN round(%s, "
-                "%u)::text END",
-                c, c, scale, whole, c, scale);
+                "CASE WHEN abs(%s) < 1e%u THEN CASE WHEN abs(round(%s, %u)) < 1e%u THEN round(%s, %u)::text END END", c,
+                whole, c, scale, whole, c, scale);
 }
 
 // concat() calls the type's output function, as the stream does; IS DISTINCT FROM, because a composite of NULLs IS NULL.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "sinks/snowflake/sf_ddl.h"
 #include "sinks/snowflake/sf_names.h"
 #include "verify/form.h"
@@ -262,6 +263,7 @@ static bool compare_digests(struct comparison *comparison, bool *out_source_fail
     is_good = is_good && is_target_good;
     if (is_good)
         join_ranges(comparison, source, source_count, target, target_count);
+    comparison->told.ranges_different = comparison->different.count;
     free(source);
     free(target);
     return is_good;
@@ -302,9 +304,16 @@ static bool compare(struct comparison *comparison, struct err *out_error)
                    form_is_keyed(&comparison->form) ? "key" : "multiset");
     if (comparison->options->is_full)
         return compare_full(comparison, out_error);
-    if (!compare_digests(comparison, &has_source_failed, out_error))
-        return has_source_failed && source_is_alive(comparison->options->source) &&
-               !err_is_set(&comparison->options->wait->stopped) && compare_full(comparison, out_error);
+    if (!compare_digests(comparison, &has_source_failed, out_error)) {
+        if (!has_source_failed || !source_is_alive(comparison->options->source) ||
+            err_is_set(&comparison->options->wait->stopped))
+            return false;
+        struct log_scope scope = {comparison->options->pipeline, comparison->told.table_name};
+        log_line(LOG_WARNING, &scope, "verify",
+                 "the source cannot compute the digests of %s.%s, so all of its rows are compared: %s",
+                 comparison->told.schema_name, comparison->told.table_name, out_error->text);
+        return compare_full(comparison, out_error);
+    }
     return comparison->different.count == 0 || narrow(comparison, out_error);
 }
 

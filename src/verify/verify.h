@@ -26,6 +26,7 @@ struct verify_table {
     const char *schema_name, *table_name;
     enum verify_table_state state;
     bool is_full;                  // every value was compared
+    uint32_t ranges_different;     // whose digests differ; their rows decide
     bool is_at_least;              // counts of differences are of a part of the ranges that differ
     char method[16];               // "key", "multiset"
     struct rows_counts counts;     // source_rows and target_rows: of the whole table

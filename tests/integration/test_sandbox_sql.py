@@ -729,3 +729,27 @@ def test_readers_see_a_merge_whole_or_not_at_all(merging):
     assert merging.rows(together) == [["0", "00"]]
     assert merging.wait(first).status == 200
     assert merging.rows(together) == [["1", "10"]]
+
+
+# ----- what etl-stream verify asks
+
+
+def test_md5_as_numbers(shared):
+    """md5('abc') is 900150983cd24fb0d6963f7d28e17f72: two numbers of 64 bits without a sign."""
+    assert shared.rows("SELECT MD5_NUMBER_UPPER64('abc'), MD5_NUMBER_LOWER64('abc')") == [[str(0x900150983cd24fb0), str(0xd6963f7d28e17f72)]]
+    assert shared.rows("SELECT MD5_NUMBER_UPPER64(NULL), SUM(MD5_NUMBER_LOWER64(c)) FROM (SELECT 'abc' AS c UNION ALL SELECT 'abc') AS s") == [
+        [None, str(2 * 0xd6963f7d28e17f72)]]
+
+
+def test_moments_by_format(shared):
+    assert shared.value("SELECT TO_CHAR('2026-01-02'::DATE, 'YYYY-MM-DD')") == "2026-01-02"
+    assert shared.value("SELECT TO_CHAR('01:02:03.5'::TIME(6), 'HH24:MI:SS.FF6')") == "01:02:03.500000"
+    assert shared.value("SELECT TO_CHAR('0001-01-02 23:00:00.000001'::TIMESTAMP_NTZ(6), 'YYYY-MM-DD HH24:MI:SS.FF6')") == "0001-01-02 23:00:00.000001"
+    assert shared.value("SELECT TO_CHAR('2026-01-02 23:00:00Z'::TIMESTAMP_TZ(6), 'YYYY-MM-DD HH24:MI:SS.FF6TZHTZM')") == "2026-01-02 23:00:00.000000+0000"
+    assert shared.value("SELECT TO_CHAR(1.5::NUMBER(10,2))") == "1.50"
+
+
+@pytest.mark.parametrize("text", ["TO_CHAR('2026-01-02'::DATE, 'HH24')", "TO_CHAR('01:02'::TIME, 'YYYY')", "TO_CHAR(1, 'YYYY')",
+                                  "TO_CHAR('2026-01-02'::DATE, 'YYYY x')", "TO_CHAR('2026-01-02 00:00:00'::TIMESTAMP_NTZ, 'SSTZHTZM')"])
+def test_formats_that_do_not_fit(shared, text):
+    shared.error(f"SELECT {text}")

@@ -43,9 +43,14 @@ def test_every_type_is_equal(source, standin, stream, form):
     full = verify(0, "--full")
     assert full["only_nulls_compared"] == [] and full["is_full"]
 
+    # JSON that VARIANT cannot hold is NULL in the target: such ranges are read. But for that both engines write every value alike.
+    assert digest["ranges_different"] > 0
+    source.sql("update matrix set json = null, jsonb = null")
+    assert verify(0)["ranges_different"] == 0
+
     # A value changed in any column is seen; by digest too where the column is compared.
     matrix = snowflake.qualified("MATRIX")
-    names = [name for name, (_, texts) in columns.items() if len(texts) > 1]
+    names = [name for name, (_, texts) in columns.items() if len(texts) > 1 and name not in ("json", "jsonb")]
     for name in names:
         quoted = '"' + name.upper() + '"'
         snowflake.execute(f"UPDATE {matrix} SET {quoted} = (SELECT {quoted} FROM {matrix} WHERE \"ID\" = 1) WHERE \"ID\" = 1000")
