@@ -121,8 +121,31 @@ bool catalog_load(struct catalog *catalog, const char *pipeline, struct catalog_
     return state_load(catalog->db, pipeline, out_known, out_error);
 }
 
+static char *copy_of(const char *text)
+{
+    char *copy = text != NULL ? strdup(text) : NULL;
+    CHECK(text == NULL || copy != NULL);
+    return copy;
+}
+
+void catalog_table_copy(const struct catalog_table *from, struct catalog_table *out)
+{
+    *out = *from;
+    out->marks = copy_of(from->marks);
+    out->columns = copy_of(from->columns);
+}
+
+void catalog_table_deinit(struct catalog_table *table)
+{
+    free(table->marks);
+    free(table->columns);
+    table->marks = table->columns = NULL;
+}
+
 void catalog_known_deinit(struct catalog_known *known)
 {
+    for (uint32_t i = 0; i < known->table_count; i++)
+        catalog_table_deinit(&known->tables[i]);
     free(known->tables);
     free(known->channels);
     memset(known, 0, sizeof *known);
@@ -181,6 +204,8 @@ void catalog_save_free(struct catalog_save *save)
 {
     if (save == NULL)
         return;
+    for (uint32_t i = 0; i < save->table_count; i++)
+        catalog_table_deinit(&save->tables[i]);
     free(save->status_json);
     free(save);
 }

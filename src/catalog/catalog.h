@@ -64,6 +64,9 @@ struct catalog_table {
     bool is_in_merge;            // its first merge is part of the merge that merge_intent_lsn names
     char reason[ERR_TEXT_SIZE];  // parked: why
     struct spread spread;        // over which channels its stream goes, from which sequence on
+    char *marks;                 // what was watched of it at the source (pipeline/marks.h); NULL or "": not known
+    char *columns;  // a line "number name" for each of its columns at the destination; NULL or "": not known
+    bool is_gone;   // in a save: its record is deleted
 };
 
 // What was last known of one of a table's channels; the name is the key.
@@ -96,7 +99,7 @@ struct catalog_save {
     struct catalog_channel *channels;  // those that changed; in the save's own block
     uint32_t channel_count;
     uint32_t table_count;
-    struct catalog_table tables[];  // those that changed
+    struct catalog_table tables[];  // those that changed; marks and columns are its own
 };
 
 struct catalog;
@@ -127,6 +130,9 @@ void catalog_known_deinit(struct catalog_known *known);
 bool catalog_each_status(struct catalog *catalog,
                          void (*on_status)(void *context, const char *pipeline, const char *json, int64_t updated_ms),
                          void *context, struct err *out_error);
+
+void catalog_table_copy(const struct catalog_table *from, struct catalog_table *out);  // with texts of its own
+void catalog_table_deinit(struct catalog_table *table);
 
 bool catalog_start(struct catalog *catalog, struct err *out_error);  // its threads; for a service
 struct catalog_save *catalog_save_new(uint32_t table_count, uint32_t channel_count);

@@ -12,7 +12,7 @@
 #include "embedded_sql.h"
 
 #define INSERT_ROWS_MAX 50
-#define INSERT_PARAMETERS_MAX (INSERT_ROWS_MAX * 10)
+#define INSERT_PARAMETERS_MAX (INSERT_ROWS_MAX * 12)
 #define INSERT_SCRATCH_SIZE 32768
 #define INSERT_ROW_SCRATCH_MAX (SPREAD_TEXT_SIZE + 10 * NUMBER_SIZE)
 #define SQL_BYTES_MAX 65536
@@ -85,6 +85,9 @@ static bool on_table(void *context, const char *const *values)
     out->copied_rows = number_of(values[5]);
     out->is_in_merge = number_of(values[6]) != 0;
     copy_text(values[7], out->reason, sizeof out->reason);
+    out->marks = strdup(values[9] != NULL ? values[9] : "");
+    out->columns = strdup(values[10] != NULL ? values[10] : "");
+    CHECK(out->marks != NULL && out->columns != NULL);
     loading->is_bad = values[8] == NULL || !spread_parse(values[8], &out->spread);
     return !loading->is_bad;
 }
@@ -240,9 +243,15 @@ static bool write_pipeline(struct db *db, const struct catalog_pipeline *pipelin
 
 static bool write_tables(struct db *db, const struct catalog_save *save, struct err *out_error)
 {
-    struct insert insert = {.db = db, .sql = sql_catalog_save_table, .column_count = 10};
+    struct insert insert = {.db = db, .sql = sql_catalog_save_table, .column_count = 12};
     for (uint32_t i = 0; i < save->table_count; i++) {
         const struct catalog_table *table = &save->tables[i];
+        const char *key[] = {save->pipeline.name, table->schema_name, table->table_name};
+        if (table->is_gone) {
+            if (!insert_flush(&insert, out_error) || !db_run(db, sql_catalog_delete_table, 3, key, NULL, out_error))
+                return false;
+            continue;
+        }
         if (!insert_next(&insert, out_error))
             return false;
         put_text(&insert, save->pipeline.name);
@@ -255,6 +264,8 @@ static bool write_tables(struct db *db, const struct catalog_save *save, struct 
         put_number(&insert, table->is_in_merge);
         put_text(&insert, table->reason);
         spread_format(&table->spread, put_scratch(&insert, SPREAD_TEXT_SIZE));
+        put_text(&insert, table->marks != NULL ? table->marks : "");
+        put_text(&insert, table->columns != NULL ? table->columns : "");
     }
     return insert_flush(&insert, out_error);
 }

@@ -14,6 +14,7 @@ void table_free(struct table *table)
         return;
     for (uint16_t i = 0; i < table->column_count; i++) {
         free(table->columns[i].name);
+        free(table->columns[i].former_name);
         free(table->columns[i].type_name);
         source_types_deinit(&table->columns[i].types);
     }

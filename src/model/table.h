@@ -15,10 +15,11 @@ enum table_identity {
 };
 
 struct column {
-    char *name;                      // in UTF-8
-    char *type_name;                 // format_type(), for messages
-    uint32_t type_oid;               // as declared; what the relation message tells
-    int32_t type_modifier;           // as declared
+    char *name;             // in UTF-8
+    char *former_name;      // what it was called when the destination was last made ready; NULL: the same, or not known
+    char *type_name;        // format_type(), for messages
+    uint32_t type_oid;      // as declared; what the relation message tells
+    int32_t type_modifier;  // as declared
     const struct source_type *type;  // domains resolved; one of `types`
     struct source_types types;
     bool is_toastable;  // attstorage is not plain: its value may come "unchanged"

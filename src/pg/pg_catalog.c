@@ -366,13 +366,37 @@ bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *ou
             continue;
         struct pg_published_table *table = &out_look->tables[out_look->table_count++];
         table->oid = read_oid(&reader, "table_oid");
-        table->membership = (uint64_t)read_number(&reader, "membership", 0, INT64_MAX);
+        const char *marks = read_field(&reader, "marks");
+        table->marks = strdup(marks != NULL ? marks : "");
+        if (table->marks == NULL)
+            return err_set(out_error, ERR_INTERNAL, "", "out of memory for %d tables of a publication", row_count);
     }
     if (!reader_failed(&reader, "publication_look.sql", out_error))
         return true;
-    free(out_look->tables);
-    out_look->tables = NULL;
+    pg_publication_look_deinit(out_look);
     return false;
+}
+
+const struct pg_published_table *pg_publication_look_find(const struct pg_publication_look *look, uint32_t oid)
+{
+    for (uint32_t low = 0, high = look->table_count; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+        if (look->tables[middle].oid == oid)
+            return &look->tables[middle];
+        if (look->tables[middle].oid < oid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+void pg_publication_look_deinit(struct pg_publication_look *look)
+{
+    for (uint32_t i = 0; i < look->table_count; i++)
+        free(look->tables[i].marks);
+    free(look->tables);
+    *look = (struct pg_publication_look){.lsn = LSN_NONE};
 }
 
 // ---- quoting

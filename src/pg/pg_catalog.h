@@ -48,19 +48,20 @@ bool pg_catalog_read_tables_as_they_are(const PGresult *result, struct table ***
 bool pg_catalog_read_tables(const PGresult *result, struct table_choice *choice, struct table ***out_tables,
                             uint32_t *out_count, struct err *out_error);
 
-// publication_look.sql: what of a publication may change while we read it; a row per table, at least one. $1 publication.
+// publication_look.sql: what may change of a publication's tables while we read it; a row per table, at least one. $1 publication.
 struct pg_publication_look {
-    lsn_t lsn;  // every change of the publication that shows here is below it
+    lsn_t lsn;  // every change that shows here was committed below it
     bool publication_exists;
     uint32_t table_count;
     struct pg_published_table {
         uint32_t oid;
-        uint64_t
-            membership;  // another one: it was taken out and put in again, or its row filter or columns were changed
-    } * tables;          // by oid; free()
+        char *marks;  // what is watched of it, as words (pipeline/marks.h)
+    } * tables;       // by oid
 };
 const char *pg_catalog_look_sql(void);
 bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *out_look, struct err *out_error);
+const struct pg_published_table *pg_publication_look_find(const struct pg_publication_look *look, uint32_t oid);
+void pg_publication_look_deinit(struct pg_publication_look *look);  // one of zeros is fine
 
 // Quoting for statements that take no parameters (COPY, LOCK, CREATE_REPLICATION_SLOT). Appends "a""b" or 'a''b'.
 struct buf;

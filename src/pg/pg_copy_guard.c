@@ -313,8 +313,7 @@ static bool table_is_good(const PGresult *check, struct err *out_error)
         return err_set(out_error, ERR_CONFIG, "row_security",
                        "row level security would hide rows from the copy; give the source's user BYPASSRLS");
     if (!is_true(check, "is_same_shape") && !trap_is_set("relfilenode_guard"))
-        return err_set(out_error, ERR_DATA, "schema_changed",
-                       "its columns changed at the source; a table whose definition changes has to be copied anew");
+        return err_set(out_error, ERR_LOST, "schema_changed", "its columns changed after its definition was read");
     return true;
 }
 

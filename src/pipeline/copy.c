@@ -329,6 +329,12 @@ void copy_range_committed(struct pipeline_table *table, uint16_t range, uint64_t
 
 // --- what goes wrong ---------------------------------------------------------------------------------------------
 
+// The table or a column of it is not there by that name any more: it changed after its definition was read.
+static bool is_of_definition(const struct err *error)
+{
+    return strcmp(error->code, "42P01") == 0 || strcmp(error->code, "42703") == 0 || strcmp(error->code, "3F000") == 0;
+}
+
 static void on_table_failed(void *context, uint32_t table_index, const struct err *error)
 {
     struct copy_run *run = context;
@@ -337,6 +343,8 @@ static void on_table_failed(void *context, uint32_t table_index, const struct er
         return;
     if (error->kind == ERR_TRANSIENT)
         copy_table_failed(table, error);
+    else if (error->kind == ERR_LOST || is_of_definition(error))
+        pipeline_resync_table(table, error);
     else
         join_trouble(table, error);
 }

@@ -62,6 +62,7 @@ static void become_new(struct pipeline_table *table)
     table->record.state = CATALOG_TABLE_NEW;
     table->record.is_in_merge = false;
     table->record.reason[0] = '\0';
+    table->is_marked = false;
     progress_channels_forget(table);
     table->is_record_dirty = true;
 }
@@ -232,6 +233,7 @@ void join_prepared(struct pipeline_table *table, const struct err *error)
         return;
     }
     table->is_prepared = true;
+    definition_keep_names(table);
     open_stream(table);
 }
 
@@ -319,31 +321,67 @@ static void look_done(struct pipeline *pipeline)
     pipeline->is_look_wanted = false;
 }
 
-static void describe(struct pipeline *pipeline, struct table *take_definition)
+// Until the catalog knows that it begins anew nothing is made for it: after a crash, new and empty tables would be taken for
+// those that it was copied into.
+static bool may_be_redefined(const struct pipeline_table *table)
+{
+    const struct pipeline *pipeline = table->pipeline;
+    return wants_to_join(table) && table->is_marked && table->retry_us <= loop_now_us(pipeline->loop) &&
+           !table->is_record_dirty && pipeline->save_inflight == NULL;
+}
+
+// Another table has the name and is not about to give it up.
+static bool is_name_held(struct pipeline *pipeline, const struct table *definition, struct table *const *definitions,
+                         const bool *is_due, uint32_t count)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct pipeline_table *other = pipeline->tables[i];
+        if (other->table->oid == definition->oid || strcmp(other->record.schema_name, definition->schema_name) != 0 ||
+            strcmp(other->record.table_name, definition->table_name) != 0)
+            continue;
+        for (uint32_t k = 0; k < count; k++)
+            if (is_due[k] && definitions[k] != NULL && definitions[k]->oid == other->table->oid)
+                return false;  // its definition has another name: two tables cannot share one at the source
+        return true;
+    }
+    return false;
+}
+
+// Those that are to be copied anew get the definition that they have now. All of them before any goes on: tables may have taken
+// each other's names.
+static void redefine(struct pipeline *pipeline, struct table **definitions, uint32_t count)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
-    struct pipeline_table *table = pipeline_find_table(pipeline, take_definition->oid);
-    if (table == NULL) {
-        struct log_scope scope = {pipeline->options.name, take_definition->table_name};
-        log_line(LOG_INFO, &scope, "table_added", "%s.%s is new in publication \"%s\" and is copied",
-                 take_definition->schema_name, take_definition->table_name, pipeline->options.publication);
-        table = start_table_add(pipeline, take_definition);
+    bool *is_due = calloc((size_t)count + 1, sizeof *is_due);
+    CHECK(is_due != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pipeline_table *table = pipeline_find_table(pipeline, definitions[i]->oid);
+        bool is_wanted = table != NULL && wants_to_join(table) && table->retry_us <= now_us;
+        is_due[i] = is_wanted && may_be_redefined(table);
+        pipeline->is_look_wanted |= is_wanted && !is_due[i];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        is_due[i] = is_due[i] && !is_name_held(pipeline, definitions[i], definitions, is_due, count);
+        if (is_due[i])
+            definition_rename(pipeline_find_table(pipeline, definitions[i]->oid), definitions[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!is_due[i])
+            continue;
+        struct pipeline_table *table = pipeline_find_table(pipeline, definitions[i]->oid);
+        start_redefine(table, definitions[i]);
+        definitions[i] = NULL;
         attach(table);
-        return;
     }
-    if (!wants_to_join(table) || table->retry_us > now_us) {
-        table_free(take_definition);
-        return;
-    }
-    // Until the catalog knows that it begins anew nothing is made for it: after a crash, new and empty tables would be taken
-    // for those that it was copied into.
-    if (table->is_record_dirty || pipeline->save_inflight != NULL) {
-        table_free(take_definition);
-        pipeline->is_look_wanted = true;
-        return;
-    }
-    start_redefine(table, take_definition);
-    attach(table);
+    free(is_due);
+}
+
+static void add(struct pipeline *pipeline, struct table *take_definition)
+{
+    struct log_scope scope = {pipeline->options.name, take_definition->table_name};
+    log_line(LOG_INFO, &scope, "table_added", "%s.%s is new in publication \"%s\" and is copied",
+             take_definition->schema_name, take_definition->table_name, pipeline->options.publication);
+    attach(start_table_add(pipeline, take_definition));
 }
 
 static void on_look_tables(void *context, const PGresult *result, const struct err *error)
@@ -357,10 +395,13 @@ static void on_look_tables(void *context, const PGresult *result, const struct e
         return;
     }
     start_choose(pipeline, tables, &count);
+    if (pipeline->state == PIPELINE_RUNNING)
+        redefine(pipeline, tables, count);
     for (uint32_t i = 0; i < count; i++) {
         // One that has left under another oid goes first; this one follows at the next look.
-        if (pipeline->state == PIPELINE_RUNNING && !start_name_is_leaving(pipeline, tables[i]))
-            describe(pipeline, tables[i]);
+        if (tables[i] != NULL && pipeline->state == PIPELINE_RUNNING &&
+            pipeline_find_table(pipeline, tables[i]->oid) == NULL && !start_name_is_leaving(pipeline, tables[i]))
+            add(pipeline, tables[i]);
         else
             table_free(tables[i]);
     }
@@ -401,18 +442,11 @@ static void leave(struct pipeline_table *table)
     progress_update(pipeline);
 }
 
-static const struct pg_published_table *find_published(const struct pg_publication_look *look, uint32_t oid)
-{
-    for (uint32_t i = 0; i < look->table_count; i++)
-        if (look->tables[i].oid == oid)
-            return &look->tables[i];
-    return NULL;
-}
-
 static void compare(struct pipeline_table *table, const struct pg_publication_look *look)
 {
-    const struct pg_published_table *published =
-        start_is_excluded(table->pipeline, table->table->oid) ? NULL : find_published(look, table->table->oid);
+    const struct pg_published_table *published = start_is_excluded(table->pipeline, table->table->oid)
+                                                     ? NULL
+                                                     : pg_publication_look_find(look, table->table->oid);
     struct err why = {0};
     if (published == NULL) {
         if (table->left_lsn == LSN_NONE)
@@ -422,16 +456,20 @@ static void compare(struct pipeline_table *table, const struct pg_publication_lo
         return;
     }
     bool is_back = table->record.state == CATALOG_TABLE_UNPUBLISHED || table->left_lsn != LSN_NONE;
-    bool was_put_in_again = table->is_membership_known && table->membership != published->membership;
     table->left_lsn = LSN_NONE;
-    table->membership = published->membership;
-    table->is_membership_known = true;
-    if (!is_back && (!was_put_in_again || table->record.state == CATALOG_TABLE_PARKED))
-        return;
-    err_set(&why, ERR_LOST, "published_again",
-            "its place in publication \"%s\" is another one: changes may be missing in between",
-            table->pipeline->options.publication);
-    pipeline_resync_table(table, &why);
+    if (is_back) {
+        err_set(&why, ERR_LOST, "published_again",
+                "its place in publication \"%s\" is another one: changes may be missing in between",
+                table->pipeline->options.publication);
+        pipeline_resync_table(table, &why);
+    } else if (table->record.state == CATALOG_TABLE_NEW || table->record.state == CATALOG_TABLE_PARKED) {
+        definition_mark(table, published->marks);
+    } else if (definition_has_changed(table, published->marks, &why)) {
+        pipeline_resync_table(table, &why);
+    }
+    // What it is copied with is read after this.
+    table->is_marked |= table->record.state == CATALOG_TABLE_NEW;
+    definition_mark(table, published->marks);
 }
 
 static bool is_description_wanted(const struct pipeline *pipeline, const struct pg_publication_look *look)
@@ -467,23 +505,20 @@ static void publication_judge(struct pipeline *pipeline, const struct pg_publica
 static void on_look(void *context, const PGresult *result, const struct err *error)
 {
     struct pipeline *pipeline = context;
-    struct pg_publication_look look;
+    struct pg_publication_look *look = &pipeline->look;
     struct err problem = {0};
-    if (error != NULL || !pg_catalog_read_look(result, &look, &problem)) {
+    pg_publication_look_deinit(look);
+    if (error != NULL || !pg_catalog_read_look(result, look, &problem)) {
         look_failed(pipeline, error != NULL ? error : &problem);
         return;
     }
-    if (pipeline->state != PIPELINE_RUNNING) {
-        free(look.tables);
+    if (pipeline->state != PIPELINE_RUNNING)
         return;
-    }
-    publication_judge(pipeline, &look);
+    publication_judge(pipeline, look);
     // Of a publication that is gone nothing can be said: it may be made again.
-    for (uint32_t i = 0; look.publication_exists && i < pipeline->table_count; i++)
-        compare(pipeline->tables[i], &look);
-    bool is_wanted = look.publication_exists && is_description_wanted(pipeline, &look);
-    free(look.tables);
-    if (is_wanted)
+    for (uint32_t i = 0; look->publication_exists && i < pipeline->table_count; i++)
+        compare(pipeline->tables[i], look);
+    if (look->publication_exists && is_description_wanted(pipeline, look))
         look_query(pipeline, pg_catalog_tables_sql(), on_look_tables);
     else
         look_done(pipeline);
@@ -541,6 +576,7 @@ void join_deinit(struct pipeline *pipeline)
 {
     while (pipeline->resyncs != NULL)
         resync_remove_first(pipeline);
+    pg_publication_look_deinit(&pipeline->look);
 }
 
 // What was on its way in begins again where the next start looks at it.

@@ -58,9 +58,19 @@ static bool is_table_missing(const struct pipeline *pipeline)
     return false;
 }
 
+static bool is_publishing(const struct pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        if (pipeline->tables[i]->is_publishing && pipeline->tables[i]->sink_table != NULL)
+            return true;
+    return false;
+}
+
 static bool is_due(const struct pipeline *pipeline)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
+    if (is_publishing(pipeline))
+        return false;
     if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_search_wanted || pipeline->is_trying ||
         pipeline->search.phase != MERGE_SEARCH_OFF || pipeline->state != PIPELINE_RUNNING ||
         now_us < pipeline->merge_retry_us ||
@@ -225,6 +235,22 @@ void merge_tell_live(struct pipeline *pipeline)
     pipeline->events.on_live(pipeline->events.context);
 }
 
+// Readers see it at once, or when the destination has put it in its place: until then nothing else is merged, so that its rows and
+// those of the others stay at one position. After a crash in between its first merge comes again.
+static void first_merge_done(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    const struct sink_operations *operations = pipeline->sink->operations;
+    if (table->sink_table != NULL && operations->is_hidden != NULL && operations->is_hidden(table->sink_table)) {
+        table->is_publishing = true;
+        operations->publish(table->sink_table, pipeline->record.epoch, table->record.copy_lsn,
+                            table->record.copied_rows);
+        return;
+    }
+    table->record.state = CATALOG_TABLE_LIVE;
+    table->is_record_dirty = true;
+}
+
 static void done(struct pipeline *pipeline, lsn_t below_lsn)
 {
     pipeline->is_merging = false;
@@ -234,10 +260,8 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
     pipeline->is_record_dirty = true;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
-        if (table->record.is_in_merge && table->record.state == CATALOG_TABLE_COPIED) {
-            table->record.state = CATALOG_TABLE_LIVE;
-            table->is_record_dirty = true;
-        }
+        if (table->record.is_in_merge && table->record.state == CATALOG_TABLE_COPIED)
+            first_merge_done(table);
         table->record.is_in_merge = false;
         if (table->unchanged_lsn == UINT64_MAX && table->is_stream_open && below_lsn > table->observed_from_lsn)
             table->unchanged_lsn = table->moved_lsn = pipeline->received_lsn;  // what came since counts as perhaps such

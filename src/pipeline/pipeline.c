@@ -201,6 +201,7 @@ struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t o
 void pipeline_table_free(struct pipeline_table *table)
 {
     copy_table_free(table);
+    catalog_table_deinit(&table->record);
     table_free(table->table);
     free(table->channels);
     free(table);
@@ -355,6 +356,8 @@ static void on_prepared(void *context, void *table_context, const struct err *er
     }
     if (error == NULL) {
         table->is_prepared = !pipeline->is_check_only;
+        if (table->is_prepared)
+            definition_keep_names(table);
     } else if (error->kind == ERR_TRANSIENT || (pipeline->is_first_start && pipeline->options.is_attended)) {
         if (!err_is_set(&pipeline->start_error))
             pipeline->start_error = *error;
@@ -689,6 +692,7 @@ void pipeline_free(struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->retired_count; i++)
         table_free(pipeline->retired[i]);
     free(pipeline->retired);
+    free(pipeline->gone);
     stream_deinit(pipeline);
     table_choice_deinit(&pipeline->choice);
     free(pipeline->excluded_oids);

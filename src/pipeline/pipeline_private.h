@@ -54,10 +54,9 @@ struct pipeline_table {
     bool is_stream_open;
     bool is_joined;            // takes rows: its channel is open and in the catalog
     bool is_relation_checked;  // in this run of the stream the newest description fits ours
-    bool is_membership_known;
-    uint64_t membership;  // see pg_publication_look
-    lsn_t left_lsn;       // as of there the publication held it no more; LSN_NONE: it does
-    uint32_t try_count;   // failures of its own since it was last well; more than table_retry_max park it
+    bool is_marked;            // record.marks are of a look since it became NEW: its definition may be read
+    lsn_t left_lsn;            // as of there the publication held it no more; LSN_NONE: it does
+    uint32_t try_count;        // failures of its own since it was last well; more than table_retry_max park it
     uint64_t retry_us;
     int64_t trouble_since_us;        // wall clock
     struct err trouble;              // not set: none
@@ -120,6 +119,7 @@ struct pipeline {
     struct err start_error;             // first failure among them
 
     struct pg_conn *check_conn;
+    struct pg_publication_look look;  // of a start, until its tables are known
     int check_step;
     struct pg_stream *stream;
     bool is_stream_started, is_stream_paused;
@@ -137,6 +137,8 @@ struct pipeline {
     struct err publication_error;       // what the newest look found wrong
     struct stream_relation *relations;  // descriptions that fit no joined table of ours
     uint32_t relation_count;
+    struct catalog_table *gone;  // names that are nobody's any more: their records are deleted with the next save
+    uint32_t gone_count, gone_saving_count;
     struct table **retired;  // definitions that a stopped sink table may still read
     uint32_t retired_count;
 
@@ -231,6 +233,17 @@ void join_recovered(struct pipeline_table *table);
 void pipeline_park(struct pipeline_table *table, const struct err *error);
 // Copied anew by its own snapshot while the stream goes on; readers keep the old content until then.
 void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
+
+// definition.c: what is kept of a table's definition, and whether it is still so
+void definition_mark(struct pipeline_table *table, const char *marks);
+// Compares with what is kept, and keeps marks. True: its rows may not be what was copied and streamed, out_why says why.
+bool definition_has_changed(struct pipeline_table *table, const char *marks, struct err *out_why);
+void definition_recall_names(struct pipeline_table *table);  // former names of its columns, for the destination
+void definition_keep_names(struct pipeline_table *table);    // the destination is ready for them
+void definition_rename(struct pipeline_table *table,
+                       const struct table *definition);  // its record is that name's from now on
+void definition_forget_record(struct pipeline *pipeline, const struct catalog_table *record);
+bool definition_is_held(const struct pipeline *pipeline, const char *schema_name, const char *table_name);
 
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well
 void start_check(struct pipeline *pipeline);

@@ -164,7 +164,7 @@ static uint32_t count_dirty_channels(const struct pipeline *pipeline)
 
 static uint32_t count_dirty(const struct pipeline *pipeline)
 {
-    uint32_t count = 0;
+    uint32_t count = pipeline->gone_count;
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         count += pipeline->tables[i]->is_record_dirty;
     return count;
@@ -173,10 +173,14 @@ static uint32_t count_dirty(const struct pipeline *pipeline)
 static void tables_put(struct pipeline *pipeline, struct catalog_save *save)
 {
     uint32_t count = 0, channel_count = 0;
+    // First, so that a name that is somebody's again is written after it was deleted.
+    for (uint32_t i = 0; i < pipeline->gone_count; i++)
+        save->tables[count++] = pipeline->gone[i];
+    pipeline->gone_saving_count = pipeline->gone_count;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         if (table->is_record_dirty)
-            save->tables[count++] = table->record;
+            catalog_table_copy(&table->record, &save->tables[count++]);
         for (uint32_t k = 0; k < table->channel_count; k++) {
             if (table->channels[k].is_dirty)
                 save->channels[channel_count++] = table->channels[k].record;
@@ -248,6 +252,10 @@ static void tables_saved(struct pipeline *pipeline)
 {
     const struct sink_operations *operations = pipeline->sink->operations;
     operations->floor_saved(pipeline->sink, pipeline->saved_lsn);
+    for (uint32_t i = pipeline->gone_saving_count; i < pipeline->gone_count; i++)
+        pipeline->gone[i - pipeline->gone_saving_count] = pipeline->gone[i];
+    pipeline->gone_count -= pipeline->gone_saving_count;
+    pipeline->gone_saving_count = 0;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         uint32_t kept = 0;

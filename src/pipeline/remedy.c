@@ -19,8 +19,6 @@ static const struct rule rules[] = {
     {"fenced", "stop the other etl-stream that writes to these tables, then: etl-stream pipeline start {pipeline}"},
     {"published_again", "nothing: the table is copied anew by itself"},
     {"resync", "nothing: the table is copied anew by itself"},
-    {"schema_changed", "move its landing table and its target out of the way (ALTER TABLE … RENAME TO …), then: "
-                       "etl-stream pipeline resync {pipeline} {table}"},
     {"28", "set the user and password right: etl-stream source edit"},
     {"3D000", "set the database right: etl-stream source edit"},
     {"42501", "GRANT what the message names to the source's user"},

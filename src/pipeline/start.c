@@ -257,14 +257,37 @@ static void history_ask(struct pipeline *pipeline)
 
 // --- tables ------------------------------------------------------------------------------------------------------
 
+// What a column's type is made of: a composite's attributes may change under the same oid.
+static bool is_same_type(const struct source_types *a, const struct source_types *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (uint16_t i = 0; i < a->count; i++) {
+        const struct source_type *x = &a->types[i], *y = &b->types[i];
+        if (x->oid != y->oid || x->modifier != y->modifier || x->part_count != y->part_count)
+            return false;
+        for (uint16_t k = 0; k < x->part_count; k++)
+            if (x->parts[k].type->oid != y->parts[k].type->oid || strcmp(x->parts[k].name, y->parts[k].name) != 0)
+                return false;
+    }
+    return true;
+}
+
+static bool is_same_name(const struct table *a, const struct table *b)
+{
+    return strcmp(a->schema_name, b->schema_name) == 0 && strcmp(a->table_name, b->table_name) == 0;
+}
+
 static bool is_same_shape(const struct table *a, const struct table *b)
 {
-    if (a->column_count != b->column_count || a->key_count != b->key_count || a->identity != b->identity)
+    if (!is_same_name(a, b) || a->column_count != b->column_count || a->key_count != b->key_count ||
+        a->identity != b->identity)
         return false;
     for (uint16_t i = 0; i < a->column_count; i++) {
         const struct column *x = &a->columns[i], *y = &b->columns[i];
         if (strcmp(x->name, y->name) != 0 || x->type_oid != y->type_oid || x->type_modifier != y->type_modifier ||
-            x->attribute_number != y->attribute_number || x->key_position != y->key_position)
+            x->attribute_number != y->attribute_number || x->key_position != y->key_position ||
+            !is_same_type(&x->types, &y->types))
             return false;
     }
     return true;
@@ -273,6 +296,7 @@ static bool is_same_shape(const struct table *a, const struct table *b)
 void start_redefine(struct pipeline_table *table, struct table *take_definition)
 {
     CHECK(table->sink_table == NULL);
+    definition_rename(table, take_definition);
     if (is_same_shape(table->table, take_definition)) {
         table->table->relfilenode = take_definition->relfilenode;
         table->table->bytes_estimate = take_definition->bytes_estimate;
@@ -319,6 +343,7 @@ bool start_attach(struct pipeline_table *table)
     if (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED)
         return false;
     judge_table(table->table, keep_first_error, &error);
+    definition_recall_names(table);
     if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);
     table->is_publishing = false;
@@ -332,6 +357,30 @@ bool start_attach(struct pipeline_table *table)
     return false;
 }
 
+static void free_text(char **text)
+{
+    free(*text);
+    *text = NULL;
+}
+
+// What changed while nothing ran.
+static void compare_with_known(struct pipeline_table *table, const char *marks)
+{
+    struct log_scope scope = {table->pipeline->options.name, table->table->table_name};
+    struct err why = {0};
+    bool was_copied = table->record.state == CATALOG_TABLE_COPIED || table->record.state == CATALOG_TABLE_LIVE;
+    if (!was_copied || !definition_has_changed(table, marks, &why)) {
+        definition_mark(table, marks);
+        return;
+    }
+    log_line(LOG_WARNING, &scope, "resync", "%s.%s is copied anew: %s", table->table->schema_name,
+             table->table->table_name, why.text);
+    table->record.state = CATALOG_TABLE_NEW;
+    table->record.is_in_merge = false;
+    progress_channels_forget(table);
+    table->is_record_dirty = true;
+}
+
 static struct pipeline_table *table_new(struct pipeline *pipeline, struct table *take_table)
 {
     struct pipeline_table *table = calloc(1, sizeof *table);
@@ -339,8 +388,9 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
     table->pipeline = pipeline;
     table->table = take_table;
     const struct catalog_table *known = find_known(pipeline, take_table);
+    const struct pg_published_table *published = pg_publication_look_find(&pipeline->look, take_table->oid);
     if (known != NULL) {
-        table->record = *known;
+        catalog_table_copy(known, &table->record);
         progress_channels_know(table, pipeline->options.known, take_table->oid);
         table->unchanged_lsn = table->moved_lsn = UINT64_MAX;  // what the window holds is not known any more
     } else {
@@ -354,7 +404,11 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
         table->record.state = CATALOG_TABLE_NEW;
         table->is_record_dirty = true;
     }
+    if (known != NULL && known->oid != take_table->oid)
+        free_text(&table->record.columns);
     table->record.oid = take_table->oid;
+    if (published != NULL)
+        compare_with_known(table, published->marks);
     return table;
 }
 
@@ -374,16 +428,12 @@ struct pipeline_table *start_table_add(struct pipeline *pipeline, struct table *
     return table;
 }
 
-static bool is_same_name(const struct table *a, const struct table *b)
-{
-    return strcmp(a->schema_name, b->schema_name) == 0 && strcmp(a->table_name, b->table_name) == 0;
-}
-
 static void table_remove(struct pipeline *pipeline, uint32_t index)
 {
     struct pipeline_table *table = pipeline->tables[index];
     CHECK(table->sink_table == NULL);
     pipeline_retire_definition(pipeline, table->table);
+    catalog_table_deinit(&table->record);
     free(table->channels);
     free(table);
     pipeline->last_table = NULL;
@@ -409,23 +459,40 @@ bool start_name_is_leaving(struct pipeline *pipeline, const struct table *defini
 static void table_meet(struct pipeline *pipeline, struct table *take_table)
 {
     struct pipeline_table *present = pipeline_find_table(pipeline, take_table->oid);
+    const struct pg_published_table *published = pg_publication_look_find(&pipeline->look, take_table->oid);
+    struct err error = {0};
     if (present == NULL) {
         start_attach(start_table_add(pipeline, take_table));
         return;
     }
-    if (present->sink_table != NULL && !is_same_shape(present->table, take_table)) {
-        struct err error = {0};
-        err_set(&error, ERR_DATA, "schema_changed",
-                "its columns changed at the source; a table whose definition changes has to be copied anew");
-        pipeline_park(present, &error);
-    } else if (present->sink_table == NULL && present->record.state == CATALOG_TABLE_NEW) {
-        start_redefine(present, take_table);
-        start_attach(present);
-        return;
-    } else if (present->sink_table == NULL) {
+    if (present->sink_table != NULL) {
+        bool has_changed = published != NULL && definition_has_changed(present, published->marks, &error);
+        if (!has_changed && !is_same_shape(present->table, take_table))
+            has_changed = !err_set(&error, ERR_LOST, "schema_changed", "its columns or its name changed");
+        if (has_changed)
+            pipeline_resync_table(present, &error);  // the first look while it runs reads its definition
+    } else if (present->record.state == CATALOG_TABLE_NEW) {
+        if (published != NULL)
+            definition_mark(present, published->marks);
+        // Under the name of another one it has to wait until that one has given it up.
+        bool is_renamed = !is_same_name(present->table, take_table);
+        if (!is_renamed || !definition_is_held(pipeline, take_table->schema_name, take_table->table_name)) {
+            start_redefine(present, take_table);
+            start_attach(present);
+            return;
+        }
+    } else {
         start_attach(present);
     }
     table_free(take_table);
+}
+
+static void tell_renamed(const struct pipeline_table *table, const struct catalog_table *known)
+{
+    struct log_scope scope = {table->pipeline->options.name, table->table->table_name};
+    log_line(LOG_WARNING, &scope, "table_renamed",
+             "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
+             known->schema_name, known->table_name, table->table->schema_name, table->table->table_name);
 }
 
 // Known from an earlier life and no longer in the publication: shown, and copied anew if it comes back.
@@ -440,6 +507,12 @@ static void tables_note_missing(struct pipeline *pipeline)
                         strcmp(pipeline->tables[j]->table->table_name, known->table_name) == 0;
         if (is_there)
             continue;
+        struct pipeline_table *renamed = pipeline_find_table(pipeline, known->oid);
+        if (renamed != NULL) {
+            tell_renamed(renamed, known);
+            definition_forget_record(pipeline, known);
+            continue;
+        }
         struct table *definition = calloc(1, sizeof *definition);
         CHECK(definition != NULL);
         definition->schema_name = strdup(known->schema_name);
@@ -535,6 +608,7 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
         table_meet(pipeline, tables[i]);
     free(tables);
     tables_note_missing(pipeline);
+    pg_publication_look_deinit(&pipeline->look);
     pipeline->is_reap_check = true;
     loop_defer(pipeline->loop, &pipeline->reap);
     tables_judge_count(pipeline, published_count, count, &problem);
@@ -544,10 +618,23 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
         pipeline_checked(pipeline);
 }
 
+// The look before the definitions: what changes in between shows at the next look.
+static void on_look(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    const char *parameters[] = {pipeline->options.publication};
+    struct err problem = {0};
+    pg_publication_look_deinit(&pipeline->look);
+    if (error != NULL || !pg_catalog_read_look(result, &pipeline->look, &problem))
+        check_failed_with(pipeline, error != NULL ? error : &problem);
+    else
+        query(pipeline, pg_catalog_tables_sql(), 1, parameters, on_tables);
+}
+
 static void tables_ask(struct pipeline *pipeline)
 {
     const char *parameters[] = {pipeline->options.publication};
-    query(pipeline, pg_catalog_tables_sql(), 1, parameters, on_tables);
+    query(pipeline, pg_catalog_look_sql(), 1, parameters, on_look);
 }
 
 // --- beginning ---------------------------------------------------------------------------------------------------

@@ -37,6 +37,19 @@ static bool is_name(struct pipeline *pipeline, const char *raw, const char *name
            strcmp(buf_text(scratch), name) == 0;
 }
 
+// What rows are told apart by: with FULL every column is named as part of it.
+static bool identity_matches(const struct table *table, const struct pgoutput_message *message)
+{
+    bool is_full = message->relation.replica_identity == 'f';
+    if (is_full != (table->identity == IDENTITY_FULL))
+        return false;
+    for (uint16_t i = 0; i < table->column_count && !is_full; i++)
+        if (message->relation.columns[i].is_key !=
+            (table->identity == IDENTITY_KEY && table->columns[i].key_position >= 0))
+            return false;
+    return true;
+}
+
 static bool relation_matches(struct pipeline *pipeline, const struct table *table,
                              const struct pgoutput_message *message, char *out_why, size_t why_size)
 {
@@ -51,8 +64,8 @@ static bool relation_matches(struct pipeline *pipeline, const struct table *tabl
                        table->column_count);
         return false;
     }
-    if (table_is_multiset(table) && message->relation.replica_identity != 'f') {
-        (void)snprintf(out_why, why_size, "its replica identity is not FULL any more");
+    if (!identity_matches(table, message)) {
+        (void)snprintf(out_why, why_size, "its replica identity changed");
         return false;
     }
     for (uint16_t i = 0; i < table->column_count; i++) {
@@ -155,9 +168,8 @@ static void on_relation(struct pipeline *pipeline, const struct pgoutput_message
         table->is_relation_checked = false;
     if (!is_ours || is_before_copy(table, pipeline->transaction.commit_lsn))
         return;
-    err_set(&error, ERR_DATA, "schema_changed",
-            "its definition changed at the source (%s); a table whose definition changes has to be copied anew", why);
-    pipeline_park(table, &error);
+    err_set(&error, ERR_LOST, "schema_changed", "its definition changed at the source: %s", why);
+    pipeline_resync_table(table, &error);
 }
 
 // --- rows --------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ struct sink_events {
 };
 
 enum sink_prepare {
-    SINK_PREPARE_MAKE,   // tables exist afterwards and are ours
+    SINK_PREPARE_MAKE,   // tables exist afterwards, are ours and have the table's columns; readers keep what they see
     SINK_PREPARE_CHECK,  // what exists is ours; nothing is made
     SINK_PREPARE_KNOWN   // rows are in them already: they exist and are ours (ERR_LOST: they are gone)
 };
@@ -175,9 +175,13 @@ struct sink_operations {
     const char *(*table_target)(const struct sink_table *table);  // name at the destination, for messages
     bool (*merge)(struct sink *sink, const struct sink_merge *merge,
                   struct err *out_error);  // → on_merged; one at a time (ERR_TRANSIENT while another one runs)
-    // Only without has_merge: → on_published. The copy at copy_lsn is committed as a whole and the catalog knows it: readers
-    // may see it from now on. Comes again after a restart, when it is not known whether it was done.
+    // → on_published, or on_table_failed. Without has_merge: the copy at copy_lsn is committed as a whole and the catalog knows
+    // it: readers may see it from now on. With it, only where is_hidden: the first merge is done. Comes again after a restart
+    // (there after the first merge came again), when it is not known whether it was done.
     void (*publish)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint64_t copied_rows);
+    // What the table's first merge writes cannot be seen until publish: it is written beside the target, whose columns could not be
+    // brought into the new form as they are. NULL: never.
+    bool (*is_hidden)(const struct sink_table *table);
     const struct err *(*table_trouble)(
         const struct sink_table
             *table);  // why rows wait and are sent again and again; NULL: nothing is wrong. May be missing

@@ -1,19 +1,114 @@
--- What of a publication may change while its stream is read: which tables it holds, and by which entries. $1 publication.
--- Servers 14 to 18. An entry (pg_publication_rel) is made anew when a table is taken out and put in again, and when its row
--- filter or column list is changed; of a partition the entries of its ancestors count.
+-- What may change of a publication's tables while their stream is read, much of it without a message in the stream: a row per
+-- table, at least one. $1 publication. Servers 14 to 18.
+-- marks is one word for each thing that is watched (src/pipeline/marks.h has what each means), all as one snapshot sees them.
+-- current_lsn is read while the statement runs, its snapshot before: what shows was committed below it.
+-- An entry (pg_publication_rel) is made anew when a table is taken out and put in again, and when its row filter or column list
+-- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's.
+with recursive
+published as (
+    select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relispartition, c.relnamespace,
+           to_jsonb(pt) -> 'attnames' as attnames
+    from pg_publication as p
+    join pg_publication_tables as pt on pt.pubname = p.pubname
+    join pg_namespace as n on n.nspname = pt.schemaname
+    join pg_class as c on c.relnamespace = n.oid and c.relname = pt.tablename
+    where p.pubname = $1::text
+),
+columns as (
+    select p.oid, a.attnum, a.attname, a.atttypid, a.atttypmod
+    from published as p
+    join pg_attribute as a on a.attrelid = p.oid and a.attnum > 0 and not a.attisdropped
+    where (p.attnames is null or jsonb_typeof(p.attnames) = 'null' or p.attnames ? a.attname::text)
+      and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 and p.attnames is not null)
+),
+-- What columns' types are made of, as far as it may change in place: attributes of composites, labels of enums.
+type_parts (root_oid, oid) as (
+    select distinct atttypid, atttypid from columns
+    union
+    select w.root_oid, part.oid
+    from type_parts as w
+    join pg_type as t on t.oid = w.oid
+    cross join lateral (
+        select t.typbasetype as oid where t.typtype = 'd'
+        union all select e.oid from pg_type as e where e.oid = t.typelem and e.typarray = t.oid
+        union all select r.rngsubtype from pg_range as r where r.rngtypid = t.oid
+        union all select r.rngtypid from pg_range as r where r.rngmultitypid = t.oid
+        union all select a.atttypid from pg_attribute as a
+                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as part
+),
+composites as (
+    select w.root_oid, string_agg(a.attrelid || ' ' || a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.atttypmod, ','
+                                  order by a.attrelid, a.attnum) as listed
+    from type_parts as w
+    join pg_type as t on t.oid = w.oid and t.typtype = 'c'
+    join pg_attribute as a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    group by w.root_oid
+),
+labels as (
+    select c.oid as table_oid, string_agg(distinct 'e' || l.oid || '=' || left(md5(l.enumlabel), 12) || '+', ' ') as marks
+    from columns as c
+    join type_parts as w on w.root_oid = c.atttypid
+    join pg_enum as l on l.enumtypid = w.oid
+    group by c.oid
+),
+shapes as (
+    select c.oid,
+           string_agg(concat_ws(' ', c.attnum, c.attname, c.atttypid, c.atttypmod, y.listed), ';' order by c.attnum) as text
+    from columns as c left join composites as y on y.root_oid = c.atttypid
+    group by c.oid
+),
+-- The index that tells rows apart, and the primary key (which counts with REPLICA IDENTITY FULL).
+identities as (
+    select p.oid, string_agg(concat_ws(' ', i.indisprimary, i.indisreplident, i.indkey, i.indnkeyatts), ';' order by i.indexrelid) as text
+    from published as p
+    join pg_index as i on i.indrelid = p.oid
+    where (i.indisprimary or i.indisreplident) and i.indisvalid and i.indimmediate
+    group by p.oid
+),
+-- A partitioned table that is published as a whole. A partition is fresh when CREATE TABLE … PARTITION OF made it: three commands lie
+-- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached.
+tree (root_oid, oid, is_fresh) as (
+    select oid, oid, true from published where relkind = 'p'
+    union all
+    select t.root_oid, i.inhrelid,
+           t.is_fresh and i.xmin::text = a.xmin::text and i.cmin::text::bigint - a.cmin::text::bigint between 0 and 3
+    from tree as t
+    join pg_inherits as i on i.inhparent = t.oid
+    join pg_attribute as a on a.attrelid = i.inhrelid and a.attnum = -1
+),
+leaves as (
+    select t.root_oid, string_agg('p' || t.oid || '=' || c.relfilenode || case when t.is_fresh then '+' else '' end, ' ' order by t.oid) as marks
+    from tree as t join pg_class as c on c.oid = t.oid and c.relkind <> 'p'
+    group by t.root_oid
+)
 select
     case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end as current_lsn,
     p.oid is not null as publication_exists,
-    c.oid as table_oid,
-    coalesce((select sum(entry.oid::bigint) from pg_publication_rel as entry
-              where entry.prpubid = p.oid
-                and (entry.prrelid = c.oid
-                     or c.relispartition and entry.prrelid in (select relid from pg_partition_ancestors(c.oid)))),
-             0) as membership
+    t.oid as table_oid,
+    concat_ws(' ',
+        'm=' || p.oid || '.'
+            || coalesce((select sum(entry.oid::bigint) from pg_publication_rel as entry
+                         where entry.prpubid = p.oid
+                           and (entry.prrelid = t.oid
+                                or t.relispartition and entry.prrelid in (select relid from pg_partition_ancestors(t.oid)))), 0)
+            || '.'
+            || coalesce((select sum(d.objid::bigint) from pg_depend as d
+                         join pg_depend as s on s.classid = d.classid and s.objid = d.objid
+                                            and s.refclassid = 'pg_namespace'::regclass and s.refobjid = t.relnamespace
+                         where d.classid = to_regclass('pg_catalog.pg_publication_namespace')
+                           and d.refclassid = 'pg_publication'::regclass and d.refobjid = p.oid), 0),
+        's=' || md5(concat_ws(' ', t.nspname, t.relname, s.text)),
+        'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
+        'f=' || t.relfilenode,
+        'a=' || left(md5((select string_agg(a.attnum || ':' || a.xmin, ' ' order by a.attnum)
+                          from pg_attribute as a where a.attrelid = t.oid and a.attnum > 0)), 16),
+        l.marks,
+        e.marks) as marks
 from (select) as one
 left join pg_publication as p on p.pubname = $1::text
-left join (pg_publication_tables as pt
-           join pg_namespace as n on n.nspname = pt.schemaname
-           join pg_class as c on c.relnamespace = n.oid and c.relname = pt.tablename)
-    on pt.pubname = p.pubname
-order by c.oid
+left join published as t on t.publication_oid = p.oid
+left join shapes as s on s.oid = t.oid
+left join identities as i on i.oid = t.oid
+left join leaves as l on l.root_oid = t.oid
+left join labels as e on e.table_oid = t.oid
+order by t.oid

@@ -8,6 +8,7 @@
 #include "sinks/snowflake/sf_names.h"
 
 #define ASIDE_INFIX "_BEFORE_"
+#define SHADOW_PREFIX SF_OUR_COLUMN_PREFIX "NEW_"
 #define COMMIT_AT_COLUMN "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)"
 #define DELETED_AT_COLUMN "\"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)"
 #define COERCED_COLUMN "\"_ETL_COERCED\" VARIANT"
@@ -57,6 +58,26 @@ static bool check_columns(const struct sf_table_layout *layout, struct err *out_
     return true;
 }
 
+// Of a name that is too long to have something before it: a hash.
+static void make_shadow_name(struct sf_table_layout *layout)
+{
+    struct buf name;
+    buf_init(&name, SIZE_MAX);
+    buf_append_text(&name, SHADOW_PREFIX);
+    if (strlen(SHADOW_PREFIX) + character_count(layout->target_name) <= SF_NAME_SIZE_MAX)
+        buf_append_text(&name, layout->target_name);
+    else
+        sf_append_name_hash(&name, layout->target_name);
+    layout->shadow_name = strdup(buf_text(&name));
+    CHECK(layout->shadow_name != NULL);
+    buf_deinit(&name);
+}
+
+const char *sf_layout_merge_name(const struct sf_table_layout *layout)
+{
+    return layout->is_reshaping ? layout->shadow_name : layout->target_name;
+}
+
 bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, const struct column_encoder *encoders,
                     const char *database, const char *schema, const char *landing_schema,
                     const struct sf_naming *naming, struct err *out_error)
@@ -74,8 +95,10 @@ bool sf_layout_init(struct sf_table_layout *layout, const struct table *table, c
         layout->column_names[i] = sf_naming_column(naming, table->columns[i].name);
     if (check_name(table, "schema", layout->schema, out_error) &&
         check_name(table, "target", layout->target_name, out_error) &&
-        check_name(table, "landing table", layout->landing_name, out_error) && check_columns(layout, out_error))
+        check_name(table, "landing table", layout->landing_name, out_error) && check_columns(layout, out_error)) {
+        make_shadow_name(layout);
         return true;
+    }
     sf_layout_deinit(layout);
     return false;
 }
@@ -86,6 +109,7 @@ void sf_layout_deinit(struct sf_table_layout *layout)
         for (uint16_t i = 0; i < layout->table->column_count; i++)
             free(layout->column_names[i]);
     free(layout->column_names);
+    free(layout->shadow_name);
     sf_table_names_deinit(&layout->names);
     *layout = (struct sf_table_layout){0};
 }
@@ -101,7 +125,7 @@ static void append_columns(const struct sf_table_layout *layout, bool in_landing
 }
 
 static void append_comment(const struct sf_table_layout *layout, const char *pipeline, const char *role,
-                           struct buf *out)
+                           bool has_shadow, struct buf *out)
 {
     struct buf marker;
     buf_init(&marker, SF_MARKER_SIZE_MAX);
@@ -112,6 +136,8 @@ static void append_comment(const struct sf_table_layout *layout, const char *pip
         sf_marker_append_has(&marker, SF_MARKER_DELETED_AT);
     if (strcmp(role, "target") == 0 && layout->has_coerced)
         sf_marker_append_has(&marker, SF_MARKER_COERCED);
+    if (has_shadow)
+        sf_marker_append_has(&marker, SF_MARKER_SHADOW);
     CHECK(!marker.failed);
     buf_append_text(out, " COMMENT = ");
     sf_append_literal(out, buf_text(&marker));
@@ -131,7 +157,7 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
     buf_append_text(out, layout->has_commit_at ? ", " COMMIT_AT_COLUMN : "");
     buf_append_text(out, ") DATA_RETENTION_TIME_IN_DAYS = 1 "
                          "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
-    append_comment(layout, pipeline, "landing", out);
+    append_comment(layout, pipeline, "landing", false, out);
 }
 
 // ERROR_LOGGING stays off here: with it a merge would skip a row that does not fit instead of failing.
@@ -143,14 +169,51 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
     append_columns(layout, false, out);
     buf_append_text(out, layout->has_coerced ? ", " COERCED_COLUMN : "");
     buf_append_text(out, layout->has_deleted_at ? ", " DELETED_AT_COLUMN ")" : ")");
-    append_comment(layout, pipeline, "target", out);
+    append_comment(layout, pipeline, "target", false, out);
 }
 
 static void begin_alter(const struct sf_table_layout *layout, bool is_landing, struct buf *out)
 {
     buf_append_text(out, "ALTER TABLE ");
     sf_append_qualified(out, layout->database, is_landing ? layout->landing_schema : layout->schema,
-                        is_landing ? layout->landing_name : layout->target_name);
+                        is_landing ? layout->landing_name : sf_layout_merge_name(layout));
+}
+
+static void append_target(const struct sf_table_layout *layout, const char *name, struct buf *out)
+{
+    sf_append_qualified(out, layout->database, layout->schema, name);
+}
+
+void sf_ddl_create_shadow(const struct sf_table_layout *layout, struct buf *out)
+{
+    buf_append_text(out, "CREATE TABLE ");
+    append_target(layout, layout->shadow_name, out);
+    buf_append_text(out, " LIKE ");
+    append_target(layout, layout->target_name, out);
+    buf_append_text(out, " COPY GRANTS");
+}
+
+void sf_ddl_swap_shadow(const struct sf_table_layout *layout, struct buf *out)
+{
+    buf_append_text(out, "ALTER TABLE ");
+    append_target(layout, layout->target_name, out);
+    buf_append_text(out, " SWAP WITH ");
+    append_target(layout, layout->shadow_name, out);
+}
+
+void sf_ddl_drop_shadow(const struct sf_table_layout *layout, struct buf *out)
+{
+    buf_append_text(out, "DROP TABLE IF EXISTS ");
+    append_target(layout, layout->shadow_name, out);
+}
+
+void sf_ddl_describe(const struct sf_table_layout *layout, bool is_landing, struct buf *out)
+{
+    buf_append_text(out, "DESCRIBE TABLE ");
+    if (is_landing)
+        sf_append_qualified(out, layout->database, layout->landing_schema, layout->landing_name);
+    else
+        append_target(layout, layout->target_name, out);
 }
 
 void sf_ddl_add_commit_at(const struct sf_table_layout *layout, struct buf *out)
@@ -171,18 +234,26 @@ void sf_ddl_add_coerced(const struct sf_table_layout *layout, struct buf *out)
     buf_append_text(out, " ADD COLUMN IF NOT EXISTS " COERCED_COLUMN);
 }
 
+void sf_ddl_comment_shadowed(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
+{
+    buf_append_text(out, "ALTER TABLE ");
+    append_target(layout, layout->target_name, out);
+    buf_append_text(out, " SET");
+    append_comment(layout, pipeline, "target", true, out);
+}
+
 void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
 {
     begin_alter(layout, true, out);
     buf_append_text(out, " SET");
-    append_comment(layout, pipeline, "landing", out);
+    append_comment(layout, pipeline, "landing", false, out);
 }
 
 void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
 {
     begin_alter(layout, false, out);
     buf_append_text(out, " SET");
-    append_comment(layout, pipeline, "target", out);
+    append_comment(layout, pipeline, "target", false, out);
 }
 
 // One table a pipeline: an UPDATE locks a whole table until its transaction ends, and merges of several pipelines must not

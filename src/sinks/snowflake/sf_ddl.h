@@ -26,6 +26,10 @@ struct sf_table_layout {
     bool has_deleted_at;  // the target has that column
     bool has_coerced;     // the target has _ETL_COERCED: some value did not fit
     bool has_commit_at;   // the landing table has _ETL_COMMIT_AT, and the encoder writes it
+    // The target cannot get the columns' types as it is: shadow_name, in the same schema, takes its place after the first
+    // merge. Until then what is written here of a target (merge, ALTER) goes there.
+    bool is_reshaping;
+    char *shadow_name;  // owned
 };
 
 // False (ERR_CONFIG) when two columns would share a name, one collides with ours (_ETL_…), or a name
@@ -48,6 +52,14 @@ void sf_ddl_add_deleted_at(const struct sf_table_layout *layout, struct buf *out
 void sf_ddl_add_coerced(const struct sf_table_layout *layout, struct buf *out);
 void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+// The shadow of a target: its columns, without rows. The target's comment tells that there is one.
+void sf_ddl_comment_shadowed(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+void sf_ddl_create_shadow(const struct sf_table_layout *layout, struct buf *out);
+void sf_ddl_swap_shadow(const struct sf_table_layout *layout, struct buf *out);  // both names in one transaction
+void sf_ddl_drop_shadow(const struct sf_table_layout *layout, struct buf *out);
+void sf_ddl_describe(const struct sf_table_layout *layout, bool is_landing, struct buf *out);
+// Where the rows of merges go.
+const char *sf_layout_merge_name(const struct sf_table_layout *layout);
 void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 // The state table of a pipeline, one row:
 //   PIPELINE   its name

@@ -328,7 +328,7 @@ static void write_target(struct merge_text *text, const char *argument)
 {
     (void)argument;
     const struct sf_table_layout *layout = text->table->layout;
-    sf_append_qualified(text->out, layout->database, layout->schema, layout->target_name);
+    sf_append_qualified(text->out, layout->database, layout->schema, sf_layout_merge_name(layout));
 }
 
 static void write_emptying(struct merge_text *text, const char *argument)

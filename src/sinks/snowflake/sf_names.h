@@ -34,6 +34,8 @@ void sf_marker_append(struct buf *out, const char *pipeline, const struct table 
 #define SF_MARKER_COMMIT_AT "commit_at"
 #define SF_MARKER_DELETED_AT "deleted_at"
 #define SF_MARKER_COERCED "coerced"
+#define SF_MARKER_SHADOW \
+    "shadow"  // of a target: not a column, but that there is another table that will take its place
 void sf_marker_append_has(struct buf *out, const char *what);
 bool sf_marker_has(const char *comment, const char *what);
 enum sf_owner { SF_OWNER_NOBODY, SF_OWNER_US, SF_OWNER_OTHER_TABLE, SF_OWNER_OTHER_PIPELINE };

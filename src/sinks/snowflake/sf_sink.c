@@ -50,6 +50,8 @@ static void table_free_all(struct sf_sink_table *table)
     row_encoder_deinit(&table->encoder);
     free(table->column_as_text);
     free(table->pipe_name);
+    sf_evolution_deinit(&table->evolution);
+    sf_evolution_deinit(&table->shadow_evolution);
     free(table);
 }
 
@@ -66,6 +68,8 @@ static void table_tell(struct sf_sink_table *table)
     if (told & SF_EVENT_PREPARED)
         events->on_prepared(events->context, table->context,
                             err_is_set(&table->prepare_error) ? &table->prepare_error : NULL);
+    if ((told & SF_EVENT_PUBLISHED) && !table->is_stopped)
+        events->on_published(events->context, table->context);
     if ((told & SF_EVENT_REWIND) && !table->is_stopped)
         events->on_rewind(events->context, table->context, &table->rewind_reason);
     if (told & SF_EVENT_GROWTH_FAILED)
@@ -450,6 +454,8 @@ static const struct sink_operations operations = {
     .table_encoder = table_encoder,
     .table_target = table_target,
     .merge = sf_sink_merge,
+    .is_hidden = sf_sink_is_hidden,
+    .publish = sf_sink_publish,
     .has_clean = sf_sink_has_clean,
     .clean = sf_sink_clean,
     .cleaned_all = sf_sink_cleaned_all,

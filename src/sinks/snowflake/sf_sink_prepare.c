@@ -9,11 +9,22 @@
 #include "base/log.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
-#define WHEN_SIZE 20  // 20261125T141508Z
-
 static const struct sf_sql_options metadata_options = {.needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S};
 
 static void prepare_step(struct sf_setup_slot *slot);
+
+// RFC 3339 without what a name need not have.
+static void format_when(const struct sf_sink *sink, char out[SF_EVOLVE_WHEN_SIZE])
+{
+    char text[32];
+    size_t length = 0;
+    clock_format(loop_wall_us(sink->options.loop), text, sizeof text);
+    for (const char *c = text; *c != '\0' && *c != '.'; c++)
+        if (isalnum((unsigned char)*c))
+            out[length++] = *c;
+    out[length++] = 'Z';
+    out[length] = '\0';
+}
 
 // --- schemas that are known to exist ---------------------------------------------------------------------------------
 
@@ -47,6 +58,8 @@ void sf_sink_prepare_deinit(struct sf_sink *sink)
 
 static enum sf_prepare_step first_step(const struct sf_sink_table *table)
 {
+    if (table->is_publishing)
+        return SF_PREPARE_SWAP_SHADOW;
     bool has_own_schema = table->layout.names.schema != NULL && !is_schema_known(table->sink, table->layout.schema);
     return has_own_schema ? SF_PREPARE_SHOW_SCHEMA : SF_PREPARE_SHOW_LANDING;
 }
@@ -67,6 +80,8 @@ static void slot_take_next(struct sf_setup_slot *slot)
         }
         slot->table = table;
         table->is_schema_absent = false;
+        if (!table->is_publishing)
+            table->is_shadow_told = table->layout.is_reshaping = false;
         table->prepare_step = first_step(table);
         prepare_step(slot);
         return;
@@ -79,16 +94,25 @@ static void prepare_done(struct sf_setup_slot *slot, const struct err *error)
     err_clear(&table->prepare_error);
     if (error != NULL)
         table->prepare_error = *error;
+    sf_evolution_deinit(&table->evolution);
+    sf_evolution_deinit(&table->shadow_evolution);
     table->prepare_step = SF_PREPARE_NONE;
     table->is_preparing = false;
-    table->events |= SF_EVENT_PREPARED;
+    if (!table->is_publishing)
+        table->events |= SF_EVENT_PREPARED;
+    else if (error == NULL)
+        table->events |= SF_EVENT_PUBLISHED;
+    else
+        sf_sink_table_fail(table, error);
+    table->is_publishing = false;
     sf_sink_notify(slot->sink);
     slot_take_next(slot);
 }
 
 static bool is_landing_step(enum sf_prepare_step step)
 {
-    return step == SF_PREPARE_SHOW_LANDING || step == SF_PREPARE_RENAME_LANDING || step == SF_PREPARE_CREATE_LANDING;
+    return step == SF_PREPARE_SHOW_LANDING || step == SF_PREPARE_RENAME_LANDING || step == SF_PREPARE_CREATE_LANDING ||
+           step == SF_PREPARE_EVOLVE_LANDING;
 }
 
 static const char *step_schema(const struct sf_sink_table *table)
@@ -98,6 +122,8 @@ static const char *step_schema(const struct sf_sink_table *table)
 
 static const char *step_name(const struct sf_sink_table *table)
 {
+    if (table->prepare_step == SF_PREPARE_SHOW_SHADOW)
+        return table->layout.shadow_name;
     return is_landing_step(table->prepare_step) ? table->layout.landing_name : table->layout.target_name;
 }
 
@@ -147,25 +173,117 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
     // Deletes were marked once: rows that come back have to lose the mark, also when deletes are done by now.
     if (!is_landing && is_there)
         table->layout.has_deleted_at = true;
+    if (!is_landing)
+        table->is_shadow_told = sf_marker_has(comment, SF_MARKER_SHADOW);
     enum sf_prepare_step next = after;
     if (!is_there && is_wanted && table->prepare_mode != SINK_PREPARE_CHECK)
         next = is_landing ? SF_PREPARE_EXTEND_LANDING : SF_PREPARE_EXTEND_TARGET;
-    if (is_landing || !sf_marker_has(comment, SF_MARKER_COERCED))
+    if (!is_landing && sf_marker_has(comment, SF_MARKER_COERCED)) {
+        table->layout.has_coerced = true;
+        if (table->prepare_mode != SINK_PREPARE_CHECK) {
+            table->step_after_coerced = next;
+            next = SF_PREPARE_COERCED_TARGET;
+        }
+    }
+    if (!may_make)
         return next;
-    table->layout.has_coerced = true;
-    if (table->prepare_mode == SINK_PREPARE_CHECK)
-        return next;
-    table->step_after_coerced = next;
-    return SF_PREPARE_COERCED_TARGET;
+    table->step_after_evolve = next;
+    return is_landing ? SF_PREPARE_DESCRIBE_LANDING : SF_PREPARE_DESCRIBE_TARGET;
 }
 
-static enum sf_prepare_step step_after(const struct sf_sink_table *table)
+static const char *described(const struct sf_sql_result *result, size_t row, const char *name)
 {
-    switch (table->prepare_step) {
+    int column = sf_sql_column(result, name);
+    const char *text = column < 0 ? NULL : sf_sql_value(result, row, (size_t)column);
+    return text != NULL ? text : "";
+}
+
+// A table that exists gets the columns that it lacks, and those of other types.
+static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, const struct sf_sql_result *result)
+{
+    bool is_landing = table->prepare_step == SF_PREPARE_DESCRIBE_LANDING;
+    const struct sf_naming *naming = &table->sink->options.naming;
+    struct sf_described_column *columns = calloc(result->row_count + 1, sizeof *columns);
+    char when[SF_EVOLVE_WHEN_SIZE];
+    CHECK(columns != NULL);
+    format_when(table->sink, when);
+    for (size_t row = 0; row < result->row_count; row++)
+        columns[row] = (struct sf_described_column){.name = described(result, row, "name"),
+                                                    .type = described(result, row, "type")};
+    sf_evolve_plan(&table->layout, naming, is_landing ? SF_EVOLVE_LANDING : SF_EVOLVE_TARGET, columns,
+                   result->row_count, when, &table->evolution);
+    if (table->evolution.needs_shadow) {
+        // Readers keep the target as it is: what can be done to it is done to the shadow as well.
+        sf_evolution_deinit(&table->evolution);
+        sf_evolve_plan(&table->layout, naming, SF_EVOLVE_SHADOW, columns, result->row_count, when,
+                       &table->shadow_evolution);
+        table->shadow_evolution.needs_shadow = true;
+    }
+    free(columns);
+    table->evolution_next = 0;
+    if (table->evolution.count == 0)
+        return table->step_after_evolve;
+    return is_landing ? SF_PREPARE_EVOLVE_LANDING : SF_PREPARE_EVOLVE_TARGET;
+}
+
+// After the target itself: what an earlier try left behind goes, and a shadow is made where it has to be one.
+static enum sf_prepare_step step_after_target(const struct sf_sink_table *table)
+{
+    if (table->prepare_mode == SINK_PREPARE_CHECK)
+        return SF_PREPARE_DONE;
+    return table->shadow_evolution.needs_shadow || table->is_shadow_told ? SF_PREPARE_SHOW_SHADOW : SF_PREPARE_DONE;
+}
+
+static enum sf_prepare_step step_after_shadow_is_gone(const struct sf_sink_table *table)
+{
+    return table->shadow_evolution.needs_shadow ? SF_PREPARE_TELL_SHADOW : SF_PREPARE_UNTELL_SHADOW;
+}
+
+static enum sf_prepare_step step_after_shadow(struct sf_sink_table *table, const char *comment, struct err *out_problem)
+{
+    if (table->prepare_mode == SINK_PREPARE_KNOWN) {
+        if (comment == NULL)
+            err_set(out_problem, ERR_LOST, "table_gone", "table \"%s\".\"%s\".\"%s\" is not there (any more)",
+                    table->layout.database, table->layout.schema, table->layout.shadow_name);
+        table->layout.is_reshaping = true;
+        return SF_PREPARE_DONE;
+    }
+    enum sf_owner owner = comment == NULL || *comment == '\0'
+                              ? SF_OWNER_US  // not there, or made and not marked yet
+                              : sf_marker_owner(comment, table->sink->options.pipeline, table->layout.table);
+    if (owner == SF_OWNER_NOBODY || owner == SF_OWNER_OTHER_PIPELINE)
+        explain_owner(table, owner, comment, out_problem);
+    return comment != NULL ? SF_PREPARE_DROP_SHADOW : step_after_shadow_is_gone(table);
+}
+
+static bool has_next_statement(struct sf_sink_table *table, const struct sf_evolution *evolution)
+{
+    return ++table->evolution_next < evolution->count;
+}
+
+static enum sf_prepare_step step_after(struct sf_sink_table *table)
+{
+    enum sf_prepare_step step = table->prepare_step;
+    switch (step) {
     case SF_PREPARE_COERCED_TARGET: return table->step_after_coerced;
-    case SF_PREPARE_CREATE_LANDING: return SF_PREPARE_SHOW_TARGET;
-    case SF_PREPARE_CREATE_TARGET: return SF_PREPARE_DONE;
-    default: return table->prepare_step + 1;
+    case SF_PREPARE_CREATE_LANDING:
+    case SF_PREPARE_COMMENT_LANDING: return SF_PREPARE_SHOW_TARGET;
+    case SF_PREPARE_CREATE_TARGET:
+    case SF_PREPARE_COMMENT_TARGET:
+    case SF_PREPARE_COMMENT_SHADOW:
+    case SF_PREPARE_UNTELL_SHADOW: return SF_PREPARE_DONE;
+    case SF_PREPARE_EVOLVE_LANDING:
+    case SF_PREPARE_EVOLVE_TARGET:
+        return has_next_statement(table, &table->evolution) ? step : table->step_after_evolve;
+    case SF_PREPARE_EVOLVE_SHADOW:
+        return has_next_statement(table, &table->shadow_evolution) ? step : SF_PREPARE_COMMENT_SHADOW;
+    case SF_PREPARE_DROP_SHADOW: return step_after_shadow_is_gone(table);
+    case SF_PREPARE_CREATE_SHADOW:
+        table->layout.is_reshaping = true;
+        table->evolution_next = 0;
+        return SF_PREPARE_EVOLVE_SHADOW;
+    case SF_PREPARE_SWAP_SHADOW: table->layout.is_reshaping = false; return step + 1;
+    default: return step + 1;
     }
 }
 
@@ -194,7 +312,8 @@ static bool explain(const struct sf_sink_table *table, const struct err *error, 
     *out_problem = *error;
     bool is_refused = error->kind != ERR_TRANSIENT;
     if (is_refused &&
-        (table->prepare_step == SF_PREPARE_CREATE_SCHEMA || table->prepare_step == SF_PREPARE_RENAME_LANDING ||
+        (table->prepare_step == SF_PREPARE_EVOLVE_LANDING || table->prepare_step >= SF_PREPARE_EVOLVE_TARGET ||
+         table->prepare_step == SF_PREPARE_CREATE_SCHEMA || table->prepare_step == SF_PREPARE_RENAME_LANDING ||
          table->prepare_step == SF_PREPARE_RENAME_TARGET))
         out_problem->kind = ERR_CONFIG;  // a privilege, most likely
     if (table->prepare_step == SF_PREPARE_CREATE_SCHEMA && is_refused)
@@ -203,6 +322,10 @@ static bool explain(const struct sf_sink_table *table, const struct err *error, 
                    "GRANT USAGE, CREATE TABLE ON SCHEMA \"%s\".\"%s\" TO ROLE %s",
                    config->database, table->layout.schema, config->database, table->layout.schema, config->database,
                    table->layout.schema, sf_sink_role_text(config));
+    else if (table->prepare_step == SF_PREPARE_EVOLVE_LANDING || table->prepare_step == SF_PREPARE_EVOLVE_TARGET ||
+             table->prepare_step == SF_PREPARE_EVOLVE_SHADOW || table->prepare_step == SF_PREPARE_CREATE_SHADOW)
+        err_prefix(out_problem, "table \"%s\".\"%s\".\"%s\" cannot get the columns of the changed definition",
+                   config->database, step_schema(table), step_name(table));
     else if (table->prepare_step == SF_PREPARE_RENAME_LANDING || table->prepare_step == SF_PREPARE_RENAME_TARGET)
         err_prefix(out_problem, "table \"%s\".\"%s\".\"%s\" cannot be renamed aside (existing_tables = replace)",
                    config->database, step_schema(table), step_name(table));
@@ -214,14 +337,21 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     struct sf_setup_slot *slot = context;
     struct sf_sink_table *table = slot->table;
     struct err problem = {0};
-    bool is_landing = table->prepare_step == SF_PREPARE_SHOW_LANDING;
+    enum sf_prepare_step step = table->prepare_step;
+    bool is_landing = step == SF_PREPARE_SHOW_LANDING, is_shadow = step == SF_PREPARE_SHOW_SHADOW;
     if (error != NULL && explain(table, error, &problem)) {
         prepare_done(slot, &problem);
         return;
     }
-    if (table->prepare_step == SF_PREPARE_SHOW_SCHEMA) {
+    if (table->is_stopped) {
+        prepare_done(slot, NULL);
+        return;
+    }
+    if (step == SF_PREPARE_SHOW_SCHEMA) {
         table->prepare_step = step_after_schema(table, result, &problem);
-    } else if (is_landing || table->prepare_step == SF_PREPARE_SHOW_TARGET) {
+    } else if (step == SF_PREPARE_DESCRIBE_LANDING || step == SF_PREPARE_DESCRIBE_TARGET) {
+        table->prepare_step = step_after_describe(table, result);
+    } else if (is_landing || is_shadow || step == SF_PREPARE_SHOW_TARGET) {
         const char *comment = NULL;
         size_t row = 0;
         if (error == NULL && sf_sink_result_has_name(result, step_name(table), &row)) {
@@ -229,9 +359,10 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
             comment = column < 0 ? NULL : sf_sql_value(result, row, (size_t)column);
             comment = comment == NULL ? "" : comment;
         }
-        table->prepare_step = step_after_show(table, is_landing, comment, &problem);
+        table->prepare_step = is_shadow ? step_after_shadow(table, comment, &problem)
+                                        : step_after_show(table, is_landing, comment, &problem);
     } else {
-        if (table->prepare_step == SF_PREPARE_CREATE_SCHEMA)
+        if (step == SF_PREPARE_CREATE_SCHEMA)
             schema_note(table->sink, table->layout.schema);
         table->prepare_step = step_after(table);
     }
@@ -239,33 +370,30 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     if (table->prepare_step == SF_PREPARE_SHOW_TARGET && table->is_schema_absent &&
         !is_schema_known(table->sink, table->layout.schema))
         table->prepare_step = SF_PREPARE_DONE;
+    if (table->prepare_step == SF_PREPARE_DONE && step < SF_PREPARE_SHOW_SHADOW)
+        table->prepare_step = step_after_target(table);
     if (err_is_set(&problem) || table->prepare_step == SF_PREPARE_DONE)
         prepare_done(slot, err_is_set(&problem) ? &problem : NULL);
     else
         prepare_step(slot);
 }
 
-// RFC 3339 without what a name need not have.
-static void format_when(const struct sf_sink *sink, char out[WHEN_SIZE])
-{
-    char text[32];
-    size_t length = 0;
-    clock_format(loop_wall_us(sink->options.loop), text, sizeof text);
-    for (const char *c = text; *c != '\0' && *c != '.'; c++)
-        if (isalnum((unsigned char)*c))
-            out[length++] = *c;
-    out[length++] = 'Z';
-    out[length] = '\0';
-}
-
 static void rename_text(struct sf_sink *sink, const struct sf_sink_table *table)
 {
-    char when[WHEN_SIZE];
+    char when[SF_EVOLVE_WHEN_SIZE];
     struct log_scope scope = {sink->options.pipeline, table->layout.target_name};
     format_when(sink, when);
     sf_ddl_rename_aside(table->layout.database, step_schema(table), step_name(table), when, &sink->text);
     log_line(LOG_WARNING, &scope, "renamed_aside", "%s (it was not made for this table; existing_tables = replace)",
              buf_text(&sink->text));
+}
+
+static void evolve_text(struct sf_sink *sink, const struct sf_sink_table *table, const struct sf_evolution *evolution)
+{
+    struct log_scope scope = {sink->options.pipeline, table->layout.target_name};
+    CHECK(table->evolution_next < evolution->count);
+    buf_append_text(&sink->text, evolution->statements[table->evolution_next]);
+    log_line(LOG_INFO, &scope, "evolve", "%s", buf_text(&sink->text));
 }
 
 static void prepare_step(struct sf_setup_slot *slot)
@@ -281,6 +409,7 @@ static void prepare_step(struct sf_setup_slot *slot)
     case SF_PREPARE_CREATE_SCHEMA: sf_ddl_create_schema(layout->database, layout->schema, pipeline, &sink->text); break;
     case SF_PREPARE_SHOW_LANDING:
     case SF_PREPARE_SHOW_TARGET:
+    case SF_PREPARE_SHOW_SHADOW:
         sf_ddl_show_table(layout->database, step_schema(table), step_name(table), &sink->text);
         break;
     case SF_PREPARE_RENAME_LANDING:
@@ -292,6 +421,18 @@ static void prepare_step(struct sf_setup_slot *slot)
     case SF_PREPARE_COERCED_TARGET: sf_ddl_add_coerced(layout, &sink->text); break;
     case SF_PREPARE_EXTEND_TARGET: sf_ddl_add_deleted_at(layout, &sink->text); break;
     case SF_PREPARE_COMMENT_TARGET: sf_ddl_comment_target(layout, pipeline, &sink->text); break;
+    case SF_PREPARE_DESCRIBE_LANDING: sf_ddl_describe(layout, true, &sink->text); break;
+    case SF_PREPARE_DESCRIBE_TARGET: sf_ddl_describe(layout, false, &sink->text); break;
+    case SF_PREPARE_EVOLVE_LANDING:
+    case SF_PREPARE_EVOLVE_TARGET: evolve_text(sink, table, &table->evolution); break;
+    case SF_PREPARE_EVOLVE_SHADOW: evolve_text(sink, table, &table->shadow_evolution); break;
+    case SF_PREPARE_TELL_SHADOW: sf_ddl_comment_shadowed(layout, pipeline, &sink->text); break;
+    case SF_PREPARE_CREATE_SHADOW: sf_ddl_create_shadow(layout, &sink->text); break;
+    case SF_PREPARE_COMMENT_SHADOW:
+    case SF_PREPARE_UNTELL_SHADOW: sf_ddl_comment_target(layout, pipeline, &sink->text); break;
+    case SF_PREPARE_SWAP_SHADOW: sf_ddl_swap_shadow(layout, &sink->text); break;
+    case SF_PREPARE_DROP_SHADOW:
+    case SF_PREPARE_DROP_SWAPPED: sf_ddl_drop_shadow(layout, &sink->text); break;
     case SF_PREPARE_NONE:
     case SF_PREPARE_DONE: CHECK(false);
     }
@@ -299,9 +440,8 @@ static void prepare_step(struct sf_setup_slot *slot)
         prepare_done(slot, &error);
 }
 
-void sf_sink_table_prepare(struct sink_table *sink_table, enum sink_prepare mode)
+static void queue(struct sf_sink_table *table, enum sink_prepare mode)
 {
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
     struct sf_sink *sink = table->sink;
     table->is_preparing = true;
     table->prepare_mode = mode;
@@ -317,4 +457,27 @@ void sf_sink_table_prepare(struct sink_table *sink_table, enum sink_prepare mode
             return;
         }
     }
+}
+
+void sf_sink_table_prepare(struct sink_table *sink_table, enum sink_prepare mode)
+{
+    queue(sf_sink_table_of(sink_table), mode);
+}
+
+// --- readers see it ----------------------------------------------------------------------------------------------------
+
+bool sf_sink_is_hidden(const struct sink_table *sink_table)
+{
+    return ((const struct sf_sink_table *)sink_table)->layout.is_reshaping;
+}
+
+void sf_sink_publish(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_lsn, uint64_t copied_rows)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    (void)epoch;
+    (void)copy_lsn;
+    (void)copied_rows;
+    CHECK(table->layout.is_reshaping && !table->is_preparing);
+    table->is_publishing = true;
+    queue(table, SINK_PREPARE_KNOWN);
 }

@@ -13,6 +13,7 @@
 #include "sinks/sink.h"
 #include "sinks/snowflake/sf_channel.h"
 #include "sinks/snowflake/sf_ddl.h"
+#include "sinks/snowflake/sf_evolve.h"
 #include "sinks/snowflake/sf_merge.h"
 #include "sinks/snowflake/sf_names.h"
 #include "sinks/snowflake/sf_sink.h"
@@ -37,7 +38,8 @@ enum sf_event {
     SF_EVENT_MERGED = 2048,
     SF_EVENT_STREAM_CHANGED = 4096,
     SF_EVENT_GROWTH_FAILED = 8192,
-    SF_EVENT_CLEANED = 16384
+    SF_EVENT_CLEANED = 16384,
+    SF_EVENT_PUBLISHED = 32768
 };
 
 enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED = 4 };
@@ -49,14 +51,29 @@ enum sf_prepare_step {
     SF_PREPARE_SHOW_LANDING,
     SF_PREPARE_RENAME_LANDING,  // what is in the way
     SF_PREPARE_CREATE_LANDING,
+    SF_PREPARE_DESCRIBE_LANDING,
+    SF_PREPARE_EVOLVE_LANDING,  // columns of a definition that changed, statement by statement
     SF_PREPARE_EXTEND_LANDING,  // columns that an option asks for
     SF_PREPARE_COMMENT_LANDING,
     SF_PREPARE_SHOW_TARGET,
     SF_PREPARE_RENAME_TARGET,
     SF_PREPARE_CREATE_TARGET,
+    SF_PREPARE_DESCRIBE_TARGET,
+    SF_PREPARE_EVOLVE_TARGET,
     SF_PREPARE_COERCED_TARGET,  // _ETL_COERCED, which the comment tells of
     SF_PREPARE_EXTEND_TARGET,
     SF_PREPARE_COMMENT_TARGET,
+    // Where the target cannot get a type as it is; and what an earlier try left behind.
+    SF_PREPARE_SHOW_SHADOW,
+    SF_PREPARE_DROP_SHADOW,
+    SF_PREPARE_TELL_SHADOW,  // in the target's comment, before it is made
+    SF_PREPARE_CREATE_SHADOW,
+    SF_PREPARE_EVOLVE_SHADOW,
+    SF_PREPARE_COMMENT_SHADOW,
+    SF_PREPARE_UNTELL_SHADOW,
+    // publish
+    SF_PREPARE_SWAP_SHADOW,
+    SF_PREPARE_DROP_SWAPPED,
     SF_PREPARE_DONE
 };
 
@@ -115,8 +132,12 @@ struct sf_sink_table {
     bool is_preparing;      // a statement of it is under way: freed after it
     bool is_dirty;          // rows were added since the last flush
     enum sf_prepare_step prepare_step;
-    enum sf_prepare_step step_after_coerced;
-    bool wants_coerced;  // its landing rows tell of values that did not fit, and the target has no column for that
+    enum sf_prepare_step step_after_coerced, step_after_evolve;
+    struct sf_evolution evolution, shadow_evolution;
+    size_t evolution_next;
+    bool is_shadow_told;  // the target's comment tells of a shadow
+    bool is_publishing;   // the slot's work is publish, not prepare
+    bool wants_coerced;   // its landing rows tell of values that did not fit, and the target has no column for that
     unsigned events;
     struct err failure, prepare_error, rewind_reason;
     struct sf_sink_table *next, *next_dirty, *next_waiting;
@@ -234,6 +255,8 @@ const char *sf_sink_role_text(const struct sf_config *config);
 
 // sf_sink_prepare.c
 void sf_sink_table_prepare(struct sink_table *table, enum sink_prepare mode);
+bool sf_sink_is_hidden(const struct sink_table *table);
+void sf_sink_publish(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint64_t copied_rows);
 void sf_sink_prepare_deinit(struct sf_sink *sink);
 
 // sf_sink_merge.c

@@ -129,6 +129,25 @@ class Objects:
         )
         return Result.status(f"Table {name} successfully created.")
 
+    async def create_table_like(self, connection, statement: Statement) -> Result:
+        """Columns, defaults and nullability of the source, none of its rows, comment or parameters."""
+        database, schema, name = self._table_key(statement.path)
+        source = await self.storage.find_table(connection, *self._table_key(statement.source))
+        if source is None:
+            raise errors.missing_object("Table", ".".join(statement.source))
+        if await self.storage.find_schema(connection, database, schema) is None:
+            raise errors.missing_object("Schema", f"{database}.{schema}")
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", ("\x01".join((database, schema, name)),))
+        existing = await self.storage.find_table(connection, database, schema, name)
+        if existing is not None and statement.if_not_exists:
+            return Result.status(f"{name} already exists, statement succeeded.")
+        if existing is not None and not statement.replace:
+            raise errors.compilation("002002", "42710", f"Object '{database}.{schema}.{name}' already exists.")
+        if existing is not None:
+            await self.storage.drop_table(connection, existing)
+        await self.storage.create_table(connection, database, schema, name, source.columns, owner=self.session.role)
+        return Result.status(f"Table {name} successfully created.")
+
     async def drop_table(self, connection, statement: Statement) -> Result:
         table = await self._table(connection, statement)
         if table is None:
@@ -187,6 +206,21 @@ class Objects:
                 await connection.execute("UPDATE snowbox.tables SET schema_id = %s, name = %s WHERE table_id = %s", (schema_id, name, table.id))
             except psycopg.errors.UniqueViolation:
                 raise errors.compilation("002002", "42710", f"Object '{name}' already exists.") from None
+        return Result.status("Statement executed successfully.")
+
+    async def alter_swap(self, connection, statement: Statement) -> Result:
+        """Both names change in one transaction; what belongs to a table (comment, grants) goes with it."""
+        table = await self._table(connection, statement)
+        if table is not None:
+            other = await self.storage.find_table(connection, *self._table_key(statement.to))
+            if other is None:
+                raise errors.missing_object("Table", ".".join(statement.to))
+            if table.transient != other.transient:
+                raise errors.compilation("000002", "0A000", "Swapping a transient table with a permanent one is not done here")
+            update = "UPDATE snowbox.tables SET schema_id = (SELECT schema_id FROM snowbox.schemas JOIN snowbox.databases d USING (database_id) WHERE d.name = %s AND schemas.name = %s), name = %s WHERE table_id = %s"
+            await connection.execute("UPDATE snowbox.tables SET name = %s WHERE table_id = %s", (f"\x01{table.id}", table.id))
+            await connection.execute(update, (table.database, table.schema, table.name, other.id))
+            await connection.execute(update, (other.database, other.schema, other.name, table.id))
         return Result.status("Statement executed successfully.")
 
     async def alter_rename_column(self, connection, statement: Statement) -> Result:
@@ -452,6 +486,7 @@ _HANDLERS = {
     "CREATE SCHEMA": Objects.create_schema,
     "CREATE WAREHOUSE": Objects.create_warehouse,
     "CREATE TABLE": Objects.create_table,
+    "CREATE TABLE LIKE": Objects.create_table_like,
     "CREATE PROCEDURE": procedures.do_create,
     "DROP PROCEDURE": procedures.do_drop,
     "DROP TABLE": Objects.drop_table,
@@ -460,6 +495,7 @@ _HANDLERS = {
     "DROP WAREHOUSE": Objects.drop_warehouse,
     "TRUNCATE": Objects.truncate,
     "ALTER TABLE RENAME": Objects.alter_rename,
+    "ALTER TABLE SWAP": Objects.alter_swap,
     "ALTER TABLE RENAME COLUMN": Objects.alter_rename_column,
     "ALTER TABLE ADD": Objects.alter_add,
     "ALTER TABLE DROP": Objects.alter_drop,

@@ -286,6 +286,12 @@ def _create(reader: Reader) -> Statement:
     if kind != "TABLE":
         facts["options"] = reader.options(WAREHOUSE_OPTIONS if kind == "WAREHOUSE" else SCHEMA_OPTIONS)
         return Statement(f"CREATE {kind}", facts)
+    if reader.accept("LIKE"):
+        if transient:
+            raise errors.unsupported("CREATE TRANSIENT TABLE … LIKE")
+        facts["source"] = reader.path()
+        reader.accept("COPY", "GRANTS")  # privileges are not modelled
+        return Statement("CREATE TABLE LIKE", facts)
     facts["columns"] = _column_list(reader)
     facts["options"] = reader.options(TABLE_OPTIONS)
     return Statement("CREATE TABLE", facts)
@@ -387,6 +393,8 @@ def _alter(reader: Reader) -> Statement:
     facts = {"if_exists": reader.accept("IF", "EXISTS"), "path": reader.path()}
     if reader.accept("RENAME", "TO"):
         return Statement("ALTER TABLE RENAME", {**facts, "to": reader.path()})
+    if reader.accept("SWAP", "WITH"):
+        return Statement("ALTER TABLE SWAP", {**facts, "to": reader.path()})
     if reader.accept("RENAME", "COLUMN"):
         column = reader.identifier()
         reader.expect("TO")

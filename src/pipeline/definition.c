@@ -1,0 +1,135 @@
+// What the catalog keeps of a table's definition, and whether it is still so at the source. A change makes the table copy itself
+// anew with the definition of now; the destination evolves its tables to it while readers keep what they see.
+//
+// Why no change is missed: marks are read before the definition, the definition before the snapshot that the table is copied in.
+// What changed before the marks is in all of them; what changes later makes the next look's marks differ.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pipeline/marks.h"
+#include "pipeline/pipeline_private.h"
+
+#define COLUMNS_BYTES_MAX (1U << 20)
+
+static void set_text(struct pipeline_table *table, char **text, const char *now)
+{
+    if (strcmp(*text != NULL ? *text : "", now) == 0)
+        return;
+    free(*text);
+    *text = strdup(now);
+    CHECK(*text != NULL);
+    table->is_record_dirty = true;
+}
+
+void definition_mark(struct pipeline_table *table, const char *marks)
+{
+    set_text(table, &table->record.marks, marks);
+}
+
+bool definition_has_changed(struct pipeline_table *table, const char *marks, struct err *out_why)
+{
+    static const char *const codes[] = {[MARKS_SAME] = "",
+                                        [MARKS_MEMBERSHIP] = "published_again",
+                                        [MARKS_SHAPE] = "schema_changed",
+                                        [MARKS_IDENTITY] = "identity_changed",
+                                        [MARKS_REWRITTEN] = "rewritten",
+                                        [MARKS_PARTITIONS] = "partitions_changed",
+                                        [MARKS_LABELS] = "labels_changed"};
+    const char *known = table->record.marks != NULL ? table->record.marks : "", *why = "";
+    enum marks_change change = marks_compare(known, marks, &why);
+    definition_mark(table, marks);
+    if (change == MARKS_SAME)
+        return false;
+    err_set(out_why, ERR_LOST, codes[change], "%s", why);
+    return true;
+}
+
+// --- names of columns by their numbers ---------------------------------------------------------------------------
+
+// The name in a line "number name" of that number, in out; false: there is none.
+static bool former_name(const char *columns, int number, struct buf *out)
+{
+    for (const char *line = columns; *line != '\0';) {
+        char *name;
+        size_t size = strcspn(line, "\n");
+        long found = strtol(line, &name, 10);
+        if (found == number && *name == ' ') {
+            buf_reset(out);
+            buf_append(out, name + 1, size - (size_t)(name + 1 - line));
+            return true;
+        }
+        line += size + (line[size] == '\n');
+    }
+    return false;
+}
+
+void definition_recall_names(struct pipeline_table *table)
+{
+    struct buf name;
+    buf_init(&name, COLUMNS_BYTES_MAX);
+    for (uint16_t i = 0; table->record.columns != NULL && i < table->table->column_count; i++) {
+        struct column *column = &table->table->columns[i];
+        free(column->former_name);
+        column->former_name = NULL;
+        if (!former_name(table->record.columns, column->attribute_number, &name) ||
+            strcmp(buf_text(&name), column->name) == 0)
+            continue;
+        column->former_name = strdup(buf_text(&name));
+        CHECK(column->former_name != NULL);
+    }
+    buf_deinit(&name);
+}
+
+// A line break in a name would end its line: such a column counts as another one when it is renamed.
+void definition_keep_names(struct pipeline_table *table)
+{
+    struct buf text;
+    buf_init(&text, COLUMNS_BYTES_MAX);
+    for (uint16_t i = 0; i < table->table->column_count; i++) {
+        const struct column *column = &table->table->columns[i];
+        if (strchr(column->name, '\n') == NULL)
+            buf_appendf(&text, "%d %s\n", column->attribute_number, column->name);
+    }
+    set_text(table, &table->record.columns, text.failed ? "" : buf_text(&text));
+    buf_deinit(&text);
+}
+
+// --- the table's own name ------------------------------------------------------------------------------------------
+
+void definition_forget_record(struct pipeline *pipeline, const struct catalog_table *record)
+{
+    pipeline->gone = reallocarray(pipeline->gone, (size_t)pipeline->gone_count + 1, sizeof *pipeline->gone);
+    CHECK(pipeline->gone != NULL);
+    struct catalog_table *gone = &pipeline->gone[pipeline->gone_count++];
+    *gone = (struct catalog_table){.oid = record->oid, .is_gone = true};
+    (void)snprintf(gone->schema_name, sizeof gone->schema_name, "%s", record->schema_name);
+    (void)snprintf(gone->table_name, sizeof gone->table_name, "%s", record->table_name);
+}
+
+void definition_rename(struct pipeline_table *table, const struct table *definition)
+{
+    struct catalog_table *record = &table->record;
+    struct log_scope scope = {table->pipeline->options.name, definition->table_name};
+    if (strcmp(record->schema_name, definition->schema_name) == 0 &&
+        strcmp(record->table_name, definition->table_name) == 0)
+        return;
+    log_line(LOG_WARNING, &scope, "table_renamed",
+             "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
+             record->schema_name, record->table_name, definition->schema_name, definition->table_name);
+    definition_forget_record(table->pipeline, record);
+    (void)snprintf(record->schema_name, sizeof record->schema_name, "%s", definition->schema_name);
+    (void)snprintf(record->table_name, sizeof record->table_name, "%s", definition->table_name);
+    set_text(table, &record->columns, "");
+    table->is_record_dirty = true;
+}
+
+bool definition_is_held(const struct pipeline *pipeline, const char *schema_name, const char *table_name)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        if (strcmp(pipeline->tables[i]->record.schema_name, schema_name) == 0 &&
+            strcmp(pipeline->tables[i]->record.table_name, table_name) == 0)
+            return true;
+    return false;
+}

@@ -1,0 +1,95 @@
+#include "pipeline/marks.h"
+
+#include <string.h>
+
+// The next word from *cursor on, and how long it is; NULL at the end.
+static const char *next_word(const char **cursor, size_t *out_size)
+{
+    const char *word = *cursor + strspn(*cursor, " ");
+    *out_size = strcspn(word, " ");
+    *cursor = word + *out_size;
+    return *out_size > 0 ? word : NULL;
+}
+
+static size_t key_size(const char *word, size_t size)
+{
+    const char *equals = memchr(word, '=', size);
+    return equals != NULL ? (size_t)(equals - word) + 1 : size;
+}
+
+static const char *find(const char *marks, const char *key, size_t size, size_t *out_size)
+{
+    const char *word;
+    while ((word = next_word(&marks, out_size)) != NULL)
+        if (key_size(word, *out_size) == size && memcmp(word, key, size) == 0)
+            return word;
+    return NULL;
+}
+
+static bool is_same_value(const char *known, size_t known_size, const char *now, size_t now_size)
+{
+    // A part that is there already need not be a fresh one any more.
+    known_size -= known[known_size - 1] == '+';
+    now_size -= now[now_size - 1] == '+';
+    return known_size == now_size && memcmp(known, now, now_size) == 0;
+}
+
+static bool has_changed(const char *known, const char *now, const char *key)
+{
+    size_t known_size, now_size;
+    const char *a = find(known, key, strlen(key), &known_size), *b = find(now, key, strlen(key), &now_size);
+    return a != NULL && b != NULL && !is_same_value(a, known_size, b, now_size);
+}
+
+// Some part of that kind went, changed, or came in a way that may have brought rows with it.
+static bool have_parts_changed(const char *known, const char *now, char kind)
+{
+    size_t size, other_size;
+    const char *cursor = known, *word;
+    while ((word = next_word(&cursor, &size)) != NULL) {
+        if (word[0] != kind || word[1] == '=')
+            continue;
+        const char *other = find(now, word, key_size(word, size), &other_size);
+        if (other == NULL || !is_same_value(word, size, other, other_size))
+            return true;
+    }
+    cursor = now;
+    while ((word = next_word(&cursor, &size)) != NULL)
+        if (word[0] == kind && word[1] != '=' && word[size - 1] != '+' &&
+            find(known, word, key_size(word, size), &other_size) == NULL)
+            return true;
+    return false;
+}
+
+enum marks_change marks_compare(const char *known, const char *now, const char **out_why)
+{
+    *out_why = "";
+    if (known[strspn(known, " ")] == '\0' || strcmp(known, now) == 0)
+        return MARKS_SAME;
+    if (has_changed(known, now, "m=")) {
+        *out_why =
+            "its place, row filter or column list in the publication is another one: changes may be missing in between";
+        return MARKS_MEMBERSHIP;
+    }
+    if (has_changed(known, now, "i=")) {
+        *out_why = "its replica identity or primary key changed";
+        return MARKS_IDENTITY;
+    }
+    if (have_parts_changed(known, now, 'p')) {
+        *out_why = "partitions were attached, detached, truncated or rewritten, which sends no rows";
+        return MARKS_PARTITIONS;
+    }
+    if (have_parts_changed(known, now, 'e')) {
+        *out_why = "a label of an enum was renamed, which changes rows without sending them";
+        return MARKS_LABELS;
+    }
+    if (has_changed(known, now, "f=") && has_changed(known, now, "a=")) {
+        *out_why = "it was rewritten (a column's type or values changed), which sends no rows";
+        return MARKS_REWRITTEN;
+    }
+    if (has_changed(known, now, "s=")) {
+        *out_why = "its columns or its name changed";
+        return MARKS_SHAPE;
+    }
+    return MARKS_SAME;
+}

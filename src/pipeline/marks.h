@@ -1,0 +1,30 @@
+// What publication_look.sql tells of a table, as words "key=value", and what it means that they changed. The catalog keeps them, so
+// that a change is noticed whether it came while the pipeline ran or not. Pure.
+//
+//   m=   the table's place in the publication: taken out and put in again, or another row filter or column list
+//   s=   schema, name, and the published columns: attribute numbers, names, types, what composites are made of
+//   i=   replica identity, the index that is it, the primary key
+//   f= a=  its file, and the transactions that wrote its columns' entries: both are new when a rewrite changed its rows (VACUUM
+//        FULL, CLUSTER and TRUNCATE change the first, SET STATISTICS and the like the second)
+//   p<oid>=  a partition (of a table that is published as a whole) and its file; "+" at the end: made as an empty partition of it
+//   e<oid>=  an enum's label; "+" at the end: its coming changes no value
+#ifndef ETL_PIPELINE_MARKS_H
+#define ETL_PIPELINE_MARKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum marks_change {
+    MARKS_SAME,        // nothing that a row could depend on
+    MARKS_MEMBERSHIP,  // what the publication sends of it
+    MARKS_SHAPE,       // name or columns
+    MARKS_IDENTITY,
+    MARKS_REWRITTEN,
+    MARKS_PARTITIONS,
+    MARKS_LABELS
+};
+
+// The most telling difference; out_why says it in words. An empty text (nothing is known) is like any other.
+enum marks_change marks_compare(const char *known, const char *now, const char **out_why);
+
+#endif

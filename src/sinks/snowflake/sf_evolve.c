@@ -1,0 +1,223 @@
+#include "sinks/snowflake/sf_evolve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "sinks/snowflake/sf_names.h"
+
+#define STATEMENT_BYTES_MAX (1U << 20)
+#define ASIDE_PREFIX SF_OUR_COLUMN_PREFIX "WAS_"
+
+struct planner {
+    const struct sf_table_layout *layout;
+    const struct sf_naming *naming;
+    enum sf_evolve_role role;
+    struct sf_described_column *columns;  // as they will be; names of renamed ones are the layout's
+    size_t count;
+    const char *when;
+    struct sf_evolution *plan;
+};
+
+static struct sf_described_column *find(struct planner *planner, const char *name)
+{
+    for (size_t i = 0; i < planner->count; i++)
+        if (strcmp(planner->columns[i].name, name) == 0)
+            return &planner->columns[i];
+    return NULL;
+}
+
+static bool is_wanted(const struct planner *planner, const char *name)
+{
+    for (uint16_t i = 0; i < planner->layout->table->column_count; i++)
+        if (strcmp(planner->layout->column_names[i], name) == 0)
+            return true;
+    return false;
+}
+
+// --- statements --------------------------------------------------------------------------------------------------
+
+static void begin(const struct planner *planner, struct buf *out)
+{
+    const struct sf_table_layout *layout = planner->layout;
+    buf_init(out, STATEMENT_BYTES_MAX);
+    buf_append_text(out, "ALTER TABLE ");
+    sf_append_qualified(out, layout->database,
+                        planner->role == SF_EVOLVE_LANDING ? layout->landing_schema : layout->schema,
+                        planner->role == SF_EVOLVE_LANDING  ? layout->landing_name
+                        : planner->role == SF_EVOLVE_SHADOW ? layout->shadow_name
+                                                            : layout->target_name);
+}
+
+static void end(struct planner *planner, struct buf *take_text)
+{
+    struct sf_evolution *plan = planner->plan;
+    plan->statements = reallocarray(plan->statements, plan->count + 1, sizeof *plan->statements);
+    CHECK(plan->statements != NULL && !take_text->failed);
+    plan->statements[plan->count] = strdup(buf_text(take_text));
+    CHECK(plan->statements[plan->count] != NULL);
+    plan->count++;
+    buf_deinit(take_text);
+}
+
+static void append_type(const struct planner *planner, uint16_t column, struct buf *out)
+{
+    typemap_format_sql(&planner->layout->encoders[column].target, planner->role == SF_EVOLVE_LANDING, out);
+}
+
+static void add(struct planner *planner, uint16_t column)
+{
+    struct buf text;
+    begin(planner, &text);
+    buf_append_text(&text, " ADD COLUMN ");
+    sf_append_identifier(&text, planner->layout->column_names[column]);
+    buf_append_byte(&text, ' ');
+    append_type(planner, column, &text);
+    end(planner, &text);
+}
+
+static void widen(struct planner *planner, uint16_t column)
+{
+    struct buf text;
+    begin(planner, &text);
+    buf_append_text(&text, " ALTER COLUMN ");
+    sf_append_identifier(&text, planner->layout->column_names[column]);
+    buf_append_text(&text, " SET DATA TYPE ");
+    append_type(planner, column, &text);
+    end(planner, &text);
+}
+
+static void drop(struct planner *planner, const char *name)
+{
+    struct buf text;
+    begin(planner, &text);
+    buf_append_text(&text, " DROP COLUMN ");
+    sf_append_identifier(&text, name);
+    end(planner, &text);
+}
+
+static void rename_to(struct planner *planner, const char *from, const char *to)
+{
+    struct buf text;
+    begin(planner, &text);
+    buf_append_text(&text, " RENAME COLUMN ");
+    sf_append_identifier(&text, from);
+    buf_append_text(&text, " TO ");
+    sf_append_identifier(&text, to);
+    end(planner, &text);
+}
+
+// _ETL_WAS_<when>_<name>, cut at the end: no column of the source may begin so.
+static void rename_aside(struct planner *planner, const char *name)
+{
+    struct buf aside;
+    size_t room = SF_NAME_SIZE_MAX - strlen(ASIDE_PREFIX) - strlen(planner->when) - 1;
+    const char *cut = name;
+    while (*cut != '\0' && room > 0) {
+        do
+            cut++;
+        while (((uint8_t)*cut & 0xC0) == 0x80);
+        room--;
+    }
+    buf_init(&aside, STATEMENT_BYTES_MAX);
+    buf_appendf(&aside, ASIDE_PREFIX "%s_", planner->when);
+    buf_append(&aside, name, (size_t)(cut - name));
+    rename_to(planner, name, buf_text(&aside));
+    buf_deinit(&aside);
+}
+
+// --- types -------------------------------------------------------------------------------------------------------
+
+enum fit { FIT_SAME, FIT_WIDER_THERE, FIT_WIDEN, FIT_OTHER };
+
+// TYPE(a) or TYPE(a,b); the rest has no numbers.
+static bool parse(const char *type, char out_kind[32], unsigned *out_first, unsigned *out_second)
+{
+    *out_first = *out_second = 0;
+    return sscanf(type, "%31[A-Z_](%u,%u)", out_kind, out_first, out_second) >= 1;
+}
+
+static enum fit fit_of(const char *there, const char *wanted)
+{
+    char kind_there[32], kind_wanted[32];
+    unsigned first_there, second_there, first_wanted, second_wanted;
+    if (strcmp(there, wanted) == 0)
+        return FIT_SAME;
+    if (!parse(there, kind_there, &first_there, &second_there) ||
+        !parse(wanted, kind_wanted, &first_wanted, &second_wanted) || strcmp(kind_there, kind_wanted) != 0)
+        return FIT_OTHER;
+    bool is_sized = strcmp(kind_there, "VARCHAR") == 0 || strcmp(kind_there, "BINARY") == 0 ||
+                    (strcmp(kind_there, "NUMBER") == 0 && second_there == second_wanted);
+    return !is_sized ? FIT_OTHER : first_there < first_wanted ? FIT_WIDEN : FIT_WIDER_THERE;
+}
+
+static void fit_column(struct planner *planner, uint16_t column)
+{
+    const char *name = planner->layout->column_names[column];
+    const struct sf_described_column *there = find(planner, name);
+    struct buf wanted;
+    if (there == NULL) {
+        add(planner, column);
+        return;
+    }
+    buf_init(&wanted, STATEMENT_BYTES_MAX);
+    append_type(planner, column, &wanted);
+    enum fit fit = fit_of(there->type, buf_text(&wanted));
+    buf_deinit(&wanted);
+    // A landing column may hold more than it has to; what readers see is exactly the type.
+    if (fit == FIT_SAME || (fit == FIT_WIDER_THERE && planner->role == SF_EVOLVE_LANDING))
+        return;
+    if (fit == FIT_WIDEN) {
+        widen(planner, column);
+        return;
+    }
+    switch (planner->role) {
+    case SF_EVOLVE_TARGET: planner->plan->needs_shadow = true; return;
+    case SF_EVOLVE_LANDING: rename_aside(planner, name); break;
+    case SF_EVOLVE_SHADOW: drop(planner, name); break;
+    }
+    add(planner, column);
+}
+
+// The column of a former name, unless that is another column's now or the new name is taken by one that was there before.
+static void rename_column(struct planner *planner, uint16_t column)
+{
+    const char *former = planner->layout->table->columns[column].former_name;
+    const char *name = planner->layout->column_names[column];
+    if (former == NULL || planner->role == SF_EVOLVE_LANDING)
+        return;
+    char *there = sf_naming_column(planner->naming, former);
+    struct sf_described_column *found = find(planner, there);
+    if (found != NULL && !is_wanted(planner, there) && find(planner, name) == NULL) {
+        rename_to(planner, there, name);
+        found->name = name;
+    }
+    free(there);
+}
+
+void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming *naming, enum sf_evolve_role role,
+                    const struct sf_described_column *columns, size_t count, const char *when,
+                    struct sf_evolution *out_plan)
+{
+    struct planner planner = {
+        .layout = layout, .naming = naming, .role = role, .count = count, .when = when, .plan = out_plan};
+    *out_plan = (struct sf_evolution){.statements = NULL};
+    planner.columns = calloc(count + 1, sizeof *planner.columns);
+    CHECK(planner.columns != NULL);
+    for (size_t i = 0; i < count; i++)
+        planner.columns[i] = columns[i];
+    for (uint16_t i = 0; i < layout->table->column_count; i++)
+        rename_column(&planner, i);
+    for (uint16_t i = 0; i < layout->table->column_count; i++)
+        fit_column(&planner, i);
+    free(planner.columns);
+}
+
+void sf_evolution_deinit(struct sf_evolution *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        free(plan->statements[i]);
+    free(plan->statements);
+    *plan = (struct sf_evolution){.statements = NULL};
+}

@@ -1,0 +1,43 @@
+// How tables that exist get the columns of a definition that changed. Pure: what DESCRIBE TABLE told goes in, ALTER statements come out.
+//
+//                      landing table                            target, or its shadow
+//   a new column       added                                    added
+//   one that left      stays, is not written any more           stays, NULL from the table's copy on
+//   another name       a new column                             renamed
+//   a wider type       widened                                  widened
+//   another type       the old column is renamed aside,         not possible while readers use it: needs_shadow;
+//                      a new one added                          in the shadow, which has no rows: dropped and added
+//
+// Wider is what Snowflake changes in place: VARCHAR and BINARY get longer, NUMBER more digits with the same scale (docs.snowflake.com,
+// sql-reference/sql/alter-table-column; the scale of a number, a shorter text and another kind of type are refused there).
+#ifndef ETL_SINKS_SNOWFLAKE_SF_EVOLVE_H
+#define ETL_SINKS_SNOWFLAKE_SF_EVOLVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "sinks/snowflake/sf_ddl.h"
+#include "sinks/snowflake/sf_naming.h"
+
+#define SF_EVOLVE_WHEN_SIZE 20  // 20261125T141508Z
+
+enum sf_evolve_role { SF_EVOLVE_LANDING, SF_EVOLVE_TARGET, SF_EVOLVE_SHADOW };
+
+struct sf_described_column {
+    const char *name;
+    const char *type;  // as DESCRIBE TABLE spells it: NUMBER(38,0)
+};
+
+struct sf_evolution {
+    char **statements;  // in order; each may run again after a crash, as the next plan is made of what is there then
+    size_t count;
+    bool needs_shadow;  // of a target: no statement brings it there
+};
+
+// naming tells what a column's former name was there. when: for the names of landing columns that are renamed aside.
+void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming *naming, enum sf_evolve_role role,
+                    const struct sf_described_column *columns, size_t count, const char *when,
+                    struct sf_evolution *out_plan);
+void sf_evolution_deinit(struct sf_evolution *plan);  // one of zeros is fine
+
+#endif
