@@ -462,14 +462,12 @@ static void compare(struct pipeline_table *table, const struct pg_publication_lo
                 "its place in publication \"%s\" is another one: changes may be missing in between",
                 table->pipeline->options.publication);
         pipeline_resync_table(table, &why);
-    } else if (table->record.state == CATALOG_TABLE_NEW || table->record.state == CATALOG_TABLE_PARKED) {
-        definition_mark(table, published->marks);
-    } else if (definition_has_changed(table, published->marks, &why)) {
+    } else if (!wants_to_join(table) && table->record.state != CATALOG_TABLE_PARKED &&
+               definition_has_changed(table, published->marks, &why)) {
         pipeline_resync_table(table, &why);
     }
-    // What it is copied with is read after this.
-    table->is_marked |= table->record.state == CATALOG_TABLE_NEW;
     definition_mark(table, published->marks);
+    table->is_marked |= wants_to_join(table);  // what it is copied with is read after this
 }
 
 static bool is_description_wanted(const struct pipeline *pipeline, const struct pg_publication_look *look)

@@ -99,6 +99,14 @@ static void relation_forget(struct pipeline *pipeline, uint32_t oid)
     }
 }
 
+static bool is_relation_kept(const struct pipeline *pipeline, uint32_t oid)
+{
+    for (uint32_t i = 0; i < pipeline->relation_count; i++)
+        if (pipeline->relations[i].oid == oid)
+            return true;
+    return false;
+}
+
 static void relation_keep(struct pipeline *pipeline, uint32_t oid, const uint8_t *data, size_t size)
 {
     relation_forget(pipeline, oid);
@@ -223,6 +231,13 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
     }
     if (!table->is_relation_checked && is_before_copy(table, change.seq.commit_lsn))
         return true;
+    if (!table->is_relation_checked && is_relation_kept(pipeline, table->table->oid)) {
+        // It changed after its definition was read, and its copy, which does not hold this row, was begun with the old one.
+        struct err error = {0};
+        err_set(&error, ERR_LOST, "schema_changed", "its definition changed at the source while it was copied");
+        pipeline_resync_table(table, &error);
+        return true;
+    }
     if (!table->is_relation_checked)
         return stop_with(pipeline, ERR_DATA, "protocol", "the server sent a change of a table before describing it");
     change.op = message->kind == PGOUTPUT_INSERT ? 'I' : message->kind == PGOUTPUT_UPDATE ? 'U' : 'D';

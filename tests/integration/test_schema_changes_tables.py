@@ -1,0 +1,229 @@
+"""Changes of tables as wholes: names, partitions, enums, what a publication sends of them; and those that must not cost a copy."""
+import re
+
+import load
+from program import wait_until
+from snowflake_client import Snowflake
+from test_schema_changes import OPTIONS, settle
+from test_tables_come_and_go import wait_for_table
+
+VIA_ROOT = "alter publication {} set (publish_via_partition_root = true)"
+PARTITIONED = """create table parts (id int, k int, v text, primary key (id, k)) partition by list (k);
+create table parts_1 partition of parts for values in (1); create table parts_2 partition of parts for values in (2);
+create table parts_3 partition of parts for values in (3); create table loose (id int, k int, v text, primary key (id, k));
+insert into parts select i, 1 + i % 3, 'v' || i from generate_series(1, 300) i;
+insert into loose select i, 4, 'loose' from generate_series(1, 50) i"""
+
+
+def make(source, text, *published, via_root=False):
+    with source.connect() as connection:
+        load.create_tables(connection, source.publication)
+        load.fill(connection, 20)
+        for statement in text.split(";"):
+            connection.execute(statement)
+        if via_root:
+            connection.execute(VIA_ROOT.format(source.publication))
+        for table in published:
+            connection.execute(f"alter publication {source.publication} add table {table}")
+
+
+def run(source, text):
+    with source.connect() as connection:
+        for statement in text.split(";"):
+            connection.execute(statement)
+
+
+def start(stream):
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    return program
+
+
+def rest(source, standin, program):
+    """Settled, and looked at since: whatever there was to notice was noticed."""
+    settle(source, standin, program)
+    mark = program.mark()
+    run(source, f"alter publication {source.publication} drop table order_events")
+    program.wait_for_event("table_left", 30, since=mark, table="order_events")
+    run(source, f"alter publication {source.publication} add table order_events")
+    settle(source, standin, program)
+
+
+def count(standin, table):
+    return int(Snowflake(standin.to).value(f'SELECT COUNT(*) FROM "{table}"'))
+
+
+def resynced(program):
+    return {line["table"]: re.sub(r".* is copied anew: ", "", line["message"]) for line in program.events("resync")}
+
+
+def test_what_changes_no_row_costs_no_copy(source, standin, stream):
+    make(source, "create type mood as enum ('good', 'bad'); create table calm (id int primary key, note text default 'x', m mood);"
+                 "insert into calm select i, 'n', 'good' from generate_series(1, 100) i", "calm")
+    program = start(stream)
+    # Between two looks a new file and new column entries look like a rewrite, so they come one after the other.
+    files = ["vacuum full calm", "cluster calm using calm_pkey", "truncate calm", "reindex table calm", "create index by_note on calm (note)"]
+    entries = ["comment on column calm.note is 'c'", "grant select on calm to public", "alter table calm alter column note set statistics 500",
+               "alter table calm alter column note set default 'y'", "analyze calm", "alter type mood add value 'new'", "drop index by_note"]
+    for first, changes in ((1000, files), (2000, entries)):
+        for number, change in enumerate(changes):
+            run(source, change)
+            run(source, f"insert into calm (id) values ({first + number})")
+        rest(source, standin, program)
+    run(source, "insert into calm (id, m) values (3000, 'new')")
+    settle(source, standin, program)
+    assert "calm" not in resynced(program) and not program.events("parked")
+    assert program.terminate() == 0
+    run(source, "vacuum full calm; insert into calm (id) values (4000)")
+    again = start(stream)
+    settle(source, standin, again)
+    assert "calm" not in resynced(again)
+    assert again.terminate() == 0
+
+
+def test_labels_and_attributes_of_types(source, standin, stream):
+    make(source, "create type mood as enum ('good', 'bad'); create type place as (x int, y int);"
+                 "create table felt (id int primary key, m mood); create table at_place (id int primary key, p place);"
+                 "insert into felt values (1, 'good'), (2, 'bad'); insert into at_place values (1, row(1, 2))", "felt", "at_place")
+    program = start(stream)
+    run(source, "alter type mood rename value 'bad' to 'worse'; alter type place add attribute z int")
+    for table in ("felt", "at_place"):
+        program.wait_for_event("resync", 30, table=table)
+    run(source, "insert into felt values (3, 'worse'); insert into at_place values (2, row(1, 2, 3))")
+    rest(source, standin, program)
+    assert "label" in resynced(program)["felt"]
+    assert not program.events("parked") and program.terminate() == 0
+
+
+def test_partitions_of_a_table_that_is_published_as_a_whole(source, standin, stream):
+    make(source, PARTITIONED, "parts", via_root=True)
+    program = start(stream)
+    # A partition that is made empty costs nothing.
+    run(source, "create table parts_9 partition of parts for values in (9); insert into parts values (9000, 9, 'nine')")
+    rest(source, standin, program)
+    assert "parts" not in resynced(program)
+    for change in ("alter table parts attach partition loose for values in (4)", "alter table parts detach partition parts_2",
+                   "truncate parts_1", "drop table parts_3", "truncate parts"):
+        mark = program.mark()
+        run(source, change)
+        program.wait_for_event("resync", 30, since=mark, table="parts")
+        run(source, "insert into parts select max(id) + 1, 9, 'more' from (select coalesce(max(id), 0) as id from parts) m")
+        settle(source, standin, program)
+    assert not program.events("parked") and program.terminate() == 0
+    # The same while nothing runs.
+    run(source, "create table late (id int, k int, v text, primary key (id, k)); insert into late values (1, 5, 'late');"
+                "alter table parts attach partition late for values in (5)")
+    again = start(stream)
+    settle(source, standin, again)
+    assert "partitions" in resynced(again)["parts"]
+    assert again.terminate() == 0
+
+
+def test_partitions_that_are_published_one_by_one(source, standin, stream):
+    make(source, PARTITIONED, "parts")
+    program = start(stream)
+    run(source, "alter table parts attach partition loose for values in (4)")
+    program.wait_for_event("table_added", 30, table="loose")
+    settle(source, standin, program)
+    run(source, "truncate parts_1; insert into parts values (9001, 1, 'again'); truncate parts; insert into parts values (9002, 2, 'x')")
+    rest(source, standin, program)
+    run(source, "alter table parts detach partition parts_2")
+    program.wait_for_event("table_left", 30, table="parts_2")
+    settle(source, standin, program)
+    assert "parts_1" not in resynced(program) and not program.events("parked")
+    assert program.terminate() == 0
+
+
+def test_publish_via_partition_root_is_changed(source, standin, stream):
+    make(source, PARTITIONED, "parts")
+    program = start(stream)
+    run(source, VIA_ROOT.format(source.publication))
+    run(source, "insert into parts values (9000, 1, 'by the root')")
+    program.wait_for_event("table_added", 30, table="parts")
+    program.wait_for_event("table_left", 30, table="parts_1")
+    settle(source, standin, program)
+    run(source, VIA_ROOT.format(source.publication).replace("true", "false"))
+    run(source, "insert into parts values (9001, 2, 'by itself')")
+    program.wait_for_event("table_left", 30, table="parts")
+    settle(source, standin, program)
+    assert not program.events("parked") and program.terminate() == 0
+
+
+def test_a_table_that_is_renamed_is_copied_to_the_target_of_its_new_name(source, standin, stream):
+    make(source, "create table guest (id int primary key, note text); insert into guest values (1, 'one'), (2, 'two')", "guest")
+    program = start(stream)
+    run(source, "insert into guest values (3, 'three'); alter table guest rename to visitor; insert into visitor values (4, 'four')")
+    program.wait_for_event("table_renamed", 30)
+    settle(source, standin, program)
+    assert count(standin, "VISITOR") == 4 and count(standin, "GUEST") in (2, 3)
+    # Back again, and into another schema, while nothing runs.
+    assert program.terminate() == 0
+    run(source, "alter table visitor rename to guest; insert into guest values (5, 'five')")
+    again = start(stream)
+    settle(source, standin, again)
+    assert count(standin, "GUEST") == 5
+    assert again.terminate() == 0
+    run(source, "create schema hotel; alter table guest set schema hotel; insert into hotel.guest values (6, 'six')")
+    third = stream(*OPTIONS)
+    # The target of the name was made for another table of the source: said, with what would mend it.
+    assert "RENAME TO" in third.wait_for_event("parked", 60, table="guest")["message"]
+    assert third.terminate() == 0
+
+
+def test_two_tables_that_take_each_others_names(source, standin, stream):
+    make(source, "create table hot (id int primary key, note text); insert into hot values (1, 'was hot');"
+                 "create table cold (id int primary key, amount numeric(10, 2)); insert into cold values (7, 7.5), (8, 8.5)", "hot", "cold")
+    program = start(stream)
+    run(source, "begin; alter table hot rename to tmp; alter table cold rename to hot; alter table tmp rename to cold; commit;"
+                "insert into hot values (9, 9.5); insert into cold values (2, 'is cold')")
+    settle(source, standin, program)
+    assert not program.events("parked") and program.terminate() == 0
+    run(source, "begin; alter table hot rename to tmp; alter table cold rename to hot; alter table tmp rename to cold; commit;"
+                "insert into cold values (10, 10.5); insert into hot values (3, 'hot again')")
+    again = start(stream)
+    settle(source, standin, again)
+    assert not again.events("parked") and again.terminate() == 0
+
+
+def test_a_table_that_is_made_anew_under_its_name(source, standin, stream):
+    make(source, "create table guest (id int primary key, note text); insert into guest values (1, 'one')", "guest")
+    program = start(stream)
+    run(source, f"drop table guest; create table guest (note int primary key, id text); insert into guest values (7, 'new');"
+                f"alter publication {source.publication} add table guest")
+    settle(source, standin, program)
+    assert not program.events("parked") and program.terminate() == 0
+    run(source, f"drop table guest; create table guest (id bigint primary key, note text, more date); insert into guest values (8, 'newer', now());"
+                f"alter publication {source.publication} add table guest")
+    again = start(stream)
+    settle(source, standin, again)
+    assert not again.events("parked") and again.terminate() == 0
+
+
+def test_what_the_publication_sends_of_a_table(source, standin, stream):
+    make(source, "create table some_rows (id int primary key, a int, b text); insert into some_rows select i, i, 'b' from generate_series(1, 100) i")
+    name = source.publication
+    run(source, f"alter publication {name} add table some_rows where (id > 50)")
+    program = start(stream)
+    tables = "customers, orders, order_lines, order_events"
+
+    def followed(definition, rows):
+        mark = program.mark()
+        run(source, f"alter publication {name} set table {tables}, some_rows {definition}")
+        program.wait_for_event("resync", 30, since=mark, table="some_rows")
+        wait_for_table(program, "some_rows", "live")
+        run(source, "update some_rows set a = a + 1 where id % 10 = 0")
+        wait_until(lambda: count(standin, "SOME_ROWS") == rows, 60, f"{rows} rows")
+
+    followed("where (id > 20)", 80)
+    followed("", 100)
+    settle(source, standin, program)
+    followed("(id, b)", 100)
+    followed("", 100)
+    settle(source, standin, program)
+    assert not program.events("parked") and program.terminate() == 0
+    # Taken out and put in again, and another filter, while nothing ran.
+    run(source, f"alter publication {name} drop table some_rows; insert into some_rows values (500, 5, 'unseen'); alter publication {name} add table some_rows")
+    again = start(stream)
+    settle(source, standin, again)
+    assert "publication" in resynced(again)["some_rows"]
+    assert again.terminate() == 0

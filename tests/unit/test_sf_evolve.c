@@ -1,0 +1,118 @@
+// Which statements bring tables that exist into the form of a changed definition.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "sinks/snowflake/sf_evolve.h"
+
+#define T "ALTER TABLE \"D\".\"S\".\"T\" "
+#define S "ALTER TABLE \"D\".\"S\".\"_ETL_NEW_T\" "
+#define L "ALTER TABLE \"D\".\"L\".\"LANDING_T\" "
+
+static char *text_of(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
+static const struct target_type number = {.kind = TARGET_NUMBER, .precision = 12, .scale = 2};
+static const struct target_type text_type = {.kind = TARGET_VARCHAR, .length = 100};
+static const struct target_type bytes = {.kind = TARGET_BINARY, .length = 30};
+
+// The definition: id NUMBER(12,2), note VARCHAR(100) formerly `former`, raw BINARY(30).
+static void check(enum sf_evolve_role role, const char *former, const struct sf_described_column *columns, size_t count,
+                  bool needs_shadow, const char *const *expected)
+{
+    struct column of_table[] = {
+        {.name = text_of("id")}, {.name = text_of("note"), .former_name = text_of(former)}, {.name = text_of("raw")}};
+    struct table table = {
+        .schema_name = text_of("public"), .table_name = text_of("t"), .columns = of_table, .column_count = 3};
+    struct column_encoder encoders[] = {{.target = number}, {.target = text_type}, {.target = bytes}};
+    const struct sf_naming naming = {0};
+    struct sf_table_layout layout;
+    struct sf_evolution plan;
+    struct err error = {0};
+    size_t statements = 0;
+    assert_true(sf_layout_init(&layout, &table, encoders, "D", "S", "L", &naming, &error));
+    sf_evolve_plan(&layout, &naming, role, columns, count, "20260101T000000Z", &plan);
+    for (; expected[statements] != NULL; statements++) {
+        assert_true(statements < plan.count);
+        assert_string_equal(plan.statements[statements], expected[statements]);
+    }
+    assert_int_equal(plan.count, statements);
+    assert_int_equal(plan.needs_shadow, needs_shadow);
+    sf_evolution_deinit(&plan);
+    sf_layout_deinit(&layout);
+}
+
+static void test_sf_evolve_what_fits(void **state)
+{
+    (void)state;
+    const struct sf_described_column target[] = {
+        {"GONE", "DATE"}, {"ID", "NUMBER(12,2)"}, {"NOTE", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+    const struct sf_described_column landing[] = {
+        {"ID", "NUMBER(12,2)"}, {"NOTE", "VARCHAR(200)"}, {"RAW", "VARCHAR(40)"}, {"_ETL_OP", "VARCHAR(1)"}};
+    check(SF_EVOLVE_TARGET, NULL, target, 4, false, (const char *[]){NULL});
+    check(SF_EVOLVE_LANDING, NULL, landing, 4, false, (const char *[]){NULL});
+}
+
+static void test_sf_evolve_adds_and_widens(void **state)
+{
+    (void)state;
+    const struct sf_described_column target[] = {{"ID", "NUMBER(10,2)"}, {"RAW", "BINARY(20)"}};
+    const struct sf_described_column landing[] = {{"ID", "NUMBER(10,2)"}, {"NOTE", "VARCHAR(10)"}};
+    check(SF_EVOLVE_TARGET, NULL, target, 2, false,
+          (const char *[]){T "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)", T "ADD COLUMN \"NOTE\" VARCHAR(100)",
+                           T "ALTER COLUMN \"RAW\" SET DATA TYPE BINARY(30)", NULL});
+    check(SF_EVOLVE_LANDING, NULL, landing, 2, false,
+          (const char *[]){L "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)",
+                           L "ALTER COLUMN \"NOTE\" SET DATA TYPE VARCHAR(100)", L "ADD COLUMN \"RAW\" VARCHAR(40)",
+                           NULL});
+}
+
+static void test_sf_evolve_renames(void **state)
+{
+    (void)state;
+    const struct sf_described_column plain[] = {{"ID", "NUMBER(12,2)"}, {"OLD", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+    const struct sf_described_column taken[] = {
+        {"ID", "NUMBER(12,2)"}, {"OLD", "VARCHAR(100)"}, {"NOTE", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+    const struct sf_described_column other_type[] = {{"ID", "NUMBER(12,2)"}, {"OLD", "DATE"}, {"RAW", "BINARY(30)"}};
+    check(SF_EVOLVE_TARGET, "old", plain, 3, false, (const char *[]){T "RENAME COLUMN \"OLD\" TO \"NOTE\"", NULL});
+    check(SF_EVOLVE_TARGET, "old", taken, 4, false, (const char *[]){NULL});  // a column of before has the name
+    check(SF_EVOLVE_TARGET, "id", plain, 3, false, (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+    check(SF_EVOLVE_SHADOW, "old", other_type, 3, false,
+          (const char *[]){S "RENAME COLUMN \"OLD\" TO \"NOTE\"", S "DROP COLUMN \"NOTE\"",
+                           S "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+}
+
+static void test_sf_evolve_types_that_cannot_be_changed(void **state)
+{
+    (void)state;
+    const struct sf_described_column target[] = {
+        {"ID", "NUMBER(12,4)"}, {"NOTE", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+    const struct sf_described_column shorter[] = {
+        {"ID", "NUMBER(12,2)"}, {"NOTE", "VARCHAR(200)"}, {"RAW", "BINARY(30)"}};
+    const struct sf_described_column landing[] = {{"ID", "FLOAT"}, {"NOTE", "ARRAY"}, {"RAW", "VARCHAR(40)"}};
+    check(SF_EVOLVE_TARGET, NULL, target, 3, true, (const char *[]){NULL});
+    check(SF_EVOLVE_TARGET, NULL, shorter, 3, true, (const char *[]){NULL});
+    check(SF_EVOLVE_SHADOW, NULL, target, 3, false,
+          (const char *[]){S "DROP COLUMN \"ID\"", S "ADD COLUMN \"ID\" NUMBER(12,2)", NULL});
+    check(SF_EVOLVE_LANDING, NULL, landing, 3, false,
+          (const char *[]){L "RENAME COLUMN \"ID\" TO \"_ETL_WAS_20260101T000000Z_ID\"",
+                           L "ADD COLUMN \"ID\" NUMBER(12,2)",
+                           L "RENAME COLUMN \"NOTE\" TO \"_ETL_WAS_20260101T000000Z_NOTE\"",
+                           L "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sf_evolve_what_fits),
+        cmocka_unit_test(test_sf_evolve_adds_and_widens),
+        cmocka_unit_test(test_sf_evolve_renames),
+        cmocka_unit_test(test_sf_evolve_types_that_cannot_be_changed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
