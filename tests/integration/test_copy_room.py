@@ -205,7 +205,7 @@ def test_columns_that_changed_before_the_snapshot(source, room):
         source.sql("alter table big alter column id type bigint")
         other.commit()
     line = one.event("failed", "done")
-    assert line.startswith("failed data schema_changed") and "public.big" in line
+    assert line.startswith("failed lost schema_changed") and "public.big" in line
     assert one.event("done", "failed") == "done small 1"
 
 
