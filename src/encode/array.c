@@ -226,7 +226,9 @@ enum value_outcome array_encode(const struct value_encoder *encoder, const struc
 {
     size_t start = out->size;
     struct parts_found found = {.is_coerced = false};
+    buf_reset(encoder->scratch);
     bool is_array = value->state == VALUE_BINARY ? append_binary(encoder, value, out, &found)
                                                  : append_text(encoder, value, out, &found);
-    return is_array ? server_text_finish_parts(encoder, value, out, start, &found, coerced) : VALUE_MALFORMED;
+    return is_array ? server_text_finish_parts(encoder, value, out, start, &found, coerced)
+                    : server_text_unread(encoder, value, out, start, coerced);
 }

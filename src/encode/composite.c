@@ -69,10 +69,11 @@ enum value_outcome composite_encode(const struct value_encoder *encoder, const s
 {
     size_t start = out->size;
     struct parts_found found = {.is_coerced = false};
+    buf_reset(encoder->scratch);
     bool is_composite = value->state == VALUE_BINARY ? append_binary(encoder, value, out, &found)
                                                      : append_text(encoder, value, out, &found);
     if (!is_composite)
-        return VALUE_MALFORMED;
+        return server_text_unread(encoder, value, out, start, coerced);
     buf_append_text(out, encoder->part_count > 0 ? "}" : "{}");
     return server_text_finish_parts(encoder, value, out, start, &found, coerced);
 }

@@ -101,9 +101,11 @@ enum value_outcome hstore_encode(const struct value_encoder *encoder, const stru
 {
     size_t start = out->size;
     struct parts_found found = {.is_coerced = false};
+    buf_reset(encoder->scratch);
     bool is_hstore = value->state == VALUE_BINARY ? append_binary(encoder, value, out, &found)
                                                   : append_text(encoder, value, out, &found);
-    return is_hstore ? server_text_finish_parts(encoder, value, out, start, &found, coerced) : VALUE_MALFORMED;
+    return is_hstore ? server_text_finish_parts(encoder, value, out, start, &found, coerced)
+                     : server_text_unread(encoder, value, out, start, coerced);
 }
 
 static void append_quoted(const struct value *text, struct buf *out)

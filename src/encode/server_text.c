@@ -43,13 +43,22 @@ enum value_outcome server_text_encode(const struct value_encoder *encoder, const
     return scalar_encode_text(encoder, &text, out, coerced);
 }
 
+// _ETL_COERCED is a VARIANT: an original that is larger than one holds is told of by its size.
+static void append_original(const struct value_encoder *encoder, const uint8_t *text, size_t size, struct buf *coerced)
+{
+    if (encoder->size_max != 0 && size > encoder->size_max)
+        scalar_append_size(size, coerced);
+    else
+        scalar_append_original(encoder, text, size, coerced);
+}
+
 enum value_outcome server_text_coerce(const struct value_encoder *encoder, const struct value *value,
                                       struct buf *coerced)
 {
     if (coerced == NULL)
         return VALUE_COERCED;
     if (value->state == VALUE_TEXT) {
-        scalar_append_original(encoder, value->data, value->size, coerced);
+        append_original(encoder, value->data, value->size, coerced);
         return VALUE_COERCED;
     }
     struct buf *scratch = encoder->scratch;
@@ -59,7 +68,7 @@ enum value_outcome server_text_coerce(const struct value_encoder *encoder, const
     if (scratch->failed)
         scalar_append_size(value->size, coerced);
     else
-        scalar_append_original(encoder, scratch->data, scratch->size, coerced);
+        append_original(encoder, scratch->data, scratch->size, coerced);
     return VALUE_COERCED;
 }
 
@@ -98,4 +107,13 @@ enum value_outcome server_text_finish_parts(const struct value_encoder *encoder,
         return server_text_coerce_oversized(encoder, value->size, coerced);
     }
     return found->is_coerced ? server_text_coerce(encoder, value, coerced) : VALUE_WRITTEN;
+}
+
+enum value_outcome server_text_unread(const struct value_encoder *encoder, const struct value *value, struct buf *out,
+                                      size_t start, struct buf *coerced)
+{
+    if (!encoder->scratch->failed)
+        return VALUE_MALFORMED;
+    out->size = start;
+    return server_text_coerce_oversized(encoder, value->size, coerced);
 }

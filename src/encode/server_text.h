@@ -33,5 +33,9 @@ bool server_text_append_part(const struct value_encoder *part, const struct valu
 enum value_outcome server_text_finish_parts(const struct value_encoder *encoder, const struct value *value,
                                             struct buf *out, size_t start, const struct parts_found *found,
                                             struct buf *coerced);
+// What it returns when the text was not read to its end, encoder->scratch having been reset before. A quoted part that the scratch
+// cannot take is larger than any target's size: the value does not fit, and its size tells of it. All else is malformed.
+enum value_outcome server_text_unread(const struct value_encoder *encoder, const struct value *value, struct buf *out,
+                                      size_t start, struct buf *coerced);
 
 #endif

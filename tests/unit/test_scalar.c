@@ -126,6 +126,51 @@ static void single_byte_char_above_ascii_is_octal(void **state)
     assert_string_equal(buf_text(&out), "\"\"");
 }
 
+// A part of more than the scratch takes (64 MB), with an escape in it, so that it cannot be read in place.
+static void parts_beyond_any_size_leave_the_values_size(void **state)
+{
+    (void)state;
+    const size_t part_size = (64U << 20) + 10;
+    struct source_type *composite = new_type(SOURCE_COMPOSITE, 99999, -1);
+    add_part(composite, "a", base_type(OID_TEXT, -1));
+    const struct source_type *types[] = {array_type(base_type(OID_TEXT, -1)), composite};
+    static const char *const brackets[] = {"{}", "()"};
+    uint8_t *text = malloc(part_size + 6);
+    assert_non_null(text);
+    memset(text, 'x', part_size + 6);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        text[0] = (uint8_t)brackets[i][0];
+        memcpy(text + 1, "\"\\\\", 3);
+        text[part_size + 4] = '"';
+        text[part_size + 5] = (uint8_t)brackets[i][1];
+        struct value value = {.data = text, .size = (uint32_t)(part_size + 6), .state = VALUE_TEXT};
+        struct column column = make_column("c", OID_TEXT, 1, -1);
+        column.type = types[i];
+        struct typemap_options options = {.oversized = OVERSIZED_NULL};
+        assert_int_equal(encode_with(&options, column, value, "UTF8"), VALUE_COERCED);
+        assert_int_equal(out.size, 0);
+        assert_string_equal(buf_text(&coerced), "\"67108880 bytes\"");
+        options.oversized = OVERSIZED_FAIL;
+        assert_int_equal(encode_with(&options, column, value, "UTF8"), VALUE_OVERSIZED);
+        // A smaller one afterwards is judged by itself.
+        value.data = (const uint8_t *)"{\"";
+        value.size = 2;
+        assert_int_equal(encode_with(&options, column, value, "UTF8"), VALUE_MALFORMED);
+    }
+    free(text);
+}
+
+static void an_original_beyond_a_variant_leaves_its_size(void **state)
+{
+    (void)state;
+    struct typemap_options options = {.varchar_length_max = 10};
+    struct column column = make_column("c", OID_TEXT, 1, -1);
+    column.type = array_type(base_type(OID_TEXT, -1));
+    assert_int_equal(encode_with(&options, column, text_value("{01234567890,a}"), "UTF8"), VALUE_COERCED);
+    assert_string_equal(buf_text(&out), "[null,\"a\"]");
+    assert_string_equal(buf_text(&coerced), "\"15 bytes\"");
+}
+
 static void oversized_values_leave_their_size(void **state)
 {
     (void)state;
@@ -314,6 +359,8 @@ int main(void)
         cmocka_unit_test(floats_of_older_servers_have_more_digits),
         cmocka_unit_test(single_byte_char_above_ascii_is_octal),
         cmocka_unit_test(oversized_values_leave_their_size),
+        cmocka_unit_test(parts_beyond_any_size_leave_the_values_size),
+        cmocka_unit_test(an_original_beyond_a_variant_leaves_its_size),
         cmocka_unit_test(json_with_bad_bytes_is_kept_and_noted),
         cmocka_unit_test(malformed_arrays_are_refused),
         cmocka_unit_test(vectors_are_arrays_of_numbers),
