@@ -549,6 +549,7 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
         return NULL;
     }
     table->encoder.has_commit_at = sink->options.has_commit_at;
+    table->encoder.pipeline = sink->options.pipeline;
     table->column_as_text = calloc((size_t)options->table->column_count + 1, sizeof *table->column_as_text);
     CHECK(table->column_as_text != NULL);
     for (uint16_t i = 0; i < options->table->column_count; i++)

@@ -163,6 +163,20 @@ def test_files_are_rotated_by_size_and_by_age(source, files, stream_files):
     assert ids == list(range(1, 3001))
 
 
+def test_the_first_coerced_value_of_a_column_is_said(source, files, stream_files):
+    """Once for each column, with the original beside the NULL."""
+    source.sql("create table odd (id int primary key, at date, n numeric(5,2)); insert into odd values (1, 'infinity', 1)")
+    source.sql(f"create publication {source.publication} for table odd")
+    program = stream_files()
+    program.wait_for_event("live", 30)
+    source.sql("insert into odd values (2, '-infinity', 'NaN'), (3, null, 2)")
+    wait_until(lambda: len(files.rows("odd")) == 3, 30, "the rows")
+    rows = {row["ID"]: row for row in files.rows("odd")}
+    assert rows[1]["_ETL_COERCED"] == {"AT": "infinity"} and rows[2]["_ETL_COERCED"] == {"AT": "-infinity", "N": "NaN"}
+    said = [line["message"] for line in program.events("value_coerced")]
+    assert [message.split(" ")[0] for message in said] == ["public.odd.at", "public.odd.n"]
+
+
 def test_a_table_that_lost_its_files_is_copied_anew(source, files, stream_files):
     make_tables(source, 20)
     program = stream_files()
