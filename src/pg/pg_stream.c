@@ -386,9 +386,11 @@ static void tell_stream_error(struct pg_stream *stream, const struct err *error,
         has_class(&told, "22") || has_class(&told, "42") || has_class(&told, "0A") || has_class(&told, "XX");
     if (has_class(&told, "42704") && is_running) {
         told.kind = ERR_LOST;
-        err_prefix(&told,
-                   "the WAL that slot \"%s\" still has to decode was written while the publication did not exist",
-                   stream->slot);
+        err_prefix(
+            &told,
+            "the WAL that slot \"%s\" still has to decode was written while the publication did not exist, and its "
+            "changes are lost; to copy all tables anew, start with --on-slot-lost=resync",
+            stream->slot);
     } else if (has_class(&told, "42704")) {
         told.kind = ERR_LOST;
     } else if (has_class(&told, "55000") &&
