@@ -4,7 +4,7 @@ import shutil
 import signal
 import time
 
-from parts import PGBIN, Child, Program, Sampler, cpu_seconds, peak_resident_bytes, wait_until
+from parts import CLIENT_BIN, Child, Program, Sampler, cpu_seconds, peak_resident_bytes, wait_until
 
 RUN_SECONDS_MAX = 600
 BASE_SLOT = "bench_base"
@@ -61,7 +61,7 @@ def run_recvlogical(bench, workload, end_lsn):
     slot = "bench_recv"
     workload.copy_slot(BASE_SLOT, slot)
     since = bench.server.log_size()
-    child = Child(PGBIN / "pg_recvlogical", "-d", bench.server.conninfo(workload.name), "--slot", slot, "--start", "-f", "/dev/null",
+    child = Child(CLIENT_BIN / "pg_recvlogical", "-d", bench.server.conninfo(workload.name), "--slot", slot, "--start", "-f", "/dev/null",
                   "--no-loop", "--endpos", f"{end_lsn >> 32:X}/{end_lsn & 0xFFFFFFFF:X}", "-o", "proto_version=1", "-o",
                   f"publication_names={workload.publication}", "-o", "binary=true")
     started, walsender = bench.server.wait_for_log("START_REPLICATION SLOT", since)

@@ -11,7 +11,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 from certificates import write_self_signed  # noqa: E402
-from pgserver import PGBIN, PgServer, scratch_folder  # noqa: E402,F401
+from pgserver import CLIENT_BIN, PgServer, scratch_folder  # noqa: E402,F401
 from program import PROGRAM, Program, wait_until  # noqa: E402,F401
 
 CFLAGS = ["-O2", "-g", "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]

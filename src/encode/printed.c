@@ -48,8 +48,8 @@ static void append_seconds(int64_t us, struct buf *out)
 }
 
 // interval_send (src/backend/utils/adt/timestamp.c): Int64 microseconds | Int32 days | Int32 months. EncodeInterval prints each part
-// with its own sign. From version 17 on all parts at their limits mean infinity.
-static bool append_interval(struct wire *wire, struct buf *out)
+// with its own sign. From version 17 on all parts at their limits mean infinity (has_infinity).
+static bool append_interval(bool has_infinity, struct wire *wire, struct buf *out)
 {
     uint64_t us_bits;
     uint32_t days_bits;
@@ -59,9 +59,9 @@ static bool append_interval(struct wire *wire, struct buf *out)
     int64_t us = (int64_t)us_bits;
     int32_t days = (int32_t)days_bits;
     int32_t months = (int32_t)months_bits;
-    if (us == INT64_MAX && days == INT32_MAX && months == INT32_MAX) {
+    if (has_infinity && us == INT64_MAX && days == INT32_MAX && months == INT32_MAX) {
         buf_append_text(out, "infinity");
-    } else if (us == INT64_MIN && days == INT32_MIN && months == INT32_MIN) {
+    } else if (has_infinity && us == INT64_MIN && days == INT32_MIN && months == INT32_MIN) {
         buf_append_text(out, "-infinity");
     } else if (us == 0 && days == 0 && months == 0) {
         buf_append_text(out, "PT0S");
@@ -325,7 +325,8 @@ static bool append_geometric(enum value_kind kind, struct wire *wire, struct buf
 static bool append_by_kind(enum value_kind kind, struct wire *wire, struct buf *out)
 {
     switch (kind) {
-    case KIND_INTERVAL: return append_interval(wire, out);
+    case KIND_INTERVAL:
+    case KIND_FINITE_INTERVAL: return append_interval(kind == KIND_INTERVAL, wire, out);
     case KIND_MONEY: return append_money(wire, out);
     case KIND_TIMETZ: return append_timetz(wire, out);
     case KIND_INET: return printed_append_network(wire, out);

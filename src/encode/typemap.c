@@ -140,6 +140,8 @@ static void choose_base(const struct source_type *type, struct value_encoder *en
             encoder->target.kind = builtins[i].target;
         }
     }
+    if (encoder->kind == KIND_INTERVAL && strcmp(type->name, "finite interval") == 0)
+        encoder->kind = KIND_FINITE_INTERVAL;
     for (size_t i = 0; i < sizeof extension_types / sizeof extension_types[0]; i++) {
         if (strcmp(extension_types[i].extension, type->extension) == 0 &&
             strcmp(extension_types[i].name, type->name) == 0) {

@@ -56,6 +56,7 @@ enum value_kind {
     KIND_JSONB,
     // The server's text, printed from the binary form (printed.h)
     KIND_INTERVAL,
+    KIND_FINITE_INTERVAL,  // of a server before 17: publication_tables.sql names the type so
     KIND_MONEY,
     KIND_TIMETZ,
     KIND_INET,  // cidr too

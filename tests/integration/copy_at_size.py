@@ -9,7 +9,7 @@ import time
 import psycopg
 
 import compare
-from pgserver import PGBIN
+from pgserver import CLIENT_BIN
 from program import pipeline_status, wait_until
 from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
 
@@ -45,7 +45,7 @@ class AtSize:
         self.source.sql(f"create publication {self.source.publication} for all tables")
 
     def _pgbench(self, *arguments, **options):
-        return subprocess.Popen([PGBIN / "pgbench", "-h", "127.0.0.1", "-p", str(self.source.server.port), "-U", "postgres",
+        return subprocess.Popen([CLIENT_BIN / "pgbench", "-h", "127.0.0.1", "-p", str(self.source.server.port), "-U", "postgres",
                                  *arguments, self.source.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL, **options)
 

@@ -1,11 +1,13 @@
 """A throw-away PostgreSQL server on 127.0.0.1, for tests, demo and benchmarks.
 
-The server's programs come from PGBIN, or from Debian's PostgreSQL 15. As root they run as the user postgres, because
-the server refuses to run as root. Everything lives in one temporary folder and is gone after delete().
+The server's programs come from PGBIN (`tools/bootstrap postgres VERSION` tells the folder), or from Debian's PostgreSQL 15;
+those of a client (pgbench, pg_recvlogical, psql) are Debian's always. As root they run as the user postgres, because the
+server refuses to run as root. Everything lives in one temporary folder and is gone after delete().
 """
 import atexit
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +17,8 @@ import time
 
 import psycopg
 
-PGBIN = pathlib.Path(os.environ.get("PGBIN", "/usr/lib/postgresql/15/bin"))
+CLIENT_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+PGBIN = pathlib.Path(os.environ.get("PGBIN") or CLIENT_BIN)
 SERVER_USER = "postgres" if os.geteuid() == 0 else None
 SETTINGS = {
     "wal_level": "logical",
@@ -28,6 +31,12 @@ SETTINGS = {
     "timezone": "UTC",
 }
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+
+
+def major_version(server_bin=PGBIN):
+    """15 for PostgreSQL 15.18."""
+    told = subprocess.check_output([pathlib.Path(server_bin) / "postgres", "--version"], text=True)  # postgres (PostgreSQL) 15.18 (…)
+    return int(re.search(r"\(PostgreSQL\) (\d+)", told)[1])
 
 
 class ServerError(Exception):
@@ -51,9 +60,10 @@ def scratch_folder(prefix):
 class PgServer:
     """One cluster. The port is chosen at the first start and kept, so that clients find the server again."""
 
-    template = None  # the first cluster's files as initdb left them: copying is several times faster
+    templates = {}  # by the folder of programs: the first cluster's files as initdb left them; copying is several times faster
 
-    def __init__(self, settings=None, tls=False, encoding="UTF8", folder=None):
+    def __init__(self, settings=None, tls=False, encoding="UTF8", folder=None, server_bin=PGBIN):
+        self.server_bin = pathlib.Path(server_bin)
         self.folder = pathlib.Path(folder) if folder else scratch_folder("etl-pg-")
         self.data = self.folder / "data"
         self.log_path = self.folder / "server.log"
@@ -67,15 +77,16 @@ class PgServer:
             self._make_certificate()
 
     def _make_cluster(self, encoding):
-        if encoding == "UTF8" and PgServer.template and PgServer.template.exists():
-            self.program("cp", "-a", str(PgServer.template), str(self.data), folder="/bin")
+        template = PgServer.templates.get(self.server_bin)
+        if encoding == "UTF8" and template and template.exists():
+            self.program("cp", "-a", str(template), str(self.data), folder="/bin")
             return
         self.program("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", encoding, "--locale=C",
                      "--no-sync")
         if encoding == "UTF8":
-            PgServer.template = scratch_folder("etl-pg-template-") / "data"
-            atexit.register(shutil.rmtree, PgServer.template.parent, True)
-            self.program("cp", "-a", str(self.data), str(PgServer.template), folder="/bin")
+            template = PgServer.templates[self.server_bin] = scratch_folder("etl-pg-template-") / "data"
+            atexit.register(shutil.rmtree, template.parent, True)
+            self.program("cp", "-a", str(self.data), str(template), folder="/bin")
 
     def _make_certificate(self):
         from certificates import write_self_signed
@@ -90,9 +101,9 @@ class PgServer:
     def certificate(self):
         return self.data / "server.crt"
 
-    def program(self, name, *arguments, folder=PGBIN, environment=None):
+    def program(self, name, *arguments, folder=None, environment=None):
         """Runs one of the server's programs to its end."""
-        done = subprocess.run([os.path.join(folder, name), *arguments], user=SERVER_USER, cwd=self.folder, text=True,
+        done = subprocess.run([os.path.join(folder or self.server_bin, name), *arguments], user=SERVER_USER, cwd=self.folder, text=True,
                               env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, extra_groups=[] if SERVER_USER else None)
         if done.returncode:
@@ -118,7 +129,7 @@ class PgServer:
         self.port = self.port or free_port()
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [PGBIN / "postgres", "-D", self.data, "-p", str(self.port)], user=SERVER_USER, cwd=self.folder,
+                [self.server_bin / "postgres", "-D", self.data, "-p", str(self.port)], user=SERVER_USER, cwd=self.folder,
                 extra_groups=[] if SERVER_USER else None, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True)
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -189,7 +200,8 @@ class PgServer:
         return self.sql(text, parameters, dbname)[0][0]
 
     def pgbench(self, *arguments, dbname="postgres"):
-        return self.program("pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments, dbname)
+        return self.program("pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments, dbname,
+                            folder=CLIENT_BIN)
 
     def create_database(self, name):
         self.sql(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))

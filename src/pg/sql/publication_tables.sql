@@ -74,7 +74,10 @@ type_texts as (
            string_agg(format('%s %s %s %s %s "%s" "%s"', n.oid, n.modifier,
                              case when e.oid is not null then 'a' when t.typtype in ('e', 'd', 'c', 'r', 'm') then t.typtype::text
                                   else 'b' end,
-                             coalesce(e.typdelim, ','), (t.typsend <> 0)::int, replace(t.typname, '"', '""'),
+                             coalesce(e.typdelim, ','), (t.typsend <> 0)::int,
+                             -- Before 17 all parts at their limits are an interval like others, and no infinity.
+                             case when t.oid = 'interval'::regtype and current_setting('server_version_num')::int < 170000
+                                  then 'finite interval' else replace(t.typname, '"', '""') end,
                              replace(coalesce(x.extname, ''), '"', '""')) || coalesce(l.listed, ''), e'\n') as nodes
     from (select distinct root_oid, root_modifier, oid, modifier from type_parts) as n
     join pg_type as t on t.oid = n.oid
