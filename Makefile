@@ -9,6 +9,9 @@ PROGRAM ?= $(BUILD)/etl-stream
 K ?=
 # How long `make soak` begins new runs, in seconds.
 FOR ?= 60
+# PG=version runs the integration tests against that PostgreSQL; the others have the short form of `make test-servers`.
+PG ?= 15
+ALL_SERVERS := 14 15 16 17 18
 # How many of pytest's processes run at a time. Each has servers and ports of its own; the tests of a file stay together.
 WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest -q --durations=10
@@ -20,6 +23,7 @@ MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
 # ThreadSanitizer that is terabytes.
 THREADED_TESTS = $(filter-out test_sf_key,$(basename $(notdir \
     $(shell grep -lE 'pthread_create|mailbox_|resolver_|catalog_' tests/unit/test_*.c))))
+INTEGRATION = ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream)
 OTHER_CC := $(shell if [ "$${CC:-gcc}" = clang ]; then echo gcc; else echo clang; fi)
 
 # configure,<folder>,<environment>,<options>: configures once, and again only when a source file came or went.
@@ -27,7 +31,7 @@ define configure
 	@tools/configure $(1) $(2) -- $(3)
 endef
 
-.PHONY: all build packages venv traps test test-unit test-integration test-fuzz test-sanitize test-tsan test-tidy test-clang \
+.PHONY: all build packages venv traps test test-unit test-integration test-servers test-fuzz test-sanitize test-tsan test-tidy test-clang \
         demo soak bench install format clean help
 
 all: build
@@ -43,8 +47,8 @@ packages: ## install the Debian packages that tests and demo need
 venv: packages
 	@tools/bootstrap venv
 
-test: ## everything that CI runs
-	@tools/test_parts tidy unit clang fuzz sanitize tsan integration
+test: ## everything that CI runs (PG=17 for another PostgreSQL than 15)
+	@tools/test_parts tidy unit clang fuzz sanitize tsan integration servers
 
 test-unit: build ## unit and seeded simulation tests
 	@$(MESON_TEST) -C $(BUILD) --suite unit --suite sim
@@ -54,8 +58,11 @@ traps: packages
 	$(call configure,$(BUILD)-traps,,-Dtraps=true -Doptimization=0)
 	@ninja -C $(BUILD)-traps -j 2 --quiet
 
-test-integration: venv build traps ## tests against a real PostgreSQL and the stand-in for Snowflake (K=name for some)
-	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream) $(PYTEST_ALL) tests/integration
+test-integration: venv build traps ## tests against a real PostgreSQL and the stand-in for Snowflake (K=name for some, PG=14…18)
+	@server=$$(tools/bootstrap postgres $(PG)) && PGBIN=$$server $(INTEGRATION) $(PYTEST_ALL) tests/integration
+
+test-servers: venv build traps ## the tests that depend on the server, against the versions of PostgreSQL other than PG
+	@tools/test_servers $(filter-out $(PG),$(ALL_SERVERS)) -- env KILLS_PER_PHASE=1 $(INTEGRATION) $(PYTEST_ALL) -m server tests/integration
 
 test-fuzz: venv ## a minute of fuzzing, with libFuzzer
 	$(call configure,$(BUILD)-fuzz,CC=clang,-Dlibfuzzer=true -Db_sanitize=address$(comma)undefined -Db_lundef=false)

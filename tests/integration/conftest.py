@@ -6,6 +6,7 @@ crashes or reconfigures its server asks for `own_postgres`. `standin` is the sta
 """
 import itertools
 import pathlib
+import re
 import signal
 
 import pytest
@@ -20,6 +21,14 @@ from standin import StandIn
 LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_copy_room.py", "test_merge_cases.py", "test_traps.py",
               "test_channels.py", "test_types_matrix.py", "test_types_binary_text.py", "test_sf_transport.py", "test_kill.py",
               "test_copy_at_size.py", "test_service.py", "test_catalog_streams.py", "test_merge_table.py")
+
+# What depends on the version of PostgreSQL, and so is run against each (the marker `server`): whole files, or a test of them. Traps are
+# shown here with their rules; that each test fails without its rule is shown on one version, but for those of test_pg_room.py.
+OF_SERVER = {
+    "test_pg_room.py": "test_", "test_postgres_versions.py": "test_", "test_samples.py": "test_", "test_types_binary_text.py": "test_",
+    "test_traps.py": "test_(?!without)", "test_types_matrix.py": "test_(every_type|types_in_another)", "test_kill.py": "test_",
+    "test_pipeline.py": "test_tables_are_equal", "test_copy_room.py": "test_(ranges|a_partitioned|partitions|without_exporter|a_lost|fewer)",
+    "test_tables_come_and_go.py": "test_a_table_(that_is_added|taken_out)", "test_differential.py": r"test_source_and_target\S*\[42\]"}
 
 numbers = itertools.count(1)
 
@@ -175,4 +184,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"start_stream", "stream"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.program)
+        if re.match(OF_SERVER.get(item.path.name, "(?!)"), item.name):
+            item.add_marker(pytest.mark.server)
     items.sort(key=lambda item: LONG_FILES.index(item.path.name) if item.path.name in LONG_FILES else len(LONG_FILES))

@@ -12,6 +12,7 @@ import pytest
 
 from pgserver import PgServer
 from program import Timeout, wait_until
+from versions import MAJOR
 
 ROWS = 20000
 READING = ("select pid from pg_stat_activity where application_name = 'etl-stream' and datname = current_database()"
@@ -121,7 +122,7 @@ def test_ranges_are_read_by_tid_range_scans(room):
                             "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}) as server:
         server.sql("create table big (id int primary key, v text);"
                    f"insert into big select g, repeat('x', 400) from generate_series(1, {ROWS}) g; analyze big;"
-                   "create publication etl for table big where (id > 0)")
+                   f"create publication etl for table big {'where (id > 0)' if MAJOR >= 15 else ''}")
         one = room(server.url(publication="etl"), "copy", "--temporary", "--quiet", "--connections", "2", "--range-kb", "1024")
         assert one.event("done") == f"done big {ROWS}"
         log = server.log_path.read_text()
