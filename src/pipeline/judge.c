@@ -45,9 +45,14 @@ static void judge_server(const struct judge *judge)
     if (encoding_find(facts->encoding) == NULL)
         find(judge, JUDGE_ERROR, ERR_CONFIG, "encoding",
              "%s is encoded in %s, which this machine's iconv does not know", where, facts->encoding);
-    // Seen by experiment: 15.18 and 18.4 make slots whose snapshot counts a commit before it is marked; 15.20 does not. We wait it out, others may not.
-    if ((facts->server_version >= 150000 && facts->server_version < 150020) ||
-        (facts->server_version >= 180000 && facts->server_version <= 180004))
+    // Seen by experiment: 14.23, 15.18, 16.14, 17.10 and 18.4 make slots whose snapshot counts a commit before it is marked; 15.20 does
+    // not. We wait it out, others may not.
+    static const int last_early_minors[] = {140023, 150019, 160014, 170010, 180004};
+    bool is_early = false;
+    for (size_t i = 0; i < sizeof last_early_minors / sizeof last_early_minors[0]; i++)
+        is_early |= facts->server_version / 10000 == last_early_minors[i] / 10000 &&
+                    facts->server_version <= last_early_minors[i];
+    if (is_early)
         find(judge, JUDGE_WARNING, ERR_CONFIG, "old_minor",
              "%s runs %d.%d, whose replication slots can export a snapshot too early; etl-stream waits until it is "
              "safe, but update the server",

@@ -1,7 +1,7 @@
 """What differs between PostgreSQL 14 and 18, through the whole program. The rest of the suite runs on each of them as it is."""
 import pytest
 
-from program import wait_until
+from program import run_command, wait_until
 from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
 from versions import MAJOR, since
 
@@ -52,6 +52,16 @@ def test_a_publication_that_is_missing_in_the_wal_is_told(source, standin, strea
     settle(source, standin, program)
     compare.assert_equal(source.conninfo, source.publication, standin.to)
     assert program.terminate() == 0
+
+
+def test_check_advises_to_leave_minors_that_export_snapshots_too_early(source, standin, tmp_path):
+    """Shown on 14.23, 15.18, 16.14, 17.10 and 18.4, by stopping a backend between its commit record and its mark; not so 15.20."""
+    source.sql("create table mark (id int primary key); create publication etl for table mark")
+    version = source.value("select current_setting('server_version_num')::int")
+    is_early = version <= {14: 140023, 15: 150019, 16: 160014, 17: 170010, 18: 180004}[MAJOR]
+    done = run_command("check", "--from", source.url(), "--to", standin.to, state=tmp_path / "state.db")
+    assert done.returncode == 0
+    assert ("can export a snapshot too early" in done.stdout + done.stderr) == is_early
 
 
 def test_generated_columns_that_are_not_published_are_left_out(source, standin, stream):
