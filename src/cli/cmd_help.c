@@ -39,6 +39,7 @@ const struct command *const commands[] = {&command_run,
                                           &command_export,
                                           &command_apply,
                                           &command_keygen,
+                                          &command_completion,
                                           &command_version,
                                           &command_help};
 const size_t command_count = sizeof commands / sizeof commands[0];
