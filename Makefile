@@ -98,6 +98,10 @@ soak: venv build ## random schemas, changes, restarts and faults for FOR=seconds
 bench: venv build ## the benchmarks of docs/benchmarks.md
 	@ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) $(PYTHON) bench/run $(ARGS)
 
+deb: ## the Debian package, in build/deb/
+	@tools/bootstrap deb
+	@tools/deb $(BUILD)/deb
+
 install: build ## install under PREFIX (default /usr/local), below DESTDIR if set
 	@meson install -C $(BUILD) --no-rebuild --quiet
 

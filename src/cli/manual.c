@@ -38,7 +38,7 @@ static const char tail[] =
     "either way.\n"
     ".SH SEE ALSO\n"
     ".BR psql (1),\n"
-    "and the documents in /usr/local/share/doc/etl\\-stream: tutorial, operations, configuration, guarantees.\n";
+    "and the documents in share/doc/etl\\-stream beside it: tutorial, operations, configuration, guarantees.\n";
 
 // Text as it is: no backslash, hyphen, or dot or quote at a line's beginning has a meaning of its own.
 static void append_text(struct buf *out, const char *text)
