@@ -24,6 +24,9 @@
 //     yet.
 //   - locks on anything else (a table's indexes, which planning takes) are held while one range is read, which ends by itself,
 //     and are let go with a savepoint: a REINDEX gets its turn between two ranges.
+//   - the guard's locks end when their tables are read, not with the run: they are a stack of savepoints, and tables are read in the
+//     order in which it can be taken down. What somebody waits for is read first; a table's lock outlives its reading only while
+//     one that was begun before it (a smaller one, as a rule) is still being read, or the guard's connection is at a range.
 //   - a reader without work ends its transaction. When the guard is lost, nobody begins a range until another guard holds all
 //     locks and has checked the files again.
 // Why a range can be read again from its beginning. The snapshot is the same, and a TID range scan reads by block and line: a

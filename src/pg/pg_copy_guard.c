@@ -15,6 +15,8 @@
 #define XID_TELL_US 2000000
 // The first lock may be waited for this long; the table is then left to a later copy, and the others go on.
 #define LOCK_WAIT "60s"
+// Each level of the stack of locks is a subtransaction, which costs the server some kilobytes.
+#define LOCK_LEVELS_MAX 256
 
 static const struct backoff_policy guard_backoff_policy = {
     .delay_first_ms = 250, .delay_min_ms = 50, .delay_max_ms = 5000, .tries_max = 20};
@@ -392,7 +394,7 @@ static void lock_again(struct pg_copy *copy)
     uint32_t table_index = copy->lock_order[copy->lock_at];
     memmove(copy->lock_order + 1, copy->lock_order, copy->lock_at * sizeof *copy->lock_order);
     copy->lock_order[0] = table_index;
-    copy->lock_at = 0;
+    copy->lock_at = copy->level_count = 0;
     buf_init(&sql, 256);
     buf_append_text(&sql, "ROLLBACK TO SAVEPOINT etl_locks");
     send(copy, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_rolled_back);
@@ -462,6 +464,8 @@ static void lock_next(struct pg_copy *copy)
                           pg_copy_tell_waiting, copy);
     struct buf sql;
     buf_init(&sql, 4096);
+    if (copy->lock_at == copy->level_count * copy->level_tables)
+        buf_appendf(&sql, "SAVEPOINT etl_level_%u; ", copy->level_count++);
     buf_append_text(&sql, "SAVEPOINT etl_table; ");
     append_lock(&sql, table_at(copy), may_wait);
     buf_append_text(&sql, "; SAVEPOINT etl_check");
@@ -478,14 +482,68 @@ static void on_lock_begun(void *context, const PGresult *result, const struct er
         lock_next(copy);
 }
 
+// The smaller a table is held to be, the earlier it is read and the later it is locked; tables that nobody has counted are at the
+// bottom. So a table that somebody waits for, which the guard's connection has to read alone, holds up only larger ones.
+static int compare_for_stack(const void *a, const void *b, void *context)
+{
+    struct table *const *tables = ((struct pg_copy *)context)->tables;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    double rows_x = tables[x]->rows_estimate, rows_y = tables[y]->rows_estimate;
+    bool is_x_unknown = rows_x < 0, is_y_unknown = rows_y < 0;
+    if (is_x_unknown != is_y_unknown)
+        return is_x_unknown ? -1 : 1;
+    if (!is_x_unknown && rows_x != rows_y)
+        return rows_x > rows_y ? -1 : 1;
+    return x > y ? -1 : x < y;
+}
+
+// Another guard locks what is still to be read, in the same order: that of reading is decided by then.
+static void order_locks(struct pg_copy *copy)
+{
+    uint32_t count = copy->is_planned ? copy->lock_count : copy->table_count;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = copy->is_planned ? copy->lock_order[i] : i;
+        const struct copy_table *state = &copy->state_of[index];
+        if (!state->has_failed && (!copy->is_planned || state->ranges_left > 0))
+            copy->lock_order[kept++] = index;
+    }
+    copy->lock_count = kept;
+    if (!copy->is_planned)
+        qsort_r(copy->lock_order, kept, sizeof *copy->lock_order, compare_for_stack, copy);
+    copy->level_tables = kept / LOCK_LEVELS_MAX + 1;
+    copy->lock_at = copy->level_count = 0;
+}
+
+static bool is_level_read(const struct pg_copy *copy, uint32_t level)
+{
+    uint32_t end = (level + 1) * copy->level_tables;
+    for (uint32_t i = level * copy->level_tables; i < end && i < copy->lock_count; i++)
+        if (copy->state_of[copy->lock_order[i]].ranges_left > 0)
+            return false;
+    return true;
+}
+
+bool pg_copy_guard_release(struct pg_copy *copy, char *out_statement, size_t statement_size)
+{
+    uint32_t kept = copy->level_count;
+    if (copy->guard != GUARD_HOLDING || trap_is_set("locks_end_with_their_table"))
+        return false;
+    while (kept > 0 && is_level_read(copy, kept - 1))
+        kept--;
+    if (kept == copy->level_count)
+        return false;
+    copy->level_count = kept;
+    (void)snprintf(out_statement, statement_size, "ROLLBACK TO SAVEPOINT etl_level_%u; RELEASE SAVEPOINT etl_level_%u",
+                   kept, kept);
+    return true;
+}
+
 static void lock_begin(struct pg_copy *copy)
 {
     struct buf sql;
     copy->guard = GUARD_LOCKING;
-    copy->lock_count = copy->lock_at = 0;
-    for (uint32_t i = 0; i < copy->table_count; i++)
-        if (!copy->state_of[i].has_failed && (!copy->is_planned || copy->state_of[i].ranges_left > 0))
-            copy->lock_order[copy->lock_count++] = i;
+    order_locks(copy);
     buf_init(&sql, 256);
     buf_append_text(&sql, "SET LOCAL lock_timeout TO '" LOCK_WAIT "'; SAVEPOINT etl_locks");
     send(copy, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_lock_begun);

@@ -69,6 +69,7 @@ void pg_copy_plan_table(struct pg_copy *copy, uint32_t table_index, const PGresu
             state->is_tree ? strdup(pg_copy_field(check, row, "part_name")) : table_name(copy->tables[table_index]);
         CHECK(part->name != NULL);
         state->bytes += part->bytes;
+        state->has_whole_part |= part->is_whole;
     }
     if (is_by_leaf)
         return;
@@ -76,6 +77,7 @@ void pg_copy_plan_table(struct pg_copy *copy, uint32_t table_index, const PGresu
     whole->name = table_name(copy->tables[table_index]);
     whole->is_whole = true;
     whole->is_tree = state->is_tree;
+    state->has_whole_part = true;
     for (int row = 0; row < PQntuples(check); row++) {
         whole->blocks += (uint32_t)number_at(check, row, "part_blocks");
         whole->bytes += number_at(check, row, "part_bytes");
@@ -97,13 +99,22 @@ static uint32_t count_ranges(const struct pg_copy *copy, const struct copy_part 
     return count > count_max ? count_max : (uint32_t)count;
 }
 
-static int compare_by_bytes(const void *a, const void *b, void *context)
+// Large, and cannot be cut: whoever reads it should begin early, or the others would end long before.
+static bool is_long(const struct pg_copy *copy, uint32_t table_index)
 {
-    const struct copy_table *states = ((struct pg_copy *)context)->state_of;
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    if (states[x].bytes != states[y].bytes)
-        return states[x].bytes > states[y].bytes ? -1 : 1;
-    return x < y ? -1 : x > y;
+    const struct copy_table *state = &copy->state_of[table_index];
+    return state->has_whole_part && state->bytes > copy->range_bytes;
+}
+
+// The order of reading: that of the stack of locks, from its top; what is long comes before it.
+static uint32_t order_tables(const struct pg_copy *copy, uint32_t *order)
+{
+    uint32_t count = 0;
+    for (int is_rest = 0; is_rest < 2; is_rest++)
+        for (uint32_t i = copy->lock_count; i-- > 0;)
+            if (is_long(copy, copy->lock_order[i]) != (is_rest == 1))
+                order[count++] = copy->lock_order[i];
+    return count;
 }
 
 static void add_ranges(struct pg_copy *copy, uint32_t table_index, uint32_t part_index, uint32_t count)
@@ -134,15 +145,13 @@ void pg_copy_plan_ranges(struct pg_copy *copy)
     CHECK(order != NULL && first_parts != NULL);
     for (uint32_t i = 0; i < copy->part_count; i++)
         capacity += count_ranges(copy, &copy->parts[i], PG_COPY_RANGES_MAX);
-    for (uint32_t i = 0; i < copy->table_count; i++)
-        order[i] = i;
+    uint32_t table_count = order_tables(copy, order);
     // The parts of a table are neighbours: they were added by one check.
     for (uint32_t i = copy->part_count; i-- > 0;)
         first_parts[copy->parts[i].table_index] = i;
-    qsort_r(order, copy->table_count, sizeof *order, compare_by_bytes, copy);
     copy->ranges = calloc(capacity + 1, sizeof *copy->ranges);
     CHECK(copy->ranges != NULL);
-    for (uint32_t i = 0; i < copy->table_count; i++) {
+    for (uint32_t i = 0; i < table_count; i++) {
         struct copy_table *state = &copy->state_of[order[i]];
         if (state->has_failed || !state->has_parts)
             continue;

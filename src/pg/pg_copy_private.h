@@ -66,6 +66,7 @@ struct copy_table {
     bool has_failed;   // told, or abandoned; not read
     bool has_parts;
     bool is_tree;  // partitioned
+    bool has_whole_part;
     uint32_t first_range, range_count, ranges_left;
     uint64_t bytes;
 };
@@ -129,9 +130,13 @@ struct pg_copy {
     struct backoff guard_backoff;
     uint64_t xid_since_us;
     bool has_told_xids, are_xids_over;
-    char *snapshot_xids;   // pg_current_snapshot() inside of it
-    uint32_t *lock_order;  // indexes of the tables to lock
+    char *snapshot_xids;  // pg_current_snapshot() inside of it
+    // The guard's locks are a stack: what is locked last is read first, so that it can be let go first (a savepoint gives back
+    // what was locked since, and nothing else gives back a lock before its transaction ends). Level l of the stack is savepoint
+    // etl_level_<l>, and holds the tables lock_order[l * level_tables …].
+    uint32_t *lock_order;  // indexes of the tables to lock, from bottom to top
     uint32_t lock_count, lock_at;
+    uint32_t level_count, level_tables;
     bool is_planned;
 
     struct copy_table *state_of;  // per table
@@ -164,11 +169,14 @@ void pg_copy_append_join(struct buf *out, const char *snapshot);
 void pg_copy_guard_init(struct pg_copy *copy);
 void pg_copy_guard_open(struct pg_copy *copy);
 void pg_copy_guard_lost(struct pg_copy *copy, const struct err *error);
+// The statement that lets go of the locks of tables that are read, and of which nothing above in the stack is still to be read;
+// false: there is none to let go. For the guard's connection when it reads nothing.
+bool pg_copy_guard_release(struct pg_copy *copy, char *out_statement, size_t statement_size);
 
 // pg_copy_plan.c
 // Takes the parts that the check of a locked table found. Only at the first time; a new guard keeps the plan.
 void pg_copy_plan_table(struct pg_copy *copy, uint32_t table_index, const PGresult *check);
-void pg_copy_plan_ranges(struct pg_copy *copy);  // all tables are known: cuts them, the largest first
+void pg_copy_plan_ranges(struct pg_copy *copy);  // all tables are locked and known: cuts them
 void pg_copy_plan_deinit(struct pg_copy *copy);
 void pg_copy_append_file_check(struct buf *sql, const struct copy_part *part);
 void pg_copy_append_read(struct buf *sql, const struct pg_copy *copy, const struct copy_range *range);

@@ -531,6 +531,11 @@ static struct copy_range *choose(const struct copy_reader *reader)
 
 static void give(struct copy_reader *reader)
 {
+    char release[128];
+    if (is_guards(reader) && pg_copy_guard_release(reader->copy, release, sizeof release)) {
+        leave(reader, release);
+        return;
+    }
     struct copy_range *range = reader->copy->guard == GUARD_HOLDING ? choose(reader) : NULL;
     if (range != NULL)
         begin(reader, range);

@@ -1,6 +1,7 @@
 """The copy through the whole program: ranges, several connections, kills of all kinds under live load; small here, large in
 bench/copy_at_size.
 """
+import psycopg
 import pytest
 
 from copy_at_size import AtSize
@@ -108,6 +109,24 @@ def test_a_later_table_is_copied_beside_a_long_copy(source, standin, stream):
     at_size.wait_until_merged(program, standin.to)
     assert not at_size.compare(standin.to)[1]
     assert program.terminate() == 0
+
+
+def test_a_table_is_locked_until_its_own_copy_is_read(source, standin, stream):
+    at_size = AtSize(source, 1, 10)
+    at_size.fill()
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1, "--max-table-sync-workers", 4)
+    at_size.wait_for_share(program, 0.05)
+    with source.connect() as other:
+        other.execute("set lock_timeout = '20s'")
+        other.execute("vacuum full pgbench_branches")  # which wants the table for itself
+        # The largest one is read last, and is not through.
+        other.execute("set lock_timeout = '500ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("lock table pgbench_accounts in access exclusive mode")
+    assert not [line for line in program.events("copied") if line["table"] == "pgbench_accounts"]
+    program.wait_for_event("live", 120)
+    assert not at_size.compare(standin.to)[1]
+    assert len(program.events("snapshot")) == 1 and program.terminate() == 0
 
 
 def test_a_slow_channel_holds_back_its_own_range_only(source, standin, stream):

@@ -379,16 +379,16 @@ def test_the_guard_is_in_no_deadlock_with_anybody(source, room, without):
                "insert into big values (1); create publication etl for table a, big")
     one = start(room, source, "--quiet", connections=1, go=False, without=without)
     with source.connect(autocommit=False) as other:
-        other.execute("lock table big in access exclusive mode")
+        other.execute("lock table a in access exclusive mode")
         one.order("go")
         ours = ("select count(*) from pg_locks l join pg_stat_activity s on s.pid = l.pid where not l.granted and"
-                " s.application_name = 'etl-stream' and l.relation = 'big'::regclass")
+                " s.application_name = 'etl-stream' and l.relation = 'a'::regclass")
         wait_until(lambda: source.value(ours), 10, "the guard to wait")
-        holds_a = source.value("select count(*) from pg_locks l join pg_stat_activity s on s.pid = l.pid where l.granted and"
-                               " s.application_name = 'etl-stream' and l.relation = 'a'::regclass")
-        assert holds_a == (0 if without is None else 1)
+        holds_big = source.value("select count(*) from pg_locks l join pg_stat_activity s on s.pid = l.pid where l.granted and"
+                               " s.application_name = 'etl-stream' and l.relation = 'big'::regclass")
+        assert holds_big == (0 if without is None else 1)
         if without is None:
-            other.execute("set local lock_timeout = '5s'; lock table a in access exclusive mode")
+            other.execute("set local lock_timeout = '5s'; lock table big in access exclusive mode")
         other.commit()
     assert one.event("ended") == "ended"
     assert {"done a 1", "done big 1"} <= set(one.seen)
@@ -413,6 +413,72 @@ def test_a_reindex_gets_its_turn_between_two_ranges(source, room):
     assert one.event("done", seconds=30) == f"done big {rows}"
     assert done.wait(10)
     thread.join(5)
+
+
+HELD_BY_US = ("select distinct l.relation::regclass::text from pg_locks l join pg_stat_activity a on a.pid = l.pid where l.granted and"
+              " a.application_name = 'etl-stream' and l.relation in (select oid from pg_class where relkind = 'r'"
+              " and relnamespace = 'public'::regnamespace)")
+
+
+def held_tables(source):
+    return {name for name, in source.sql(HELD_BY_US)}
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("without", [None, "locks_end_with_their_table"])
+def test_a_lock_ends_with_its_table(source, room, connections, without):
+    """The table's own copy has ended, another one's goes on, and a third's has not begun."""
+    source.sql("create table a (id int primary key); insert into a values (1); create table later (id int primary key);")
+    make_big(source)
+    one = start(room, source, "--quiet", connections=connections, without=without)
+    wait_until(lambda: held_tables(source) == {"a", "big", "later"}, 10, "all locks")
+    one.order("continue 0 0")
+    assert one.event("done") == "done a 1"
+    if without is not None:
+        with source.connect() as other, pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("set lock_timeout = '1s'; alter table a add column v int")
+        return
+    source.sql("set lock_timeout = '20s'; alter table a add column v int; truncate a")
+    assert held_tables(source) >= {"big", "later"}
+    # Another guard takes no lock on what is read.
+    end_backend(source, pids(source, HOLDING)[0])
+    for reading in range(connections):  # one of these is the guard's: it sees its end
+        one.order(f"continue 1 {reading}")
+    one.event("waiting")
+    wait_until(lambda: {"big", "later"} <= held_tables(source), 20, "another guard")
+    source.sql("set lock_timeout = '20s'; alter table a add column w int")
+    one.order("continue")
+    assert one.event("ended", seconds=30) == "ended"
+    assert {f"done big {ROWS}", "done later 0"} <= set(one.seen)
+
+
+def test_a_large_table_that_somebody_waits_for_holds_up_no_smaller_one(source, room):
+    source.sql("create table a (id int primary key); create table b (id int primary key); insert into a values (1);"
+               "insert into b select generate_series(1, 5); analyze a, b;")
+    make_big(source)
+    source.sql("analyze big")
+    one = start(room, source, "--quiet", connections=2, go=False)
+    one.order("pause")
+    one.order("go")
+    wait_until(lambda: held_tables(source) == {"a", "b", "big"}, 10, "all locks")
+    with in_the_background(source, CHANGES["rewrite"]):
+        for table in "ba":  # the guard's connection, which reads a, is free when both are read
+            one.order(f"continue {'ab'.index(table)} 0")
+            assert one.event("done").startswith(f"done {table}")
+        source.sql("set lock_timeout = '20s'; alter table a add column v int; alter table b add column v int")
+        assert "big" in held_tables(source)
+        one.order("continue")
+        assert one.event("ended", seconds=30) == "ended"
+    assert f"done big {ROWS}" in one.seen
+
+
+def test_more_tables_than_the_stack_of_locks_has_levels(source, room):
+    source.sql("do $$ begin for i in 1 .. 600 loop execute format('create table t%s (id int primary key)', i);"
+               " execute format('insert into t%s values (1)', i); end loop; end $$; create publication etl for all tables")
+    one = start(room, source, "--quiet", connections=3, go=False)
+    one.order("go")
+    assert one.event("ended", seconds=60) == "ended"
+    assert sum(line.endswith(" 1") for line in one.seen if line.startswith("done ")) == 600
 
 
 def test_the_guard_holds_no_lock_on_the_catalog(source, room):
