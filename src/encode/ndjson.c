@@ -50,6 +50,19 @@ bool row_encoder_wants_text(const struct row_encoder *encoder)
     return false;
 }
 
+bool row_encoder_fails_oversized(const struct row_encoder *encoder)
+{
+    return encoder->table->column_count > 0 && encoder->columns[0].value->fails_oversized;
+}
+
+void row_encoder_limit_values(struct row_encoder *encoder, uint32_t bytes_max)
+{
+    encoder->is_limited = bytes_max > 0;
+    for (uint16_t i = 0; i < encoder->table->column_count; i++)
+        if (encoder->table->columns[i].key_position < 0)
+            typemap_encoder_limit(&encoder->columns[i], bytes_max);
+}
+
 // One line being written. What fails is noted in error and ends it.
 struct line {
     struct row_encoder *encoder;
@@ -116,7 +129,7 @@ static void tell_coerced(const struct line *line, uint16_t index)
              "%s.%s.%s (%s): a value does not fit %s; the target has NULL or the nearest value, and the original is in "
              "_ETL_COERCED; said once for this column",
              table->schema_name, table->table_name, table->columns[index].name, table->columns[index].type_name,
-             buf_text(&type));
+             encoder->is_limited ? "what may be sent at a time" : buf_text(&type));
     buf_deinit(&type);
 }
 

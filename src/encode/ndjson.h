@@ -24,6 +24,7 @@ struct row_encoder {
     int64_t commit_time_us;       // of the text that commit_at holds
     char commit_at[DATETIME_TEXT_SIZE_MAX];
     uint8_t commit_at_size;   // 0: none yet
+    bool is_limited;          // row_encoder_limit_values
     uint64_t coerced_values;  // counted over its life
     uint64_t unchanged_rows;  // rows written with _ETL_UNCHANGED, over its life: the caller looks for growth
     uint64_t moved_rows;      // rows written with _ETL_OLD_KEY
@@ -42,6 +43,10 @@ bool row_encoder_init(struct row_encoder *encoder, const struct table *table, co
 void row_encoder_deinit(struct row_encoder *encoder);
 // Any column that binary cannot serve (then the stream asks for text).
 bool row_encoder_wants_text(const struct row_encoder *encoder);
+bool row_encoder_fails_oversized(const struct row_encoder *encoder);  // a value that is too large is an error
+// From now on values of columns outside of the key, of types without a size of their own, have at most so many bytes of text, JSON
+// or BINARY; larger ones are coerced, as those that their type cannot hold. 0: as much as the type holds.
+void row_encoder_limit_values(struct row_encoder *encoder, uint32_t bytes_max);
 
 // An update of a multiset table has to be written as two changes: the old row's removal (D) at the update's sequence, and
 // the new row (I, unchanged values taken from the old one) one ordinal later. The views are the update's.

@@ -338,8 +338,18 @@ bool typemap_choose(const struct column *column, const struct encoding *encoding
     }
     encoder.target = encoder.value->target;
     encoder.wants_text = !encoder.value->has_binary;
+    encoder.size_max = encoder.value->size_max;
     *out_encoder = encoder;
     return true;
+}
+
+// No type contains itself: as the column's own it is the part of none.
+void typemap_encoder_limit(struct column_encoder *column, uint32_t bytes_max)
+{
+    bool is_less = bytes_max > 0 && bytes_max < column->size_max;
+    for (uint16_t i = 0; i < column->type_count; i++)
+        if (column->types[i] == column->value)
+            column->types[i]->size_max = is_less ? bytes_max : column->size_max;
 }
 
 void typemap_encoder_deinit(struct column_encoder *encoder)

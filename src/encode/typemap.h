@@ -134,7 +134,8 @@ struct column_encoder {
         wants_text;  // binary of this type is not decoded: ask the server for its text (copy: by its output function; stream: text)
     char *key;  // `"name":` as JSON bytes, ready to append; owned
     uint32_t key_size;
-    bool was_coerced;  // some value of it was, and it was said
+    uint32_t size_max;  // its type's own
+    bool was_coerced;   // some value of it was, and it was said
 };
 
 static inline enum value_outcome column_encode(const struct column_encoder *column, const struct value *value,
@@ -142,6 +143,10 @@ static inline enum value_outcome column_encode(const struct column_encoder *colu
 {
     return column->value->encode(column->value, value, out, coerced);
 }
+
+// Values of the column have at most so many bytes from now on (fewer than its type holds, or it changes nothing); 0: as its type
+// says. Types without a limit (numbers, times) stay as they are.
+void typemap_encoder_limit(struct column_encoder *column, uint32_t bytes_max);
 
 enum numeric_unbounded { NUMERIC_UNBOUNDED_NUMBER, NUMERIC_UNBOUNDED_VARCHAR, NUMERIC_UNBOUNDED_FLOAT };
 enum oversized_rule { OVERSIZED_NULL, OVERSIZED_TRUNCATE, OVERSIZED_FAIL };

@@ -205,7 +205,7 @@ enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct
 {
     struct buf *batch = sf_channel_batch(channel);
     size_t size_before = batch->size;
-    if (!ndjson_append_change(&table->encoder, change, batch, out_error))
+    if (!sf_row_append(table, change, batch, out_error))
         return SINK_FAILED;
     sf_channel_row_added(channel, token, batch->size - size_before);
     table->rows++;

@@ -237,7 +237,7 @@ enum sink_append_outcome sf_sink_copy_append(struct sink_table *sink_table, uint
     struct row_change change = {.op = 'C', .seq = copy->seq, .new_row = *row};
     struct buf *batch = sf_channel_batch(copy->channel);
     size_t size_before = batch->size;
-    if (!ndjson_append_change(&table->encoder, &change, batch, out_error))
+    if (!sf_row_append(table, &change, batch, out_error))
         return SINK_FAILED;
     set_filling(copy, true);
     token_set_row(&copy->token, row_number);

@@ -265,4 +265,10 @@ bool sf_sink_has_clean(const struct sink *sink);
 bool sf_sink_clean(struct sink_table *table, struct err *out_error);
 void sf_sink_cleaned_all(struct sink *sink);
 
+// sf_row.c
+// Appends the change's line. A row that no append can hold is shortened: its largest values are treated as oversized ones, by the
+// destination's option. False with ERR_DATA: it cannot be, or the option forbids it (row_too_large); batch is as it was.
+bool sf_row_append(struct sf_sink_table *table, const struct row_change *change, struct buf *batch,
+                   struct err *out_error);
+
 #endif
