@@ -22,7 +22,7 @@ enum { LIFETIME_S_MAX = 3600, DIGEST_SIZE = 32, SIGNATURE_SIZE_MAX = 2048 };
 struct sf_key {
     atomic_uint users;     // threads share a key: its bytes never change
     struct sf_secret der;  // PKCS#1 or PKCS#8 without encryption
-    char fingerprint[80];
+    char fingerprint[SF_KEY_FINGERPRINT_SIZE];
 };
 
 bool sf_key_process_init(struct err *out_error)
@@ -203,19 +203,25 @@ static bool keep_der(struct sf_key *key, EVP_PKEY *pkey, struct err *out_error)
     return is_kept;
 }
 
+bool sf_key_fingerprint_make(const unsigned char *public_der, size_t size,
+                             char out_fingerprint[SF_KEY_FINGERPRINT_SIZE])
+{
+    unsigned char digest[DIGEST_SIZE];
+    unsigned char base64[64];
+    if (EVP_Q_digest(NULL, "SHA256", NULL, public_der, size, digest, NULL) != 1)
+        return false;
+    EVP_EncodeBlock(base64, digest, sizeof digest);
+    (void)snprintf(out_fingerprint, SF_KEY_FINGERPRINT_SIZE, "SHA256:%s", (const char *)base64);
+    return true;
+}
+
 static bool take_fingerprint(struct sf_key *key, EVP_PKEY *pkey, struct err *out_error)
 {
     unsigned char *der = NULL;
     int size = i2d_PUBKEY(pkey, &der);
-    unsigned char digest[DIGEST_SIZE];
-    unsigned char base64[64];
-    bool is_done = size > 0 && EVP_Q_digest(NULL, "SHA256", NULL, der, (size_t)size, digest, NULL) == 1;
+    bool is_done = size > 0 && sf_key_fingerprint_make(der, (size_t)size, key->fingerprint);
     OPENSSL_free(der);
-    if (!is_done)
-        return err_set(out_error, ERR_INTERNAL, "", "the fingerprint of the public key cannot be made");
-    EVP_EncodeBlock(base64, digest, sizeof digest);
-    snprintf(key->fingerprint, sizeof key->fingerprint, "SHA256:%s", (const char *)base64);
-    return true;
+    return is_done || err_set(out_error, ERR_INTERNAL, "", "the fingerprint of the public key cannot be made");
 }
 
 static struct sf_key *load(struct sf_secret *pem, const char *passphrase, const char *origin, struct err *out_error)

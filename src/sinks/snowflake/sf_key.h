@@ -38,6 +38,10 @@ struct sf_key *sf_key_share(struct sf_key *key);
 void sf_key_free(struct sf_key *key);  // wiped when its last owner lets go of it
 // "SHA256:<base64>" of the public key, to compare with DESCRIBE USER's RSA_PUBLIC_KEY_FP. NUL-terminated.
 const char *sf_key_fingerprint(const struct sf_key *key);
+// "SHA256:…" of a public key in DER (SubjectPublicKeyInfo), as DESCRIBE USER shows it and the token's issuer names it.
+#define SF_KEY_FINGERPRINT_SIZE 80  // with its NUL
+bool sf_key_fingerprint_make(const unsigned char *public_der, size_t size,
+                             char out_fingerprint[SF_KEY_FINGERPRINT_SIZE]);
 // Appends a JWT (RS256) for ACCOUNT.USER, valid from now (seconds) for at most an hour. role (NULL: none) becomes the
 // claim scp = session:role:ROLE, as Snowflake's own SDK asks for a scoped token.
 bool sf_key_sign_jwt(const struct sf_key *key, const char *account_claim, const char *user_claim, const char *role,

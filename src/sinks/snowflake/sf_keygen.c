@@ -11,7 +11,6 @@
 
 // What NIST and OWASP ask for with HMAC-SHA256 (2023): some tenths of a second, once at a start.
 #define PBKDF2_ROUNDS 600000
-#define DIGEST_SIZE 32
 
 struct call {
     uint32_t bits;
@@ -28,16 +27,13 @@ struct call {
 static bool write_public(const struct call *call, EVP_PKEY *pkey)
 {
     unsigned char *der = NULL;
-    unsigned char digest[DIGEST_SIZE], base64[64];
     int size = i2d_PUBKEY(pkey, &der);
-    bool is_done = size > 0 && EVP_Q_digest(NULL, "SHA256", NULL, der, (size_t)size, digest, NULL) == 1;
+    bool is_done = size > 0 && sf_key_fingerprint_make(der, (size_t)size, call->fingerprint);
     if (is_done) {
         struct buf *out = call->public_key;
         is_done = buf_reserve(out, (size_t)(size / 3 + 1) * 4 + 1);
         if (is_done)
             out->size += (size_t)EVP_EncodeBlock(out->data + out->size, der, size);
-        EVP_EncodeBlock(base64, digest, sizeof digest);
-        (void)snprintf(call->fingerprint, 80, "SHA256:%s", (const char *)base64);
     }
     OPENSSL_free(der);
     return is_done;
@@ -83,7 +79,7 @@ static void make(void *context)
 }
 
 bool sf_keygen(uint32_t bits, const struct sf_secret *passphrase, struct sf_secret *out_pem, struct buf *out_public_key,
-               char out_fingerprint[80], struct err *out_error)
+               char out_fingerprint[SF_KEY_FINGERPRINT_SIZE], struct err *out_error)
 {
     struct call call = {.bits = bits,
                         .passphrase = passphrase,

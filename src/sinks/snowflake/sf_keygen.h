@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "sinks/snowflake/sf_key.h"
 #include "sinks/snowflake/sf_secret.h"
 
 #define SF_KEYGEN_PASSPHRASE_MIN 8  // characters
@@ -16,6 +17,6 @@
 // one line of base64, as ALTER USER … SET RSA_PUBLIC_KEY takes it; out_fingerprint "SHA256:…", as DESCRIBE USER shows it. After
 // sf_key_process_init.
 bool sf_keygen(uint32_t bits, const struct sf_secret *passphrase, struct sf_secret *out_pem, struct buf *out_public_key,
-               char out_fingerprint[80], struct err *out_error);
+               char out_fingerprint[SF_KEY_FINGERPRINT_SIZE], struct err *out_error);
 
 #endif
