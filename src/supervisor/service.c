@@ -166,6 +166,7 @@ static void job_start(struct service *service, struct job *job, struct catalog_r
     memset(&answer->known, 0, sizeof answer->known);
     plan->pipeline.catalog = service->options->catalog;
     plan->pipeline.claim = job->claim;
+    plan->pipeline.takes_commands = true;
     plan->pipeline.stop_deadline_ms = service->options->stop_deadline_ms;
     plan->pipeline.look_interval_ms = service->options->poll_interval_s * 1000;
     plan->memory_bytes = service->options->memory_bytes;
@@ -193,10 +194,24 @@ static bool is_startable(const struct service *service, const struct job *job)
     return job->is_wanted && !job->is_gone && !service->is_stopping;
 }
 
+static void held_refuse(struct service *service, struct job *job, const char *why)
+{
+    for (uint32_t i = 0; i < job->held_count; i++) {
+        answer_command(service, job->held[i].id, true, why);
+        free(job->held[i].arguments);
+    }
+    job->held_count = 0;
+}
+
 // What follows from a job's state and from what is wanted of it.
 static void advance(struct service *service, struct job *job)
 {
     bool is_startable_now = is_startable(service, job);
+    // What waits for it to run waits for nothing any more; a service that ends says so at its end.
+    if (job->held_count > 0 && job->is_gone)
+        held_refuse(service, job, "the pipeline was removed before it ran again");
+    else if (job->held_count > 0 && !job->is_wanted)
+        held_refuse(service, job, "the pipeline was paused before it ran again; start it, and give the command again");
     switch (job->state) {
     case JOB_IDLE:
         if (!is_startable_now) {
@@ -633,9 +648,7 @@ static void service_close(struct service *service)
 {
     crew_free(service->crew);
     for (struct job *job = service->jobs; job != NULL; job = job->next)
-        for (uint32_t i = 0; i < job->held_count; i++)
-            answer_command(service, job->held[i].id, true,
-                           "the service ended before the pipeline ran; give the command again");
+        held_refuse(service, job, "the service ended before the pipeline ran; give the command again");
     catalog_close(service->options->catalog);
     signals_close(&service->signals);
     if (service->loop != NULL) {

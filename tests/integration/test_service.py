@@ -2,6 +2,7 @@
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -249,6 +250,33 @@ def test_a_resync_shows_the_old_content_until_the_new_is_complete(sources, stand
         reader.join()
     complete = {(20000, 20000 * version, version) for version in (1, 2, 3)}
     assert {tuple(int(value) for value in row) for row in seen} <= complete, seen
+    assert service.terminate() == 0
+
+
+@pytest.mark.parametrize("end", ["paused", "removed"])
+def test_a_resync_that_waits_for_a_pipeline_is_answered_when_that_will_not_run(sources, standin, start_service, end):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(10)
+    catalog.add_source("shop", source)
+    make_destination(catalog, standin, "wh")
+    catalog.execute("UPDATE destinations SET snowflake_private_key_path = '/nowhere.p8'")
+    catalog.add_pipeline("p", "shop", "wh")
+    service.wait_for_state("p", "failed")
+    with ThreadPoolExecutor(1) as pool:
+        resync = pool.submit(service.command, "pipeline", "resync", "p")
+        # Held, as the pipeline is about to be tried again: taken from the table, and not answered.
+        wait_until(lambda: catalog.execute("SELECT COUNT(*) FROM etl_commands")[0][0] == 1, 20, "the command")
+        time.sleep(2)  # the service has looked at its commands: its poll interval is a second
+        assert not resync.done()
+        began = time.monotonic()
+        if end == "paused":
+            assert service.command("pipeline", "pause", "p").returncode == 0
+        else:
+            catalog.execute("DELETE FROM pipelines WHERE name = 'p'")
+        done = resync.result(timeout=30)
+    assert done.returncode == 1 and f"the pipeline was {end} before it ran again" in done.stderr, done
+    assert time.monotonic() - began < 20
     assert service.terminate() == 0
 
 
