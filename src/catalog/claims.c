@@ -17,17 +17,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "catalog/catalog_private.h"
 
 #define ASKED_MAX 4096
 #define HEARTBEAT_US 2000000
 #define GIVE_UP_US 30000000
 #define NUMBER_SIZE 24
-#define HOLDER_SIZE 128
+#define HOLDER_SIZE PROCESS_TEXT_SIZE
 #define SERVICE_KEY "7308332045218406402"
 // The heartbeat itself must not take longer than the time-out it keeps away.
 #define SESSION_OPTIONS \
@@ -356,13 +356,11 @@ static bool start(struct claims *claims, struct err *out_error)
 struct claims *claims_new(const struct catalog_location *location, struct mailbox *news, struct err *out_error)
 {
     struct claims *claims = calloc(1, sizeof *claims);
-    char host[64] = "";
     CHECK(claims != NULL);
     catalog_location_copy(location, &claims->location);
     claims->news = news;
     claims->heartbeat = (struct loop_timer){.on_due = on_heartbeat, .context = claims};
-    (void)gethostname(host, sizeof host - 1);
-    (void)snprintf(claims->holder, sizeof claims->holder, "process %d on %s", getpid(), host);
+    process_describe(claims->holder);
     if (start(claims, out_error))
         return claims;
     claims_free(claims);

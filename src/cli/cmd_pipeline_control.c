@@ -131,6 +131,17 @@ static bool set_status(struct control *control, const char *status, bool *out_wa
     return is_there && (*out_was_so || catalog_edit(control->catalog, &edit, 1, out_error));
 }
 
+bool control_is_run_alone(struct catalog *catalog, const char *pipeline, char *out_process, size_t process_size)
+{
+    struct control control = {.catalog = catalog, .name = pipeline, .since_ms = INT64_MAX};
+    struct err ignored = {0};
+    bool is_alone = catalog_is_claimed(catalog, pipeline) && look(&control, &ignored) &&
+                    json_is_false(json_object_get(control.status, "takes_commands"));
+    (void)snprintf(out_process, process_size, "%s", text_of(&control, "process"));
+    json_decref(control.status);
+    return is_alone;
+}
+
 bool control_pause(struct catalog *catalog, const char *pipeline, uint32_t patience_ms, struct err *out_error)
 {
     struct control control = {.catalog = catalog, .name = pipeline, .since_ms = now_ms()};

@@ -52,7 +52,8 @@ static void say_plan(const struct remover *remover)
            remover->values[REMOVAL_KEEP_SLOT].flag ? "kept" : "dropped");
     printf("  destination %s: channels and state table are dropped, landing tables are %s, targets stay\n",
            remover->pipeline->destination, remover->values[REMOVAL_DROP_LANDING].flag ? "dropped" : "kept");
-    printf("  catalog: its configuration, positions and %" PRIu32 " tables are forgotten\n", known->table_count);
+    printf("  catalog: its configuration, positions and %" PRIu32 " table%s are forgotten\n", known->table_count,
+           known->table_count == 1 ? "" : "s");
     fflush(stdout);
 }
 
@@ -66,8 +67,14 @@ static void on_step(void *context, const char *text)
 // Whoever runs it must have let go of slot and channels first.
 static bool stop_running(struct remover *remover, struct err *out_error)
 {
+    char process[128];
     if (!catalog_is_claimed(remover->catalog, remover->pipeline->name))
         return true;
+    if (control_is_run_alone(remover->catalog, remover->pipeline->name, process, sizeof process))
+        return err_set(out_error, ERR_CONFIG, "run_alone",
+                       "pipeline %s is run by %s (etl-stream run --from … --to …), which takes no commands; stop that "
+                       "process, then remove the pipeline, or remove it from the catalog all the same with --force",
+                       remover->pipeline->name, process);
     printf("  stopping it in the running service\n");
     fflush(stdout);
     return control_pause(remover->catalog, remover->pipeline->name, STOP_PATIENCE_MS, out_error);

@@ -38,7 +38,8 @@ struct pipeline_options {
     uint32_t look_interval_ms;      // how often the publication is looked at for tables that come and go
     uint32_t table_retry_max;       // how often a table that fails by itself is tried again before it is parked
     uint32_t table_retry_delay_ms;
-    bool is_attended;  // a person waits for the first start: what is wrong then ends it instead of being tried again
+    bool takes_commands;  // a service runs it, which does what commands ask through the catalog
+    bool is_attended;     // a person waits for the first start: what is wrong then ends it instead of being tried again
     uint32_t copy_connections_max;      // that read tables in one snapshot
     uint64_t copy_range_bytes;          // larger tables are cut
     uint64_t copy_bytes_per_second;     // 0: no limit

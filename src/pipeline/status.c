@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/process.h"
 #include "pipeline/pipeline_private.h"
 #include "pipeline/remedy.h"
 
@@ -224,7 +225,7 @@ static json_t *held_json(const struct pipeline *pipeline)
 char *pipeline_status(const struct pipeline *pipeline)
 {
     struct sink_stats stats;
-    char when[32];
+    char when[32], process[PROCESS_TEXT_SIZE];
     json_t *object = json_object(), *tables = json_array();
     CHECK(object != NULL && tables != NULL);
     pipeline->sink->operations->stats(pipeline->sink, &stats);
@@ -232,6 +233,9 @@ char *pipeline_status(const struct pipeline *pipeline)
     set_text(object, "pipeline", pipeline->options.name);
     set_text(object, "state", pipeline_state_name(pipeline->state));
     set_text(object, "at", when);
+    process_describe(process);
+    set_text(object, "process", process);
+    json_object_set_new(object, "takes_commands", json_boolean(pipeline->options.takes_commands));
     set_text(object, "source", pipeline->options.source_text);
     set_text(object, "destination", pipeline->options.destination_text);
     set_text(object, "slot", pipeline->options.slot);

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/process.h"
 #include "pipeline/remedy.h"
 
 static const struct backoff_policy job_backoff = {
@@ -133,6 +134,7 @@ char *job_known_status(const struct catalog_known *known)
 
 char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
 {
+    char process[PROCESS_TEXT_SIZE];
     json_t *object = job->last_status != NULL ? json_loads(job->last_status, 0, NULL) : NULL;
     if (!json_is_object(object)) {
         json_decref(object);
@@ -142,6 +144,9 @@ char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
     set_text(object, "pipeline", job->name);
     set_text(object, "state", job_state_word(job));
     set_time(object, "at", wall_us);
+    process_describe(process);
+    set_text(object, "process", process);
+    json_object_set_new(object, "takes_commands", json_true());
     json_object_del(object, "copy");
     if (err_is_set(&job->error))
         set_trouble(object, job, now_us, wall_us);

@@ -1,7 +1,12 @@
 """pipeline remove: what it says it leaves is what is left, and on the source nothing is."""
+import os
+import time
+
 import pytest
 
 import load
+from program import run_command
+from service import PostgresCatalog
 from snowflake_client import Snowflake
 from test_service import POLL, make_destination, sources, wait_live  # noqa: F401
 
@@ -72,6 +77,46 @@ def test_removal_with_landing_tables_and_without_a_service(shop, standin, start_
     assert set(catalog_rows(start_service.catalog).values()) == {0}
     again = service.command("pipeline", "remove", "p", "--yes")
     assert again.returncode == 2 and 'no pipeline' in again.stderr.lower(), again
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_beside_a_pipeline_that_runs_alone(sources, standin, start_stream, start_service, postgres, kind):
+    """run --from --to takes no commands: the removal says at once who it is, and changes nothing."""
+    name = f"catalog_{os.urandom(4).hex()}"
+    catalog = start_service.catalog if kind == "sqlite" else PostgresCatalog(postgres, name)
+    source = sources(10)
+    try:
+        program = start_stream(source.url(), standin.to, "--name", "p", "--merge-interval-seconds", 1, **catalog.environment)
+        program.wait_for_event("live", 90)
+        catalog.add_source("shop", source)
+        make_destination(catalog, standin, "wh")
+        catalog.add_pipeline("p", "shop", "wh")
+
+        def remove(*options):
+            return run_command("pipeline", "remove", "p", "--yes", *options, state=program.state, seconds=100, **catalog.environment)
+        began = time.monotonic()
+        done = remove()
+        assert done.returncode == 1 and time.monotonic() - began < 20, done
+        assert f"process {program.pid} on " in done.stderr and "takes no commands" in done.stderr and "--force" in done.stderr
+        assert program.is_running() and catalog.execute("SELECT COUNT(*) FROM pipelines")[0][0] == 1
+        assert program.terminate() == 0
+        done = remove()
+        assert done.returncode == 0 and "is removed" in done.stdout, done
+        assert ours_on_the_source(source) == []
+    finally:
+        if kind == "postgres":
+            postgres.drop_database(name)
+
+
+def test_the_slot_is_kept_where_that_is_asked(shop, standin, start_service):
+    service, source, snowflake = shop
+    done = service.command("pipeline", "remove", "p", "--yes", "--keep-slot")
+    assert done.returncode == 0 and "slot etl_p is kept" in done.stdout and "dropped" in done.stdout, done
+    assert [name for name, _ in ours_on_the_source(source)] == ["etl_p"]
+    assert [channel for channel in standin.channels() if LANDING in str(channel)] == []
+    assert set(catalog_rows(start_service.catalog).values()) == {0}
+    source.sql("SELECT pg_drop_replication_slot('etl_p')")
+    assert service.terminate() == 0
 
 
 def test_an_end_that_cannot_be_reached_is_said_and_forced(shop, standin, start_service):
