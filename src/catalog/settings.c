@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "model/spread.h"
+#include "model/table_choice.h"
 #include "base/day_windows.h"
 #include "base/duration.h"
 
@@ -292,6 +293,12 @@ bool pipeline_settings_check(const struct pipeline_settings *settings_of_pipelin
     const char *windows = settings_of_pipeline->merge_windows, *retention = settings_of_pipeline->landing_retention;
     if (retention != NULL && !duration_parse(retention, "landing_retention", &seconds, out_error))
         return false;
+    struct table_choice choice;
+    if (!table_choice_parse(settings_of_pipeline->tables, &choice, out_error)) {
+        err_prefix(out_error, "tables");
+        return false;
+    }
+    table_choice_deinit(&choice);
     return windows == NULL || day_windows_parse(windows, "merge_windows", &unused, out_error);
 }
 

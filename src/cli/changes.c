@@ -293,7 +293,17 @@ static bool check_pipeline(const struct catalog_object *pipeline, struct err *ou
         return err_set(out_error, ERR_CONFIG, "incomplete",
                        "pipeline \"%s\" has no %s; a pipeline needs --source NAME and --destination NAME",
                        pipeline->name, pipeline->source == NULL ? "source" : "destination");
-    return slot == NULL || endpoints_check_slot(slot, out_error);
+    if (slot != NULL && !endpoints_check_slot(slot, out_error))
+        return false;
+    struct pipeline_settings settings = {0};
+    char **texts[] = {&settings.tables, &settings.merge_windows, &settings.landing_retention};
+    static const char *const names[] = {"tables", "merge_windows", "landing_retention"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        *texts[i] = (char *)(uintptr_t)catalog_object_get(pipeline, names[i]);  // looked at only
+    if (pipeline_settings_check(&settings, out_error))
+        return true;
+    err_prefix(out_error, "pipeline \"%s\"", pipeline->name);
+    return false;
 }
 
 // Every text by the table: a file or plain SQL may have brought it.

@@ -48,6 +48,10 @@ static void collect(void *context, const char *pipeline, const char *json, int64
     // Nothing was ever said of it: what is wanted is known.
     if (json_object_get(object, "state") == NULL && configured != NULL)
         json_object_set_new(object, "state", json_string(configured->is_wanted ? "not started yet" : "paused"));
+    if (configured != NULL && json_object_get(object, "source") == NULL) {
+        json_object_set_new(object, "source", json_string(configured->source));
+        json_object_set_new(object, "destination", json_string(configured->destination));
+    }
     if (configured != NULL)
         json_object_set_new(object, "wanted", json_string(configured->is_wanted ? "START" : "PAUSE"));
     int64_t now_ms = clock_system.wall_us(clock_system.context) / 1000;
@@ -116,9 +120,9 @@ static void print_merge(const json_t *merge)
 {
     const char *state = text_of(merge, "state");
     if (strcmp(state, "running") == 0)
-        printf("  merging %" PRId64 " tables up to %s since %s (%" PRId64 " s), %" PRId64 " for the first time\n",
-               number_of(merge, "tables"), text_of(merge, "up_to"), text_of(merge, "since"),
-               number_of(merge, "seconds"), number_of(merge, "first_merges"));
+        printf("  merging %" PRId64 " table%s up to %s since %s (%" PRId64 " s), %" PRId64 " for the first time\n",
+               number_of(merge, "tables"), number_of(merge, "tables") == 1 ? "" : "s", text_of(merge, "up_to"),
+               text_of(merge, "since"), number_of(merge, "seconds"), number_of(merge, "first_merges"));
     else if (strcmp(state, "waiting") == 0)
         printf("  merges wait for their time of day, the next may begin at %s\n", text_of(merge, "next"));
     else if (strcmp(state, "searching") == 0)
@@ -148,9 +152,11 @@ static void print_pipeline(const json_t *pipeline)
     bool is_running = json_is_true(json_object_get(pipeline, "is_running"));
     printf("%s: %s%s\n", text_of(pipeline, "pipeline"), is_running ? "" : "not running, last seen ",
            text_of(pipeline, "state"));
-    printf("  %s -> %s\n", text_of(pipeline, "source"), text_of(pipeline, "destination"));
-    printf("  received %s, committed %s, confirmed %s, merged %s\n", text_of(positions, "received"),
-           text_of(positions, "committed"), text_of(positions, "confirmed"), text_of(positions, "merged"));
+    if (json_object_get(pipeline, "source") != NULL)
+        printf("  %s -> %s\n", text_of(pipeline, "source"), text_of(pipeline, "destination"));
+    if (positions != NULL)
+        printf("  received %s, committed %s, confirmed %s, merged %s\n", text_of(positions, "received"),
+               text_of(positions, "committed"), text_of(positions, "confirmed"), text_of(positions, "merged"));
     if (copy != NULL)
         print_copy(copy);
     print_merge(json_object_get(pipeline, "merge"));
@@ -165,7 +171,7 @@ static int print_all(const struct status *status, bool is_json)
     if (is_json) {
         json_t *document = json_pack("{s:b, s:O}", "is_running", status->is_served, "pipelines", status->pipelines);
         CHECK(document != NULL);
-        json_dumpf(document, stdout, JSON_INDENT(2));
+        json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
         printf("\n");
         json_decref(document);
         return EXIT_DONE;

@@ -47,8 +47,17 @@ static char *copy_of(const char *text, size_t size)
     return copy;
 }
 
-// text[0 .. size) without blanks around it.
-static bool parse_pattern(const char *text, size_t size, struct table_choice *choice, struct err *out_error)
+static size_t characters_before(const char *text, const char *end)
+{
+    size_t count = 0;
+    for (; text < end; text = next_character(text))
+        count++;
+    return count;
+}
+
+// text[0 .. size) without blanks around it, at a position that counts from 1.
+static bool parse_pattern(const char *text, size_t size, size_t position, struct table_choice *choice,
+                          struct err *out_error)
 {
     choice->patterns = reallocarray(choice->patterns, choice->count + 1, sizeof *choice->patterns);
     CHECK(choice->patterns != NULL);
@@ -66,9 +75,9 @@ static bool parse_pattern(const char *text, size_t size, struct table_choice *ch
     if (*pattern->table != '\0' && (pattern->schema == NULL || *pattern->schema != '\0'))
         return true;
     return err_set(out_error, ERR_CONFIG, "tables",
-                   "\"%s\" chooses no table; allowed are SCHEMA.TABLE or TABLE with * and ?, separated by commas, a "
-                   "leading ! or - excludes",
-                   pattern->text);
+                   "pattern %zu (\"%s\", at character %zu) chooses no table; allowed are SCHEMA.TABLE or TABLE with * "
+                   "and ?, separated by commas, a leading ! or - excludes",
+                   choice->count, pattern->text, position);
 }
 
 bool table_choice_parse(const char *text, struct table_choice *out_choice, struct err *out_error)
@@ -82,7 +91,7 @@ bool table_choice_parse(const char *text, struct table_choice *out_choice, struc
             at++;
         while (end > at && isspace((unsigned char)end[-1]))
             end--;
-        is_parsed = parse_pattern(at, (size_t)(end - at), out_choice, out_error);
+        is_parsed = parse_pattern(at, (size_t)(end - at), characters_before(text, at) + 1, out_choice, out_error);
         at = comma != NULL ? comma + 1 : NULL;
     }
     if (!is_parsed)

@@ -135,8 +135,8 @@ static void on_snapshot(void *context, lsn_t lsn)
         copy_retry_later(pipeline);
         return;
     }
-    log_line(LOG_INFO, &pipeline->scope, "snapshot", "copying %u tables as of " LSN_FORMAT, run->count,
-             LSN_ARGUMENTS(lsn));
+    log_line(LOG_INFO, &pipeline->scope, "snapshot", "copying %u table%s as of " LSN_FORMAT, run->count,
+             run->count == 1 ? "" : "s", LSN_ARGUMENTS(lsn));
     run->lsn = lsn;
     if (!pipeline->record.is_slot_made) {
         pipeline->record.is_slot_made = true;
@@ -193,7 +193,8 @@ static void on_planned(void *context)
             table->copy->ranges[k].blocks = pg_copy_range(run->pg, i, (uint16_t)k)->blocks;
         range_count += count;
     }
-    log_line(LOG_INFO, &run->pipeline->scope, "copy_planned", "%u tables in %u ranges", run->count, range_count);
+    log_line(LOG_INFO, &run->pipeline->scope, "copy_planned", "%u table%s in %u range%s", run->count,
+             run->count == 1 ? "" : "s", range_count, range_count == 1 ? "" : "s");
 }
 
 static void on_range_wanted(void *context, uint32_t table_index, uint16_t range)

@@ -163,8 +163,8 @@ static void tables_choose(struct inspect *inspect, struct table_choice *choice, 
     }
     if (kept == 0 && count > 0) {
         err_set(&problem, ERR_CONFIG, "tables_none",
-                "the patterns \"%s\" choose none of the %u tables of publication \"%s\"", inspect->options.tables,
-                count, inspect->options.publication);
+                "the patterns \"%s\" choose none of the %u table%s of publication \"%s\"", inspect->options.tables,
+                count, count == 1 ? "" : "s", inspect->options.publication);
         finding(inspect, JUDGE_ERROR, &problem);
     } else if (choice->count > 0) {
         good(inspect, "tables: %u of %u are chosen", kept, count);

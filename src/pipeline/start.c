@@ -579,8 +579,8 @@ static void tables_judge_count(const struct pipeline *pipeline, uint32_t publish
                 pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
     else if (chosen == 0)
         err_set(out_problem, ERR_CONFIG, "tables_none",
-                "the patterns \"%s\" choose none of the %u tables of publication \"%s\"", pipeline->options.tables,
-                published, pipeline->options.publication);
+                "the patterns \"%s\" choose none of the %u table%s of publication \"%s\"", pipeline->options.tables,
+                published, published == 1 ? "" : "s", pipeline->options.publication);
 }
 
 static void on_tables(void *context, const PGresult *result, const struct err *error)

@@ -60,6 +60,17 @@ def catalog(request, tmp_path):
     server.drop_database(name)
 
 
+def test_patterns_of_tables_are_looked_at_when_they_are_given(catalog):
+    catalog.fill()
+    for text, number, pattern, position in (("sales.", 1, "sales.", 1), ("sales.*, !.tmp", 2, "!.tmp", 10), ("a,,b", 2, "", 3)):
+        why = f'tables: pattern {number} ("{pattern}", at character {position}) chooses no table; allowed are SCHEMA.TABLE or TABLE'
+        assert why in catalog.refused("pipeline", "edit", "p", "--tables", text)
+        assert why in catalog.refused("pipeline", "add", "q", "--source", "shop", "--destination", "sf", "--tables", text)
+    assert "tables" not in catalog.json("pipeline", "show", "p")["settings"]
+    catalog.ok("pipeline", "edit", "p", "--tables", "sales.*,!sales.tmp_*")
+    assert catalog.json("pipeline", "show", "p")["settings"]["tables"] == "sales.*,!sales.tmp_*"
+
+
 def test_everything_is_added_shown_edited_and_removed(catalog):
     assert "no source yet" in catalog.ok("source", "list")
     assert catalog.ok("source", "add", "shop", "--url", SOURCE_URL, "--no-check") == "source shop is added\n"

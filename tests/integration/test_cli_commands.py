@@ -227,6 +227,25 @@ def test_status_of_one_that_was_killed(source, standin, stream, tmp_path):
     assert done.returncode == 0 and json.loads(done.stdout)["is_running"] is False
 
 
+def test_status_of_a_pipeline_that_was_never_started(tmp_path):
+    for arguments in (("source", "add", "shop", "--url", "postgres://etl@127.0.0.1:1/shop?publication=etl", "--no-check"),
+                      ("destination", "add", "sf", "--to", "snowflake://ETL@MYORG-A/shop/public?warehouse=wh&key_file=/etc/key.p8"),
+                      ("pipeline", "add", "p", "--source", "shop", "--destination", "sf")):
+        assert command(tmp_path, *arguments).returncode == 0
+    text = command(tmp_path, "status").stdout
+    assert "p: not running, last seen paused\n  shop -> sf\n" in text and "- ->" not in text and "received -" not in text
+
+
+def test_ages_are_whole_milliseconds(source, standin, stream, tmp_path):
+    make_tables(source)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 90)
+    for _ in range(20):
+        age = re.search(r'"age_seconds": (\S+?),?$', command(tmp_path, "status", "--json").stdout, re.MULTILINE).group(1)
+        assert re.fullmatch(r"\d+\.\d{1,3}", age), age
+    assert program.terminate() == 0
+
+
 # --- terminals ---------------------------------------------------------------------------------------------------------
 
 class Terminal:
@@ -295,6 +314,22 @@ def test_progress_on_a_terminal_while_copying(source, standin, tmp_path):
         terminal.process.send_signal(signal.SIGINT)
         terminal.read_until(lambda text: False)
         assert terminal.process.wait(30) == 0
+
+
+def test_watching_shows_it_again_and_again(source, standin, stream, tmp_path):
+    make_tables(source)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 90)
+    with Terminal(tmp_path, "status", "--watch") as terminal:
+        text = terminal.read_until(lambda text: text.count("\x1b[H\x1b[J") >= 3)
+        assert text.count(": running") >= 2
+        # What changes is seen, and a pipeline that ended does not end the watching.
+        assert program.terminate() == 0
+        terminal.read_until(lambda text: "not running, last seen" in text)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(20) == -signal.SIGINT
+    watched = command(tmp_path, "status", "--watch", "nobody")
+    assert watched.returncode == 1 and 'no pipeline "nobody"' in message_of(watched)
 
 
 def test_no_progress_lines_where_no_terminal_is(source, standin, stream):

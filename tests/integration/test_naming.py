@@ -117,7 +117,7 @@ def test_a_table_that_is_chosen_again_is_copied_anew(source, standin, stream, ta
 
 def test_wrong_choices_are_refused(source, standin, tmp_path):
     make(source, ("public", "a"))
-    cases = {"zzz": 'patterns "zzz" choose none of the 1 tables', "a,,b": "chooses no table", ".a": "chooses no table"}
+    cases = {"zzz": 'patterns "zzz" choose none of the 1 table of', "a,,b": "chooses no table", ".a": "chooses no table"}
     for patterns, text in cases.items():
         for command, code in (("run", 2), ("check", 1)):
             done = run_command(command, "--from", source.url(), "--to", standin.to, "--tables", patterns,

@@ -145,16 +145,18 @@ static void on_landing_dropped(void *context, const struct sf_sql_result *result
 static void landing_next(struct sf_remove *remove)
 {
     const struct sf_config *config = remove->options.config;
+    bool is_one = remove->landing_count == 1;
     if (!remove->options.drops_landing) {
         if (remove->landing_count > 0)
-            tell(remove, "%" PRIu32 " landing tables in \"%s\".\"%s\" stay (--drop-landing drops them)",
-                 remove->landing_count, config->database, config->landing_schema);
+            tell(remove, "%" PRIu32 " landing table%s in \"%s\".\"%s\" stay%s (--drop-landing drops %s)",
+                 remove->landing_count, is_one ? "" : "s", config->database, config->landing_schema, is_one ? "s" : "",
+                 is_one ? "it" : "them");
         step_next(remove);
         return;
     }
     if (remove->next_landing == remove->landing_count) {
-        tell(remove, "%" PRIu32 " landing tables in \"%s\".\"%s\" dropped", remove->landing_count, config->database,
-             config->landing_schema);
+        tell(remove, "%" PRIu32 " landing table%s in \"%s\".\"%s\" dropped", remove->landing_count, is_one ? "" : "s",
+             config->database, config->landing_schema);
         step_next(remove);
         return;
     }
@@ -281,7 +283,7 @@ static void channel_next(struct sf_remove *remove)
         channel_send(remove, landing);
         return;
     }
-    tell(remove, "%" PRIu32 " channels dropped%s", remove->dropped_channels,
+    tell(remove, "%" PRIu32 " channel%s dropped%s", remove->dropped_channels, remove->dropped_channels == 1 ? "" : "s",
          remove->absent_channels > 0 ? " (others were gone already)" : "");
     step_next(remove);
 }
