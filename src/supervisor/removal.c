@@ -114,11 +114,22 @@ static struct sf_remove_channel *channels_of(const struct catalog_known *known, 
     return channels;
 }
 
+static struct sf_remove_table *tables_of(const struct catalog_known *known)
+{
+    struct sf_remove_table *tables = calloc((size_t)known->table_count + 1, sizeof *tables);
+    CHECK(tables != NULL);
+    for (uint32_t i = 0; i < known->table_count; i++)
+        tables[i] = (struct sf_remove_table){.schema_name = known->tables[i].schema_name,
+                                             .table_name = known->tables[i].table_name};
+    return tables;
+}
+
 static void snowflake_run(struct removal *removal, struct http_client *http, const struct destination *destination,
                           struct sf_key *take_key)
 {
     uint32_t channel_count = 0;
     struct sf_remove_channel *channels = channels_of(removal->options->known, &channel_count);
+    struct sf_remove_table *tables = tables_of(removal->options->known);
     struct sf_auth *auth = sf_auth_new(removal->loop, http, &destination->snowflake, take_key);
     CHECK(auth != NULL);
     const struct sf_remove_options options = {.loop = removal->loop,
@@ -127,8 +138,11 @@ static void snowflake_run(struct removal *removal, struct http_client *http, con
                                               .config = &destination->snowflake,
                                               .pipeline = removal->options->pipeline->name,
                                               .drops_landing = removal->options->drops_landing,
+                                              .identity = removal->options->known->pipeline.identity,
                                               .channels = channels,
-                                              .channel_count = channel_count};
+                                              .channel_count = channel_count,
+                                              .tables = tables,
+                                              .table_count = removal->options->known->table_count};
     const struct sf_remove_events events = {.on_step = on_step, .on_done = on_destination_done, .context = removal};
     struct sf_remove *remove = sf_remove_new(&options, &events);
     sf_remove_start(remove);
@@ -137,6 +151,7 @@ static void snowflake_run(struct removal *removal, struct http_client *http, con
     sf_remove_free(remove);
     sf_auth_free(auth);
     free(channels);
+    free(tables);
 }
 
 static void destination_run(struct removal *removal, struct http_client *http)

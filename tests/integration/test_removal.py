@@ -1,14 +1,15 @@
 """pipeline remove: what it says it leaves is what is left, and on the source nothing is."""
 import os
+import re
 import time
 
 import pytest
 
 import load
-from program import run_command
+from program import run_command, wait_until
 from service import PostgresCatalog
 from snowflake_client import Snowflake
-from test_service import POLL, make_destination, sources, wait_live  # noqa: F401
+from test_service import POLL, make_destination, settle, sources, wait_live  # noqa: F401
 
 LANDING = "WH_LANDING"
 
@@ -77,6 +78,55 @@ def test_removal_with_landing_tables_and_without_a_service(shop, standin, start_
     assert set(catalog_rows(start_service.catalog).values()) == {0}
     again = service.command("pipeline", "remove", "p", "--yes")
     assert again.returncode == 2 and 'no pipeline' in again.stderr.lower(), again
+
+
+def copy_channels(standin):
+    return {channel["channel_name"] for channel in standin.channels() if "_C" in channel["channel_name"]}
+
+
+def killed_in_its_copy(sources, standin, start_service):
+    """A service that was killed when the big table's copy had some channels open; the rows on their way are gone with them."""
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source = sources(5)
+    source.sql("CREATE TABLE big (id int PRIMARY KEY, filler text);"
+               "INSERT INTO big SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 20000) n;"
+               f"ALTER PUBLICATION {source.publication} ADD TABLE big; ANALYZE big")
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    standin.ask("/stall", {})
+    catalog.add_pipeline("p", "shop", "wh", settings={"copy_range_mb": 1})
+    wait_until(lambda: len(copy_channels(standin)) >= 8, 60, "the copy's channels")
+    service.kill()
+    standin.ask("/lose_rows", {})
+    standin.ask("/release", {})
+    return source, catalog, target
+
+
+def test_channels_of_a_copy_that_was_given_up_are_dropped(sources, standin, start_service):
+    source, catalog, target = killed_in_its_copy(sources, standin, start_service)
+    left = copy_channels(standin)
+    done = run_command("pipeline", "remove", "p", "--yes", state=start_service.catalog.path, seconds=100)
+    assert done.returncode == 0, done
+    dropped = int(re.search(r"(\d+) channels? dropped", done.stdout).group(1))
+    assert dropped >= len(left) and standin.channels() == []
+    assert ours_on_the_source(source) == []
+
+
+def test_a_later_copy_drops_what_earlier_ones_have_left(sources, standin, start_service):
+    """The second try has one range only, so that it does not use the names of the others."""
+    source, catalog, target = killed_in_its_copy(sources, standin, start_service)
+    catalog.set("pipeline", "p", "copy_range_mb", 1000)
+    service = start_service(*POLL)
+    wait_live(service, "p")
+    numbers = iter(range(1000000, 2000000))
+
+    def are_gone():
+        source.sql(f"INSERT INTO big VALUES ({next(numbers)}, '')")  # they are looked for after a merge
+        return not copy_channels(standin)
+    wait_until(are_gone, 60, "the channels to be dropped", pause=0.5)
+    settle(source, target)
+    assert service.terminate() == 0
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -616,6 +616,8 @@ def test_show_and_describe(db):
     assert [row["name"] for row in shown(f"SHOW SCHEMAS LIKE '{db.schema}' IN DATABASE \"DEMO_DB\"")] == [db.schema]
     assert [row["name"] for row in shown(f"SHOW WAREHOUSES LIKE '{WAREHOUSE}'")] == [WAREHOUSE]
     assert shown("SHOW TABLES LIKE 'NOTHING'") == []
+    assert shown(f"SHOW CHANNELS LIKE 'ETL%' IN SCHEMA \"DEMO_DB\".\"{db.schema}\"") == []
+    assert db.code('SHOW CHANNELS IN SCHEMA "DEMO_DB"."NOTHING"') == "002043"
     assert db.code('SHOW TABLES IN SCHEMA "DEMO_DB"."NOTHING"') == "002043"
     assert db.code("DESCRIBE TABLE nothing") == "002003"
 

@@ -75,6 +75,29 @@ void sf_channel_name_format(const char *pipeline, const char *schema, const char
     (void)snprintf(out, SF_CHANNEL_NAME_SIZE_MAX, "ETL_%s_E%u_%c%u", hash, (unsigned)epoch, kind, (unsigned)n);
 }
 
+bool sf_channel_name_parse(const char *name, const char *pipeline, const char *schema, const char *table,
+                           uint8_t *out_epoch, char *out_kind, uint32_t *out_n)
+{
+    char own[SF_CHANNEL_NAME_SIZE_MAX];
+    unsigned epoch = 0, n = 0;
+    char kind = 0;
+    if (sscanf(name, "ETL_%*16[0-9A-F]_E%3u_%c%9u", &epoch, &kind, &n) != 3 || epoch > UINT8_MAX)
+        return false;
+    sf_channel_name_format(pipeline, schema, table, (uint8_t)epoch, kind, n, own);
+    *out_epoch = (uint8_t)epoch;
+    *out_kind = kind;
+    *out_n = n;
+    return strcmp(own, name) == 0;
+}
+
+void sf_append_show_channels(struct buf *out, const char *database, const char *schema)
+{
+    buf_append_text(out, "SHOW CHANNELS LIKE 'ETL%' IN SCHEMA ");
+    sf_append_identifier(out, database);
+    buf_append_byte(out, '.');
+    sf_append_identifier(out, schema);
+}
+
 // A word of the marker: blanks, quotes, '=', '%', backslashes and control characters as %XX, so that words end at blanks
 // and no name can look like another word.
 static void append_word(struct buf *out, const char *text)

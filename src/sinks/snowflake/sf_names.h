@@ -27,6 +27,11 @@ void sf_append_name_hash(struct buf *out, const char *name);
 // ETL_<16 hex of a hash of pipeline and table>_E<epoch>_<kind><n>, kind 'S' (stream) or 'C' (copy).
 void sf_channel_name_format(const char *pipeline, const char *schema, const char *table, uint8_t epoch, char kind,
                             uint32_t n, char out[SF_CHANNEL_NAME_SIZE_MAX]);
+// Whether it is a channel of this table, in whichever epoch; and which.
+bool sf_channel_name_parse(const char *name, const char *pipeline, const char *schema, const char *table,
+                           uint8_t *out_epoch, char *out_kind, uint32_t *out_n);
+// SHOW CHANNELS of a schema, as many of ours as there may be in it; needs no warehouse. Rows have a column "name".
+void sf_append_show_channels(struct buf *out, const char *database, const char *schema);
 // Comment of our tables: "etl-stream: pipeline=NAME table=SCHEMA.TABLE role=ROLE", awkward characters as %XX; and
 // who a comment says a table is of: this pipeline and table, another table of the pipeline, another pipeline. role is "landing" or "target".
 void sf_marker_append(struct buf *out, const char *pipeline, const struct table *table, const char *role);

@@ -19,7 +19,7 @@
 #define TEXT_BYTES_MAX (64U << 10)
 #define CODE_ABSENT "002043"  // SQL compilation error: object does not exist or operation cannot be performed
 
-enum step { STEP_SHOW, STEP_CHANNELS, STEP_LANDING, STEP_STATE, STEP_DONE };
+enum step { STEP_SHOW, STEP_SHOW_CHANNELS, STEP_CHANNELS, STEP_LANDING, STEP_STATE, STEP_DONE };
 
 // Rows that were accepted before the pipeline ended may be committed a moment later; a channel with such rows is not dropped.
 static const struct backoff_policy channel_policy = {
@@ -37,6 +37,9 @@ struct sf_remove {
     enum step step;
     struct landing *landings;
     uint32_t landing_count, next_landing;
+    struct sf_remove_channel
+        *channels;  // those of the options, and behind them what SHOW CHANNELS has found (names owned)
+    uint32_t channel_count;
     uint32_t next_channel, dropped_channels, absent_channels;
     struct http_request request;
     struct sf_request_id request_id;
@@ -169,6 +172,55 @@ static void landing_next(struct sf_remove *remove)
 
 // --- channels ----------------------------------------------------------------------------------------------------
 
+static bool is_listed(const struct sf_remove *remove, const char *name)
+{
+    for (uint32_t i = 0; i < remove->channel_count; i++)
+        if (strcmp(remove->channels[i].channel, name) == 0)
+            return true;
+    return false;
+}
+
+static void list_channel(struct sf_remove *remove, const char *name)
+{
+    uint8_t epoch;
+    char kind;
+    uint32_t n;
+    for (uint32_t i = 0; i < remove->options.table_count && !is_listed(remove, name); i++) {
+        const struct sf_remove_table *table = &remove->options.tables[i];
+        if (!sf_channel_name_parse(name, remove->options.identity, table->schema_name, table->table_name, &epoch, &kind,
+                                   &n))
+            continue;
+        remove->channels =
+            reallocarray(remove->channels, (size_t)remove->channel_count + 1, sizeof remove->channels[0]);
+        char *copy = strdup(name);
+        CHECK(remove->channels != NULL && copy != NULL);
+        remove->channels[remove->channel_count++] = (struct sf_remove_channel){
+            .schema_name = table->schema_name, .table_name = table->table_name, .channel = copy};
+    }
+}
+
+// Those that the catalog knows are dropped all the same where the others cannot be asked for.
+static void on_channels_shown(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    struct sf_remove *remove = context;
+    int name = error == NULL ? sf_sql_column(result, "name") : -1;
+    if (error != NULL && strcmp(error->code, CODE_ABSENT) != 0)
+        tell(remove, "channels of copies that were given up may stay, as SHOW CHANNELS failed: %s", error->text);
+    for (size_t row = 0; name >= 0 && row < result->row_count; row++) {
+        const char *text = sf_sql_value(result, row, (size_t)name);
+        if (text != NULL)
+            list_channel(remove, text);
+    }
+    step_next(remove);
+}
+
+static void channels_show(struct sf_remove *remove)
+{
+    buf_reset(&remove->text);
+    sf_append_show_channels(&remove->text, remove->options.config->database, remove->options.config->landing_schema);
+    run(remove, on_channels_shown);
+}
+
 // The landing table whose comment names the channel's table; NULL: it is gone, and its channels with it.
 static const struct landing *landing_of(const struct sf_remove *remove, const struct sf_remove_channel *channel)
 {
@@ -219,7 +271,7 @@ static void on_channel_answer(struct http_request *request, const struct err *er
         channel_retry(remove, error);
         return;
     }
-    (void)snprintf(what, sizeof what, "dropping channel %s", remove->options.channels[remove->next_channel].channel);
+    (void)snprintf(what, sizeof what, "dropping channel %s", remove->channels[remove->next_channel].channel);
     sf_answer_init(&answer, request);
     if (answer.signal != SF_SIGNAL_UNAUTHORIZED)
         sf_auth_accepted(remove->options.auth, true, remove->generation);
@@ -243,7 +295,7 @@ static void on_channel_answer(struct http_request *request, const struct err *er
 
 static void channel_send(struct sf_remove *remove, const struct landing *landing)
 {
-    const struct sf_remove_channel *channel = &remove->options.channels[remove->next_channel];
+    const struct sf_remove_channel *channel = &remove->channels[remove->next_channel];
     const struct sf_config *config = remove->options.config;
     struct sf_headers headers;
     struct err error = {0};
@@ -269,8 +321,8 @@ static void channel_send(struct sf_remove *remove, const struct landing *landing
 static void channel_next(struct sf_remove *remove)
 {
     // Before the tables: whether a dropped one takes its channels with it, Snowflake's documentation does not say.
-    while (remove->next_channel < remove->options.channel_count) {
-        const struct landing *landing = landing_of(remove, &remove->options.channels[remove->next_channel]);
+    while (remove->next_channel < remove->channel_count) {
+        const struct landing *landing = landing_of(remove, &remove->channels[remove->next_channel]);
         if (landing == NULL) {
             remove->absent_channels++;
             remove->next_channel++;
@@ -332,6 +384,7 @@ static void go(struct sf_remove *remove)
 {
     switch (remove->step) {
     case STEP_SHOW: show(remove); break;
+    case STEP_SHOW_CHANNELS: channels_show(remove); break;
     case STEP_CHANNELS: channel_next(remove); break;
     case STEP_LANDING: landing_next(remove); break;
     case STEP_STATE: state_drop(remove); break;
@@ -345,6 +398,11 @@ struct sf_remove *sf_remove_new(const struct sf_remove_options *options, const s
     CHECK(remove != NULL);
     remove->options = *options;
     remove->events = *events;
+    remove->channel_count = options->channel_count;
+    remove->channels = calloc((size_t)options->channel_count + 1, sizeof remove->channels[0]);
+    CHECK(remove->channels != NULL);
+    for (uint32_t i = 0; i < options->channel_count; i++)
+        remove->channels[i] = options->channels[i];
     remove->sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
     CHECK(remove->sql != NULL);
     buf_init(&remove->text, TEXT_BYTES_MAX);
@@ -384,6 +442,9 @@ void sf_remove_free(struct sf_remove *remove)
         free(remove->landings[i].name);
         free(remove->landings[i].comment);
     }
+    for (uint32_t i = remove->options.channel_count; i < remove->channel_count; i++)
+        free((char *)(uintptr_t)remove->channels[i].channel);
+    free(remove->channels);
     free(remove->landings);
     free(remove);
 }

@@ -20,6 +20,10 @@ struct sf_remove_channel {
     const char *channel;
 };
 
+struct sf_remove_table {
+    const char *schema_name, *table_name;
+};
+
 struct sf_remove_options {
     struct loop *loop;
     struct http_client *http;
@@ -27,8 +31,12 @@ struct sf_remove_options {
     const struct sf_config *config;
     const char *pipeline;
     bool drops_landing;
-    const struct sf_remove_channel *channels;  // all borrowed until sf_remove_free
+    const char *identity;                      // of the channels' names
+    const struct sf_remove_channel *channels;  // that the catalog knows; all borrowed until sf_remove_free
     uint32_t channel_count;
+    // Of which other channels may be there: of copies that were given up, of earlier epochs. They are asked for.
+    const struct sf_remove_table *tables;
+    uint32_t table_count;
 };
 
 struct sf_remove_events {

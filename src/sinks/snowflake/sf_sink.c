@@ -44,6 +44,7 @@ static void table_free_all(struct sf_sink_table *table)
 {
     sf_stream_close(table);
     sf_sink_copy_free_all(table);
+    sf_sink_leftovers_free(table);
     if (table->pipe != NULL)
         sf_pipe_free(table->pipe);
     sf_layout_deinit(&table->layout);
@@ -80,6 +81,8 @@ static void table_tell(struct sf_sink_table *table)
         events->on_stream_opened(events->context, table->context);
     if (told & SF_EVENT_COPY)
         sf_sink_copy_tell(table);
+    if (told & SF_EVENT_LEFTOVER)
+        sf_sink_leftovers_tell(table);
 }
 
 static void reap_stopped(struct sf_sink *sink)
@@ -113,6 +116,8 @@ static void on_notify(struct loop_deferred *deferred)
         events->on_committed(events->context);
     if (told & SF_EVENT_ROOM)
         events->on_room(events->context);
+    if ((told & SF_EVENT_MERGED) && !err_is_set(&sink->merge_error))
+        sf_sink_leftovers_look(sink);
     if (told & SF_EVENT_MERGED)
         events->on_merged(events->context, sink->merge_suspect != NULL ? sink->merge_suspect->context : NULL,
                           err_is_set(&sink->merge_error) ? &sink->merge_error : NULL);
@@ -385,6 +390,7 @@ static void free_sink(struct sink *base)
     sf_sql_free(sink->merge_sql);
     sf_sql_free(sink->state_sql);
     sf_sql_free(sink->clean_sql);
+    sf_sql_free(sink->leftover_sql);
     while (sink->tables != NULL) {
         struct sf_sink_table *table = sink->tables;
         sink->tables = table->next;
@@ -484,7 +490,9 @@ struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sin
     sink->merge_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
     sink->state_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
     sink->clean_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
-    CHECK(sink->merge_sql != NULL && sink->state_sql != NULL && sink->clean_sql != NULL);
+    sink->leftover_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
+    CHECK(sink->merge_sql != NULL && sink->state_sql != NULL && sink->clean_sql != NULL && sink->leftover_sql != NULL);
+    sink->are_leftovers_wanted = true;
     sf_sink_setup_init(sink);
     return &sink->sink;
 }

@@ -39,7 +39,8 @@ enum sf_event {
     SF_EVENT_STREAM_CHANGED = 4096,
     SF_EVENT_GROWTH_FAILED = 8192,
     SF_EVENT_CLEANED = 16384,
-    SF_EVENT_PUBLISHED = 32768
+    SF_EVENT_PUBLISHED = 32768,
+    SF_EVENT_LEFTOVER = 65536  // some are over
 };
 
 enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED = 4 };
@@ -124,6 +125,7 @@ struct sf_sink_table {
     struct sf_stream stream;
     struct sf_copy **copies;  // by range; NULL where none is open
     uint32_t copy_count;
+    struct sf_leftover *leftovers;  // channels of earlier copies that are being dropped
     uint64_t rows;
     bool is_rewinding;  // on_rewind was told, rewound has not come
     bool is_stopped;    // freed at the next reaping
@@ -171,6 +173,8 @@ struct sf_sink {
     uint32_t known_schema_count;
     struct sf_sql *merge_sql;
     struct sf_sql *clean_sql;
+    struct sf_sql *leftover_sql;
+    bool are_leftovers_wanted;       // looked for after the next merge
     struct sf_sink_table *cleaning;  // whose landing rows are being deleted; NULL: none, or it is gone
     // Landing rows below it may go: by the newest merge; in the round under way ("": none); in the last whole round.
     char clean_position[SEQ_POSITION_TEXT_SIZE + 1], round_position[SEQ_POSITION_TEXT_SIZE + 1],
@@ -264,6 +268,12 @@ bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err
 bool sf_sink_has_clean(const struct sink *sink);
 bool sf_sink_clean(struct sink_table *table, struct err *out_error);
 void sf_sink_cleaned_all(struct sink *sink);
+
+// sf_sink_leftover.c
+void sf_sink_leftovers_look(struct sf_sink *sink);  // after a merge; does nothing while tables are copied
+void sf_sink_leftovers_tell(struct sf_sink_table *table);
+void sf_sink_leftovers_free(struct sf_sink_table *table);
+void sf_sink_leftover_forget(struct sf_sink_table *table, uint8_t epoch, uint32_t range);
 
 // sf_row.c
 // Appends the change's line. A row that no append can hold is shortened: its largest values are treated as oversized ones, by the

@@ -415,6 +415,23 @@ class Objects:
         names = "table_name schema_name column_name data_type null? default kind expression comment database_name"
         return Result([(name, TEXT) for name in names.split()], rows, "SHOW", len(rows))
 
+    async def show_channels(self, connection, statement: Statement) -> Result:
+        """Those of tables that are there. The columns are those of Snowflake's documentation of the command."""
+        wanted, pipe = await self._within(connection, statement), None
+        if statement.within == "PIPE":
+            wanted, pipe = wanted[:2], wanted[2]
+        tables = {table.id: table for table in await self.storage.list_tables(connection, *(wanted + (None, None, None))[:3])}
+        cursor = await connection.execute(
+            "SELECT table_id, name, pipe, created_on_ms, client_sequencer::text, row_sequencer::text, committed_token FROM streaming.channels ORDER BY pipe, name"
+        )
+        rows = []
+        for table_id, name, of_pipe, created_ms, client, row, token in await cursor.fetchall():
+            table = tables.get(table_id)
+            if table is not None and pipe in (None, of_pipe) and _like(name, statement.pattern):
+                created = datetime.datetime.fromtimestamp(created_ms / 1000, datetime.timezone.utc).isoformat()
+                rows.append([created, name, table.database, table.schema, table.name, client, row, token])
+        return _shown("name database_name schema_name table_name client_sequencer row_sequencer offset_token", rows)
+
     async def show_warehouses(self, connection, statement: Statement) -> Result:
         cursor = await connection.execute("SELECT name, owner, comment, created_on::text FROM snowbox.warehouses ORDER BY name")
         rows = [
@@ -433,6 +450,8 @@ class Objects:
     async def _within(self, connection, statement: Statement) -> tuple[str, ...]:
         """Database, schema and table that SHOW is limited to; empty for the whole account."""
         path = statement.path
+        if statement.within == "PIPE":
+            return self._table_key(path)
         if statement.within == "TABLE":
             table = await self._table(connection, statement)
             return table.database, table.schema, table.name
@@ -511,6 +530,7 @@ _HANDLERS = {
     "SHOW SCHEMAS": Objects.show_schemas,
     "SHOW TABLES": Objects.show_tables,
     "SHOW COLUMNS": Objects.show_columns,
+    "SHOW CHANNELS": Objects.show_channels,
     "SHOW WAREHOUSES": Objects.show_warehouses,
     "SHOW PARAMETERS": Objects.show_parameters,
     "DESCRIBE TABLE": Objects.describe,

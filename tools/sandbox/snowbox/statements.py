@@ -253,18 +253,18 @@ def _show(reader: Reader) -> Statement:
     if terse:
         raise errors.unsupported("SHOW TERSE")
     kind = reader.word()
-    if kind not in ("DATABASES", "SCHEMAS", "TABLES", "WAREHOUSES", "COLUMNS", "PARAMETERS"):
+    if kind not in ("DATABASES", "SCHEMAS", "TABLES", "WAREHOUSES", "COLUMNS", "PARAMETERS", "CHANNELS"):
         raise reader.fail()
     reader.index += 1
     pattern = reader.string() if reader.accept("LIKE") else None
     within, path = "", ()
     if reader.accept("IN"):
-        for within in ("ACCOUNT", "DATABASE", "SCHEMA", "TABLE", "SESSION"):
+        for within in ("ACCOUNT", "DATABASE", "SCHEMA", "TABLE", "PIPE" if kind == "CHANNELS" else "SESSION"):
             if reader.accept(within):
                 path = reader.path() if within not in ("ACCOUNT", "SESSION") else ()
                 break
         else:
-            within, path = ("SCHEMA" if kind in ("TABLES", "COLUMNS") else "DATABASE"), reader.path()
+            within, path = ("SCHEMA" if kind in ("TABLES", "COLUMNS", "CHANNELS") else "DATABASE"), reader.path()
     return Statement(f"SHOW {kind}", {"pattern": pattern, "within": within, "path": path})
 
 
