@@ -180,7 +180,9 @@ void merge_intent_failed(struct pipeline *pipeline)
 
 // --- cleaning up -------------------------------------------------------------------------------------------------
 
-// Rides along with a merge, whose warehouse is awake. Only live tables: what was copied and not merged yet stays.
+// Rides along with a merge, whose warehouse is awake. Live tables, for what was copied and not merged yet stays, and tables that
+// have left: were they followed again they would be copied anew. A parked one keeps its rows, which tell what went wrong, until it
+// is live again.
 static void clean_next(struct pipeline *pipeline)
 {
     struct err error = {0};
@@ -189,9 +191,11 @@ static void clean_next(struct pipeline *pipeline)
         struct pipeline_table *table = pipeline->tables[pipeline->clean_next];
         if (pipeline->state != PIPELINE_RUNNING || !merge_may_wake(pipeline))
             return;  // the next merge begins where this one stopped
-        if (table->sink_table == NULL || table->record.state != CATALOG_TABLE_LIVE)
+        bool has_left = table->sink_table == NULL && table->record.state == CATALOG_TABLE_UNPUBLISHED;
+        if (!has_left && (table->sink_table == NULL || table->record.state != CATALOG_TABLE_LIVE))
             continue;
-        pipeline->is_cleaning = pipeline->sink->operations->clean(table->sink_table, &error);
+        pipeline->is_cleaning = has_left ? pipeline->sink->operations->clean_left(pipeline->sink, table->table, &error)
+                                         : pipeline->sink->operations->clean(table->sink_table, &error);
         if (!pipeline->is_cleaning)
             log_line(LOG_WARNING, &pipeline->scope, "clean_up", "%s", error.text);
         return;
@@ -216,7 +220,7 @@ void merge_cleaned(struct pipeline *pipeline, struct pipeline_table *table, uint
         log_line(LOG_DEBUG, &scope, "cleaned", "%" PRIu64 " merged landing rows of %s.%s deleted", rows,
                  table->table->schema_name, table->table->table_name);
     }
-    pipeline->clean_next += has_more && table != NULL ? 0 : 1;
+    pipeline->clean_next += has_more ? 0 : 1;
     clean_next(pipeline);
 }
 

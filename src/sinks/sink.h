@@ -189,6 +189,8 @@ struct sink_operations {
     // cleaned_all. clean deletes some of one live table → on_cleaned; one at a time. It wakes a warehouse if none is awake.
     bool (*has_clean)(const struct sink *sink);
     bool (*clean)(struct sink_table *table, struct err *out_error);
+    // The same of a table that was followed once and is not in the sink any more → on_cleaned, table_context NULL.
+    bool (*clean_left)(struct sink *sink, const struct table *table, struct err *out_error);
     void (*cleaned_all)(struct sink *sink);
     bool (*has_inflight)(
         const struct sink *sink);  // anything buffered or sent and not answered (a clean end waits for it)

@@ -218,6 +218,40 @@ def test_merged_landing_rows_are_deleted_after_their_retention(source, standin, 
     assert program.terminate() == 0
 
 
+def test_landing_rows_of_a_table_that_left_are_deleted_too(source, standin, stream):
+    """Those of a parked one stay until it is live again."""
+    source.sql(SETUP + "; create table odd (id numeric primary key); insert into odd values (1); alter publication etl add table odd;")
+    snowflake = Snowflake(standin.to)
+    options = (*MERGE_OFTEN, "--landing-retention", "2s", "--poll-interval-seconds", 1)
+    program = stream(*options)
+    program.wait_for_event("live", 60)
+    number = 0
+
+    def merge_on():
+        nonlocal number
+        number += 1
+        settle(source, snowflake, program, number)
+    source.sql("insert into orders values (100, 'last')")
+    merge_on()
+    source.sql("alter publication etl drop table orders; insert into odd values ('NaN')")
+    program.wait_for_event("table_left", 30, table="orders")
+    program.wait_for_event("parked", 30, table="odd")
+    kept = landed(snowflake, "odd")
+    assert landed(snowflake, "orders") > 0 and kept > 0
+    # A restart forgets nothing of it.
+    assert program.terminate() == 0
+    program = stream(*options)
+    program.wait_for_event("streaming", 30)
+    wait_until(lambda: merge_on() or landed(snowflake, "orders") == 0, 60, "the landing rows to be deleted")
+    assert landed(snowflake, "odd") == kept
+    # Somebody drops the landing table: the others are cleaned all the same.
+    snowflake.execute(f"drop table {snowflake.landing('orders')}")
+    before = len(program.events("cleaned"))
+    wait_until(lambda: merge_on() or len(program.events("cleaned")) > before, 60, "further rows to be deleted")
+    assert not [line for line in program.events("clean_up")]
+    assert program.terminate() == 0
+
+
 def test_landing_rows_are_kept_for_ever_if_asked(source, standin, stream):
     source.sql(SETUP)
     snowflake = Snowflake(standin.to)

@@ -391,6 +391,7 @@ static void free_sink(struct sink *base)
     sf_sql_free(sink->state_sql);
     sf_sql_free(sink->clean_sql);
     sf_sql_free(sink->leftover_sql);
+    sf_sink_left_deinit(sink);
     while (sink->tables != NULL) {
         struct sf_sink_table *table = sink->tables;
         sink->tables = table->next;
@@ -464,6 +465,7 @@ static const struct sink_operations operations = {
     .publish = sf_sink_publish,
     .has_clean = sf_sink_has_clean,
     .clean = sf_sink_clean,
+    .clean_left = sf_sink_clean_left,
     .cleaned_all = sf_sink_cleaned_all,
     .has_inflight = has_inflight,
     .stats = stats,

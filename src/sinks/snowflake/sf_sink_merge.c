@@ -311,19 +311,82 @@ static void on_clean_done(void *context, const struct sf_sql_result *result, con
     sf_sink_notify(sink);
 }
 
-bool sf_sink_clean(struct sink_table *sink_table, struct err *out_error)
+static bool clean(struct sf_sink *sink, const char *landing_name, struct err *out_error)
 {
-    struct sf_sink_table *table = sf_sink_table_of(sink_table);
-    struct sf_sink *sink = table->sink;
     const struct sf_sql_options options = {.needs_warehouse = true,
                                            .timeout_s = sink->options.merge_timeout_s,
                                            .tries_max = CLEAN_TRIES_MAX,
                                            .query_tag = "etl-stream clean-up"};
-    CHECK(!sf_sql_is_busy(sink->clean_sql));
     buf_reset(&sink->text);
     if (sink->round_position[0] == '\0')
         memcpy(sink->round_position, sink->clean_position, sizeof sink->round_position);
-    sf_merge_build_clean(&table->layout, sink->round_position, &sink->text);
-    sink->cleaning = table;
+    const struct sf_table_layout layout = {.database = sink->options.config->database,
+                                           .landing_schema = sink->options.config->landing_schema,
+                                           .landing_name = landing_name};
+    sf_merge_build_clean(&layout, sink->round_position, &sink->text);
     return sf_sql_run(sink->clean_sql, buf_text(&sink->text), &options, on_clean_done, sink, out_error);
+}
+
+bool sf_sink_clean(struct sink_table *sink_table, struct err *out_error)
+{
+    struct sf_sink_table *table = sf_sink_table_of(sink_table);
+    CHECK(!sf_sql_is_busy(table->sink->clean_sql));
+    table->sink->cleaning = table;
+    return clean(table->sink, table->layout.landing_name, out_error);
+}
+
+// Only a table that is there and carries our marker for just this one of the source.
+static bool is_left_ours(const struct sf_sink *sink, const struct sf_sql_result *result)
+{
+    size_t row = 0, size = strlen(sink->left_marker);
+    int column = sf_sql_column(result, "comment");
+    const char *comment = column >= 0 && sf_sink_result_has_name(result, sink->left_landing, &row)
+                              ? sf_sql_value(result, row, (size_t)column)
+                              : NULL;
+    return comment != NULL && strncmp(comment, sink->left_marker, size) == 0 &&
+           (comment[size] == '\0' || comment[size] == ' ');
+}
+
+static void on_left_shown(void *context, const struct sf_sql_result *result, const struct err *error)
+{
+    static const struct sf_sql_result nothing = {.row_count = 0};
+    struct sf_sink *sink = context;
+    struct err problem = {0};
+    if (error != NULL)
+        on_clean_done(sink, NULL, error);
+    else if (!is_left_ours(sink, result))
+        on_clean_done(sink, &nothing, NULL);
+    else if (!clean(sink, sink->left_landing, &problem))
+        on_clean_done(sink, NULL, &problem);
+}
+
+void sf_sink_left_deinit(struct sf_sink *sink)
+{
+    free(sink->left_landing);
+    free(sink->left_marker);
+    sink->left_landing = sink->left_marker = NULL;
+}
+
+bool sf_sink_clean_left(struct sink *base, const struct table *table, struct err *out_error)
+{
+    static const struct sf_sql_options options = {
+        .needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S, .tries_max = CLEAN_TRIES_MAX};
+    struct sf_sink *sink = sf_sink_of(base);
+    const struct sf_config *config = sink->options.config;
+    struct sf_table_names names;
+    struct buf marker;
+    CHECK(!sf_sql_is_busy(sink->clean_sql));
+    sf_sink_left_deinit(sink);
+    sf_naming_tables(&sink->options.naming, table, &names);
+    buf_init(&marker, SF_MARKER_SIZE_MAX);
+    sf_marker_append(&marker, sink->options.pipeline, table, "landing");
+    sink->left_landing = strdup(names.landing);
+    sink->left_marker = strdup(buf_text(&marker));
+    CHECK(!marker.failed && sink->left_landing != NULL && sink->left_marker != NULL);
+    buf_deinit(&marker);
+    sf_table_names_deinit(&names);
+    sink->cleaning = NULL;
+    buf_reset(&sink->text);
+    sf_ddl_show_table(config->database, config->landing_schema, sink->left_landing, &sink->text);
+    return sf_sql_run(sink->clean_sql, buf_text(&sink->text), &options, on_left_shown, sink, out_error);
 }

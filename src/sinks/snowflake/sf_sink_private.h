@@ -174,8 +174,9 @@ struct sf_sink {
     struct sf_sql *merge_sql;
     struct sf_sql *clean_sql;
     struct sf_sql *leftover_sql;
-    bool are_leftovers_wanted;       // looked for after the next merge
-    struct sf_sink_table *cleaning;  // whose landing rows are being deleted; NULL: none, or it is gone
+    bool are_leftovers_wanted;         // looked for after the next merge
+    char *left_landing, *left_marker;  // of the table that is not in the sink any more and is cleaned; owned
+    struct sf_sink_table *cleaning;    // whose landing rows are being deleted; NULL: none, or it is gone
     // Landing rows below it may go: by the newest merge; in the round under way ("": none); in the last whole round.
     char clean_position[SEQ_POSITION_TEXT_SIZE + 1], round_position[SEQ_POSITION_TEXT_SIZE + 1],
         cleaned_position[SEQ_POSITION_TEXT_SIZE + 1];
@@ -267,6 +268,8 @@ void sf_sink_prepare_deinit(struct sf_sink *sink);
 bool sf_sink_merge(struct sink *sink, const struct sink_merge *merge, struct err *out_error);
 bool sf_sink_has_clean(const struct sink *sink);
 bool sf_sink_clean(struct sink_table *table, struct err *out_error);
+void sf_sink_left_deinit(struct sf_sink *sink);
+bool sf_sink_clean_left(struct sink *sink, const struct table *table, struct err *out_error);
 void sf_sink_cleaned_all(struct sink *sink);
 
 // sf_sink_leftover.c
