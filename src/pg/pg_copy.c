@@ -12,6 +12,8 @@
 #include "pg/pg_catalog.h"
 #include "pg/pg_copy_private.h"
 
+#define CLIENT_CHECK_INTERVAL "2s"
+
 struct pg_copy *pg_copy_new(struct loop *loop, struct resolver *resolver)
 {
     struct pg_copy *copy = calloc(1, sizeof *copy);
@@ -175,13 +177,8 @@ static void on_slot_made(void *context, const PGresult *result, const struct err
     copy->events.on_snapshot(copy->events.context, lsn);
 }
 
-static void on_exporter_open(void *context, const struct err *error)
+static void slot_make(struct pg_copy *copy)
 {
-    struct pg_copy *copy = context;
-    if (error != NULL) {
-        pg_copy_end(copy, error);
-        return;
-    }
     int version = pg_conn_server_version(copy->snapshot_conn);
     struct buf sql;
     struct err failed;
@@ -200,6 +197,39 @@ static void on_exporter_open(void *context, const struct err *error)
     pg_blockers_watch(copy->blockers, &copy->target, pg_conn_backend_pid(copy->snapshot_conn), what,
                       pg_copy_tell_waiting, copy);
     if (!pg_copy_send(copy, copy->snapshot_conn, &sql, 0, on_slot_made, copy, &failed))
+        pg_copy_end(copy, &failed);
+}
+
+// A server without the setting (before 14, or where it cannot be watched) refuses it; then the old process waits.
+static void on_watched(void *context, const PGresult *result, const struct err *error)
+{
+    struct pg_copy *copy = context;
+    (void)result;
+    if (error != NULL && pg_conn_state(copy->snapshot_conn) != PG_CONN_IDLE)
+        pg_copy_end(copy, error);
+    else
+        slot_make(copy);
+}
+
+// A process that waits for other transactions to end does not look at its socket: were we gone, it would go on waiting, and its
+// slot hold back vacuum. It looks from time to time if it is asked to; the timer is armed by the statement after the setting, and
+// goes on in a replication command, which arms none (PostgreSQL's postgres.c: start_xact_command, ProcessInterrupts).
+static void on_exporter_open(void *context, const struct err *error)
+{
+    struct pg_copy *copy = context;
+    struct buf sql;
+    struct err failed;
+    if (error != NULL) {
+        pg_copy_end(copy, error);
+        return;
+    }
+    if (trap_is_set("exporter_is_watched")) {
+        slot_make(copy);
+        return;
+    }
+    buf_init(&sql, 128);
+    buf_append_text(&sql, "SET client_connection_check_interval TO '" CLIENT_CHECK_INTERVAL "'; SELECT 1");
+    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_watched, copy, &failed))
         pg_copy_end(copy, &failed);
 }
 

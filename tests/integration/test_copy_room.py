@@ -210,6 +210,28 @@ def test_columns_that_changed_before_the_snapshot(source, room):
     assert one.event("done", "failed") == "done small 1"
 
 
+@pytest.mark.parametrize("without", [None, "exporter_is_watched"])
+def test_a_slot_that_waits_for_a_transaction_ends_with_its_client(source, room, without):
+    """Its process does not read from its socket while it waits."""
+    making = "select count(*) from pg_stat_activity where query like 'CREATE_REPLICATION_SLOT%%' and datname = current_database()"
+    make_big(source, rows=10)
+    with source.connect(autocommit=False) as other:
+        other.execute("select pg_current_xact_id()")
+        one = room(source.url(), "copy", "--temporary", "--quiet", without=without)
+        wait_until(lambda: source.value("select count(*) from pg_locks where not granted and locktype = 'transactionid'"), 20,
+                   "the slot to wait")
+        assert source.value(making) == 1
+        one.close()
+        if without is None:
+            wait_until(lambda: source.value(making) == 0, 10, "the server's process to end")
+            assert source.value("select count(*) from pg_replication_slots where database = current_database()") == 0
+        else:
+            time.sleep(5)  # what does not happen
+            assert source.value(making) == 1
+        other.rollback()
+    wait_until(lambda: source.value(making) == 0, 20, "the server's process to end")
+
+
 # ---- lost connections
 
 def test_a_lost_worker_is_replaced_and_its_range_read_again(source, room):
