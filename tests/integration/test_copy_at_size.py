@@ -117,12 +117,13 @@ def test_a_table_is_locked_until_its_own_copy_is_read(source, standin, stream):
     program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1, "--max-table-sync-workers", 4)
     at_size.wait_for_share(program, 0.05)
     with source.connect() as other:
-        other.execute("set lock_timeout = '20s'")
-        other.execute("vacuum full pgbench_branches")  # which wants the table for itself
+        def lock(table, wait):  # as an ALTER TABLE does
+            with other.transaction():
+                other.execute(f"set local lock_timeout = '{wait}'; lock table {table} in access exclusive mode")
+        lock("pgbench_branches", "20s")
         # The largest one is read last, and is not through.
-        other.execute("set lock_timeout = '500ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            other.execute("vacuum full pgbench_accounts")
+            lock("pgbench_accounts", "500ms")
     assert not [line for line in program.events("copied") if line["table"] == "pgbench_accounts"]
     program.wait_for_event("live", 120)
     assert not at_size.compare(standin.to)[1]
