@@ -83,8 +83,11 @@ def test_it_parks_its_table_where_that_is_asked(source, standin, start_stream):
     program.wait_for_event("live", 90)
     insert(source, 1, 7 * MB)
     program.wait_for_event("parked", 60)
-    table, = [one for one in pipeline_status(program.status())["tables"] if one["table"] == "large"]
-    assert "does not fit the 4194304 bytes" in table["reason"] and "oversized=truncate" in table["reason"]
+    def reason():
+        table, = [one for one in pipeline_status(program.status())["tables"] if one["table"] == "large"]
+        return table.get("reason")
+    why = wait_until(reason, 20, "the status to say why")
+    assert "does not fit the 4194304 bytes" in why and "oversized=truncate" in why
     source.sql("insert into mark values (1)")
     wait_until(lambda: Snowflake(standin.to).query(f'select "ID" from {Snowflake(standin.to).qualified("MARK")}'), 30, "the others")
     assert program.terminate() == 0
