@@ -453,7 +453,9 @@ def test_a_lock_ends_with_its_table(source, room, connections, without):
     source.sql("create table a (id int primary key); insert into a values (1); create table later (id int primary key);")
     make_big(source)
     one = start(room, source, "--quiet", connections=connections, without=without)
-    wait_until(lambda: held_tables(source) == {"a", "big", "later"}, 10, "all locks")
+    for _ in range(3):  # and the ranges are held back
+        one.event("planned")
+    assert held_tables(source) == {"a", "big", "later"}
     one.order("continue 0 0")
     assert one.event("done") == "done a 1"
     if without is not None:
@@ -482,7 +484,9 @@ def test_a_large_table_that_somebody_waits_for_holds_up_no_smaller_one(source, r
     one = start(room, source, "--quiet", connections=2, go=False)
     one.order("pause")
     one.order("go")
-    wait_until(lambda: held_tables(source) == {"a", "b", "big"}, 10, "all locks")
+    for _ in range(3):
+        one.event("planned")
+    assert held_tables(source) == {"a", "b", "big"}
     with in_the_background(source, CHANGES["rewrite"]):
         for table in "ba":  # the guard's connection, which reads a, is free when both are read
             one.order(f"continue {'ab'.index(table)} 0")
