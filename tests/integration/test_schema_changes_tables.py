@@ -6,6 +6,7 @@ from program import wait_until
 from snowflake_client import Snowflake
 from test_schema_changes import OPTIONS, settle
 from test_tables_come_and_go import wait_for_table
+from versions import since
 
 VIA_ROOT = "alter publication {} set (publish_via_partition_root = true)"
 PARTITIONED = """create table parts (id int, k int, v text, primary key (id, k)) partition by list (k);
@@ -199,6 +200,7 @@ def test_a_table_that_is_made_anew_under_its_name(source, standin, stream):
     assert not again.events("parked") and again.terminate() == 0
 
 
+@since(15, "column lists and row filters")
 def test_what_the_publication_sends_of_a_table(source, standin, stream):
     make(source, "create table some_rows (id int primary key, a int, b text); insert into some_rows select i, i, 'b' from generate_series(1, 100) i")
     name = source.publication
