@@ -118,7 +118,7 @@ static bool load_key(const struct verifying *verifying, struct sf_key **out_key,
 static int exit_code_of(const struct verifying *verifying, const struct verify_report *report)
 {
     bool is_named = verifying->name_count > 0;
-    if (report->different > 0 || report->equal == 0 || (is_named && report->not_compared > 0))
+    if (report->different > 0 || report->failed > 0 || report->equal == 0 || (is_named && report->not_compared > 0))
         return EXIT_FAILED;
     return EXIT_DONE;
 }
@@ -256,8 +256,9 @@ const struct command command_verify = {
         "digests of\n"
         "ranges of rows. Where two differ, their rows are compared and the keys of those that differ are shown.\n"
         "Merging goes on when the command ends, also if it is killed.\n\n"
-        "Exit code 0: equal. 1: something differs, a table that was named was not compared, or it could not be done.\n"
-        "2: wrong usage or configuration.\n",
+        "Exit code 0: equal. 1: something differs, or could not be compared; a table that is not live (copying, "
+        "parked)\n"
+        "counts as such only if it was named. 2: wrong usage or configuration.\n",
     .options = options,
     .option_count = VERIFY_OPTION_COUNT,
     .has_settings = true,

@@ -315,6 +315,7 @@ static void on_table(void *context, const struct verify_table *table)
     report->equal += table->state == VERIFY_EQUAL;
     report->different += table->state == VERIFY_DIFFERENT;
     report->not_compared += table->state == VERIFY_NOT_COMPARED;
+    report->failed += table->state == VERIFY_NOT_COMPARED && table->has_failed;
     if (report->shows_progress)
         log_status_line("");
     if (report->is_json)

@@ -18,6 +18,7 @@ struct verify_report {
     uint64_t row_count;  // … that were found
     json_t *tables;
     uint32_t equal, different, not_compared;
+    uint32_t failed;  // of those not compared: they should have been
     uint64_t began_us, table_began_us;
     uint64_t bytes_before, bytes_all;
     char progress[200];  // how the line begins

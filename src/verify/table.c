@@ -329,6 +329,7 @@ bool table_compare(const struct table_compare_options *options, struct err *out_
                             : has_difference(&comparison.told.counts) ? VERIFY_DIFFERENT
                                                                       : VERIFY_EQUAL;
     comparison.told.reason = reason;
+    comparison.told.has_failed = !is_done;
     if (goes_on)
         options->events->on_table(options->events->context, &comparison.told);
     else

@@ -78,10 +78,14 @@ static bool load_known(struct verify *verify, struct err *out_error)
                    verify->options->pipeline);
 }
 
-static void not_compared(const struct verify *verify, const char *schema, const char *name, const struct err *reason)
+static void not_compared(const struct verify *verify, const char *schema, const char *name, const struct err *reason,
+                         bool has_failed)
 {
-    struct verify_table told = {
-        .schema_name = schema, .table_name = name, .state = VERIFY_NOT_COMPARED, .reason = *reason};
+    struct verify_table told = {.schema_name = schema,
+                                .table_name = name,
+                                .state = VERIFY_NOT_COMPARED,
+                                .reason = *reason,
+                                .has_failed = has_failed};
     verify->events->on_table(verify->events->context, &told);
 }
 
@@ -131,7 +135,7 @@ static bool choose(struct verify *verify, struct err *out_error)
         return false;
     for (uint32_t i = 0; i < verify->table_count; i++) {
         struct table *table = verify->tables[i];
-        struct err reason = {0};
+        struct err reason = {0}, ignored = {0};
         bool is_wanted = table_choice_includes(&choice, table->schema_name, table->table_name) &&
                          is_named(verify, table->schema_name, table->table_name);
         if (!is_wanted)
@@ -141,7 +145,7 @@ static bool choose(struct verify *verify, struct err *out_error)
         bool is_chosen = !is_hidden(table, &reason) && ((record != NULL && record->state == CATALOG_TABLE_COPIED) ||
                                                         !is_unfit(record, verify->options->pipeline, &reason));
         if (!is_chosen) {
-            not_compared(verify, table->schema_name, table->table_name, &reason);
+            not_compared(verify, table->schema_name, table->table_name, &reason, is_hidden(table, &ignored));
             continue;
         }
         verify->tables[i] = verify->tables[verify->chosen_count];
@@ -165,7 +169,7 @@ static void tell_left(const struct verify *verify)
         if (is_there)
             continue;
         err_set(&reason, ERR_CONFIG, "unpublished", "it is in the publication no more");
-        not_compared(verify, record->schema_name, record->table_name, &reason);
+        not_compared(verify, record->schema_name, record->table_name, &reason, false);
     }
 }
 
@@ -229,7 +233,7 @@ static bool compare_table(struct verify *verify, uint32_t index, struct err *out
     const struct err *failed = source_table_error(verify->source, index);
     struct err reason = {0};
     if (failed != NULL || is_unfit(record_of(verify, table), options->pipeline, &reason)) {
-        not_compared(verify, table->schema_name, table->table_name, failed != NULL ? failed : &reason);
+        not_compared(verify, table->schema_name, table->table_name, failed != NULL ? failed : &reason, failed != NULL);
         return true;
     }
     const struct table_compare_options compare = {.wait = &verify->wait,

@@ -33,6 +33,7 @@ struct verify_table {
     const char *const *null_only;  // columns of which only NULLs were compared
     uint32_t null_only_count;
     struct err reason;  // NOT_COMPARED
+    bool has_failed;    // NOT_COMPARED: it should have been; else it is in a state in which it cannot be
 };
 
 // A row that differs, of the table that is being compared.

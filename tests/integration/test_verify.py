@@ -1,11 +1,14 @@
 """etl-stream verify: source against target at one position, while writes go on."""
 import json
+import signal
+import subprocess
 import threading
+import time
 
 import pytest
 
 import load
-from program import run_command, wait_until
+from program import PROGRAM, environment, pipeline_status, run_command, wait_until
 from snowflake_client import Snowflake
 
 POLL = ("--poll-interval-seconds", 1)
@@ -56,6 +59,9 @@ class Verified:
 
     def seed(self, statement):
         self.snowflake.execute(statement)
+
+    def status(self):
+        return pipeline_status(self.program.status())
 
     def name(self, table):
         return self.snowflake.qualified(table.upper())
@@ -138,3 +144,194 @@ def test_two_at_once(pipeline):
     told = "".join(done.stdout + done.stderr for done in results)
     assert "changed: id = 1 (name)" in told
     assert told.count("changed: id = 1") == 2 or "another etl-stream verify holds its merge" in told
+
+
+class Slow:
+    """A verify of one table whose statements take long, once it holds the merge at its position."""
+
+    DELAY_MS = 3000
+
+    def __init__(self, pipeline, *options):
+        self.pipeline = pipeline
+        pipeline.standin.add_fault("sql.execute", delay_ms=self.DELAY_MS, times=None)
+        arguments = ["verify", "--from", pipeline.source.url(), "--to", pipeline.standin.to, "items", *map(str, options)]
+        self.process = subprocess.Popen([PROGRAM, *arguments], env=environment(pipeline.program.state), text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until(self.is_at_a_position, 30, "the merge to be held at a position")
+
+    def is_at_a_position(self):
+        return self.pipeline.status().get("merge_held", {}).get("at")
+
+    def end(self):
+        out, problem = self.process.communicate(timeout=90)
+        return self.process.returncode, out, problem
+
+
+def test_merging_goes_on_when_verify_is_killed(pipeline):
+    slow = Slow(pipeline, "--lease-seconds", 6)
+    pipeline.source.sql("update items set name = 'later' where id = 1")
+    since = pipeline.program.mark()
+    slow.process.kill()
+    slow.process.communicate()
+    pipeline.program.wait_for_event("merge_released", 30, since=since)
+    pipeline.standin.remove_faults()
+    items = pipeline.name("items")
+    wait_until(lambda: pipeline.snowflake.value(f'SELECT "NAME" FROM {items} WHERE "ID" = 1') == "later", 30, "the merge to go on")
+    assert "merge_held" not in pipeline.status()
+    assert pipeline.json()["result"] == "equal"
+
+
+def test_the_lease_is_renewed_and_writes_wait_for_the_end(pipeline):
+    """Longer than its lease: nothing is merged meanwhile, and the comparison is good."""
+    slow = Slow(pipeline, "--lease-seconds", 5)
+    pipeline.source.sql("update items set name = 'later' where id = 1")
+    at = slow.is_at_a_position()
+    until = pipeline.status()["merge_held"]["until"]
+    wait_until(lambda: pipeline.status()["merge_held"]["until"] > until, 20, "a renewal")
+    assert slow.is_at_a_position() == at
+    began = time.monotonic()
+    code, out, problem = slow.end()
+    assert code == 0 and time.monotonic() - began > 5, (out, problem)
+    pipeline.standin.remove_faults()
+    items = pipeline.name("items")
+    wait_until(lambda: pipeline.snowflake.value(f'SELECT "NAME" FROM {items} WHERE "ID" = 1') == "later", 30, "the merge to go on")
+
+
+def test_an_interrupted_verify_gives_the_merge_back(pipeline):
+    slow = Slow(pipeline)
+    since = pipeline.program.mark()
+    slow.process.send_signal(signal.SIGINT)
+    code, _, problem = slow.end()
+    assert code == 1 and "interrupted" in problem
+    pipeline.program.wait_for_event("merge_released", 30, since=since)
+
+
+def test_a_restart_makes_the_comparison_void(pipeline, stream):
+    slow = Slow(pipeline, "--lease-seconds", 60)
+    slow.process.send_signal(signal.SIGSTOP)
+    pipeline.source.sql("update items set name = 'later' where id = 1")
+    assert pipeline.program.terminate() == 0
+    pipeline.standin.remove_faults()
+    pipeline.program = stream(*STREAM)
+    pipeline.program.wait_for_event("merged", 60)
+    slow.process.send_signal(signal.SIGCONT)
+    code, out, problem = slow.end()
+    assert code == 1 and "void" in problem and "give the command again" in problem, (code, out, problem)
+    assert pipeline.json()["result"] == "equal"
+
+
+def test_only_a_running_pipeline_can_be_compared(pipeline):
+    assert pipeline.program.terminate() == 0
+    done = pipeline()
+    assert done.returncode == 1 and "does not run" in done.stderr and "etl-stream run --from" in done.stderr
+
+
+def test_merge_windows(pipeline, stream):
+    hour = time.gmtime().tm_hour
+    closed = ("--merge-windows", f"{(hour + 3) % 24:02d}:00-{(hour + 4) % 24:02d}:00")
+    assert pipeline.program.terminate() == 0
+    pipeline.source.sql("update items set name = 'later' where id = 1")
+    pipeline.program = stream(*STREAM, *closed)
+    pipeline.program.wait_for_event("streaming", 60)
+    done = pipeline(*closed)
+    assert done.returncode == 2 and "--outside-merge-windows" in done.stderr
+    assert pipeline.json(*closed, "--outside-merge-windows")["result"] == "equal"
+    assert pipeline.snowflake.value(f'SELECT "NAME" FROM {pipeline.name("items")} WHERE "ID" = 1') == "later"
+
+
+def test_soft_deletes_and_a_parked_table(source, standin, stream):
+    source.sql(TABLES)
+    program = stream(*STREAM, "--soft-deletes")
+    program.wait_for_event("live", 90)
+    verified = Verified(source, standin, program)
+    source.sql("delete from items where id % 7 = 0; insert into items (id, name) values (7, 'again')")
+    source.sql("update bag set t = 'y'")
+    said = verified.json("--soft-deletes")
+    by_name = {table["table"]: table for table in said["tables"]}
+    assert by_name["items"]["state"] == "equal" and by_name["items"]["target_rows"] == by_name["items"]["source_rows"]
+    assert by_name["bag"]["state"] == "not compared" and "parked" in by_name["bag"]["reason"]
+    assert verified.json("--soft-deletes", "--full", "items", "pairs")["result"] == "equal"
+    assert verified("bag").returncode == 1
+    verified.seed(f'UPDATE {verified.name("items")} SET "_ETL_DELETED_AT" = NULL WHERE "ID" = 14')
+    assert verified.table("items")["extra"] == 1
+
+
+@pytest.mark.parametrize("root", ["true", "false"])
+def test_partitions_filters_and_column_lists(source, standin, stream, root):
+    source.sql("create table parted (id int, day date, note text, primary key (id, day)) partition by range (day);"
+               "create table parted_1 partition of parted for values from ('2026-01-01') to ('2026-06-01');"
+               "create table parted_2 partition of parted for values from ('2026-06-01') to ('2027-01-01');"
+               "insert into parted select n, '2026-01-01'::date + n, 'n' || n from generate_series(1, 300) as n;"
+               "create table picked (id int primary key, a text, hidden text);"
+               "insert into picked select n, 'a' || n, 'h' from generate_series(1, 30) as n;"
+               f"create publication etl for table parted, picked (id, a) where (id > 10) with (publish_via_partition_root = {root})")
+    program = stream(*STREAM)
+    program.wait_for_event("live", 90)
+    verified = Verified(source, standin, program)
+    for mode in ((), ("--full",)):
+        said = verified.json(*mode)
+        rows = {table["table"]: table["source_rows"] for table in said["tables"]}
+        assert said["result"] == "equal" and rows.pop("picked") == 20
+        assert rows == ({"parted": 300} if root == "true" else {"parted_1": 150, "parted_2": 150})
+
+
+def test_names(source, standin, stream):
+    source.sql('create schema "Mixed Case"; create table "Mixed Case"."Or""der.s" ("Id ""x" int primary key, "select" text, "ä€" numeric);'
+               'insert into "Mixed Case"."Or""der.s" select n, chr(120), n from generate_series(1, 9) as n;'
+               'create publication etl for tables in schema "Mixed Case"')
+    options = ("--target-naming", "schema_table", "--identifier-case", "preserve")
+    program = stream(*STREAM, *options)
+    program.wait_for_event("live", 90)
+    verified = Verified(source, standin, program)
+    said = verified.json(*options, 'Mixed Case.Or"der.s')
+    assert said["result"] == "equal" and said["tables"][0]["source_rows"] == 9
+    assert verified.json(*options, "--full")["result"] == "equal"
+
+
+def test_what_cannot_be_read_is_not_called_equal(pipeline):
+    source = pipeline.source
+    source.sql(f"create role reader_{source.name} login replication; grant select on pairs, bag to reader_{source.name}")
+    try:
+        done = run_command("verify", "--from", source.server.url(source.name, f"reader_{source.name}", publication="etl"), "--to",
+                           pipeline.standin.to, "--json", state=pipeline.program.state, seconds=120)
+    finally:
+        source.sql(f"drop owned by reader_{source.name}; drop role reader_{source.name}")
+    said = json.loads(done.stdout)
+    by_name = {table["table"]: table for table in said["tables"]}
+    assert done.returncode == 1 and by_name["pairs"]["state"] == "equal"
+    assert by_name["items"]["state"] == "not compared" and "GRANT SELECT" in by_name["items"]["reason"]
+    pipeline.seed(f"DROP TABLE {pipeline.name('log')}")
+    said = pipeline.json(code=1)
+    by_name = {table["table"]: table for table in said["tables"]}
+    assert by_name["log"]["state"] == "not compared" and "no target table" in by_name["log"]["reason"]
+    assert by_name["items"]["state"] == "equal"
+
+
+def test_misuse(source, standin, tmp_path):
+    def code(*arguments):
+        done = run_command("verify", *arguments, state=tmp_path / "none.db")
+        assert done.stderr.startswith("etl-stream: ") and done.stderr.count("\n") == 1, done.stderr
+        return done.returncode, done.stderr
+    assert code()[0] == 2
+    assert code("--from", source.url())[0] == 2
+    assert code("nobody")[0] == 2
+    assert code("--from", source.url(), "--to", f"file:{tmp_path}")[0] == 2
+    assert code("--from", source.url(), "--to", standin.to)[0] == 2  # never started
+    assert code("nobody", "--lease-seconds", 1)[0] == 2
+
+
+def test_a_pipeline_of_the_service(source, standin, start_service):
+    service = start_service(*POLL)
+    catalog = start_service.catalog
+    source.sql(TABLES)
+    catalog.add_source("s", source)
+    catalog.add_destination("d", standin.to)
+    catalog.add_pipeline("p", "s", "d")
+    wait_until(lambda: service.pipeline("p").get("is_live"), 120, "p to be live", pause=0.2)
+    done = service.command("verify", "p", seconds=120)
+    assert done.returncode == 0 and done.stdout.endswith("p: 4 equal, 0 different, 0 not compared, at " + done.stdout.split("at ")[-1])
+    done = service.command("verify", "p", "nothing")
+    assert done.returncode == 2 and 'has no table "nothing"' in done.stderr
+    done = service.command("pipeline", "pause", "p", seconds=120)
+    done = service.command("verify", "p", seconds=120)
+    assert done.returncode == 1 and "does not run now" in done.stderr
