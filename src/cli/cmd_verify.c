@@ -61,6 +61,7 @@ struct verifying {
     struct endpoints endpoints;
     struct pipeline_settings settings;
     const struct catalog_object *destination;  // of the catalog; NULL: of --to
+    bool is_paused;
     const char *const *names;
     size_t name_count;
 };
@@ -97,6 +98,11 @@ static bool check_pipeline(const struct verifying *verifying, struct catalog *ca
                         "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",
                         pipeline, verifying->names[i], pipeline);
     catalog_known_deinit(&known);
+    if (is_good && verifying->is_paused)
+        return err_set(out_error, ERR_TRANSIENT, "not_running",
+                       "pipeline %s is paused, and only a running pipeline can merge up to the position that is "
+                       "compared; start it first: etl-stream pipeline start %s",
+                       pipeline, pipeline);
     if (is_good && !catalog_is_claimed(catalog, pipeline))
         is_good = err_set(out_error, ERR_TRANSIENT, "not_running",
                           "pipeline %s does not run, and only a running pipeline can merge up to the position that is "
@@ -201,6 +207,7 @@ static bool read_catalog(const char *name, const struct objects *objects, struct
     const struct catalog_object *pipeline = catalog_config_find(objects->config, CATALOG_PIPELINE, name);
     if (pipeline == NULL)
         return catalog_config_fail_missing(objects->config, CATALOG_PIPELINE, name, out_error);
+    verifying->is_paused = !pipeline->is_wanted;
     verifying->destination = catalog_config_find(objects->config, CATALOG_DESTINATION, pipeline->destination);
     return endpoints_from_catalog(objects->config, pipeline, &verifying->endpoints, &verifying->settings, out_error);
 }

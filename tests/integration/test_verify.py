@@ -334,4 +334,4 @@ def test_a_pipeline_of_the_service(source, standin, start_service):
     assert done.returncode == 2 and 'has no table "nothing"' in done.stderr
     done = service.command("pipeline", "pause", "p", seconds=120)
     done = service.command("verify", "p", seconds=120)
-    assert done.returncode == 1 and "does not run now" in done.stderr
+    assert done.returncode == 1 and "etl-stream pipeline start p" in done.stderr
