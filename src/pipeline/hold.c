@@ -38,6 +38,21 @@ lsn_t hold_bound(const struct pipeline *pipeline)
     return pipeline->hold.lsn <= pipeline->committed_lsn ? pipeline->hold.lsn : LSN_NONE;
 }
 
+static bool is_still(const struct pipeline *pipeline)
+{
+    return pipeline->state == PIPELINE_RUNNING && !pipeline->is_merging && !pipeline->is_merge_resolving &&
+           !pipeline->is_search_wanted && !pipeline->is_trying && pipeline->search.phase == MERGE_SEARCH_OFF;
+}
+
+// Where the targets stand, as the destination's state has it.
+static void answer_position(struct pipeline *pipeline)
+{
+    char text[SEQ_POSITION_TEXT_SIZE + 1] = {0};
+    seq_format_position(pipeline->record.state_epoch, pipeline->record.state_lsn, text);
+    pipeline->hold.is_settled = true;
+    answer_pending(pipeline, false, text);
+}
+
 static void end(struct pipeline *pipeline, const char *why)
 {
     if (!hold_is_on(pipeline))
@@ -86,17 +101,14 @@ void pipeline_hold(struct pipeline *pipeline, const struct pipeline_hold_order *
     answer_pending(pipeline, true, "asked again");
     (void)snprintf(hold->holder, sizeof hold->holder, "%s", order->holder);
     hold->until_us = loop_now_us(pipeline->loop) + (uint64_t)order->lease_ms * 1000;
+    hold->is_settled = hold->is_settled && is_ours && hold->lsn == order->lsn;
     hold->lsn = order->lsn;
     hold->may_wake = order->may_wake;
     hold->command_id = order->command_id;
-    if (pipeline->state != PIPELINE_ENDED && !pipeline->is_end_wanted)
+    if (hold->is_settled && is_still(pipeline))
+        answer_position(pipeline);  // a renewal
+    else if (pipeline->state != PIPELINE_ENDED && !pipeline->is_end_wanted)
         loop_timer_set(pipeline->loop, &pipeline->tick, 1);
-}
-
-static bool is_still(const struct pipeline *pipeline)
-{
-    return pipeline->state == PIPELINE_RUNNING && !pipeline->is_merging && !pipeline->is_merge_resolving &&
-           !pipeline->is_search_wanted && !pipeline->is_trying && pipeline->search.phase == MERGE_SEARCH_OFF;
 }
 
 void hold_tick(struct pipeline *pipeline)
@@ -126,14 +138,12 @@ void hold_saving(struct pipeline *pipeline)
 
 void hold_saved(struct pipeline *pipeline, bool has_failed)
 {
-    char text[SEQ_POSITION_TEXT_SIZE + 1] = {0};
     if (!pipeline->hold.is_saving)
         return;
     pipeline->hold.is_saving = false;
     if (has_failed || !is_still(pipeline))
         return;  // the next tick tries again
-    seq_format_position(pipeline->record.state_epoch, pipeline->record.state_lsn, text);
-    answer_pending(pipeline, false, text);
+    answer_position(pipeline);
 }
 
 void hold_deinit(struct pipeline *pipeline)

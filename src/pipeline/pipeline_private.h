@@ -81,6 +81,7 @@ struct pipeline_hold {
     lsn_t lsn;  // merge exactly up to it; LSN_NONE: begin no merge
     bool may_wake;
     int64_t command_id;              // to be answered; 0: none
+    bool is_settled;                 // the targets stand as was asked, and it was told
     bool is_save_wanted, is_saving;  // it is true, and answered once that is durable
 };
 

@@ -91,7 +91,9 @@ static void on_due(struct loop_timer *timer)
                        "tells what it does",
                        lease->options.patience_ms / 1000, lease->options.pipeline);
     }
-    if (!lease->is_refused && now_us - lease->asked_us > lease_us / 3)
+    // One that is under way is waited for a while: another would take its place, and it would never be answered.
+    uint64_t pause_us = lease->command_id == 0 ? lease_us / 3 : lease_us * 2 / 3;
+    if (!lease->is_refused && now_us - lease->asked_us > pause_us)
         (void)send(lease, false, &ignored);
     loop_timer_set(lease->wait->loop, timer, LOOK_INTERVAL_US);
 }
