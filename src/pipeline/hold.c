@@ -31,6 +31,12 @@ bool hold_is_on(const struct pipeline *pipeline)
     return pipeline->hold.until_us != 0;
 }
 
+// Also with a position that was never merged up to, because nothing was there to merge: what comes later is of later commits.
+bool hold_is_settled(const struct pipeline *pipeline)
+{
+    return pipeline->hold.is_settled || pipeline->hold.is_saving || pipeline->hold.is_save_wanted;
+}
+
 lsn_t hold_bound(const struct pipeline *pipeline)
 {
     if (!hold_is_on(pipeline))

@@ -77,7 +77,8 @@ static bool is_due(const struct pipeline *pipeline)
         !(merge_may_wake(pipeline) || (hold_is_on(pipeline) && pipeline->hold.may_wake)))
         return false;
     if (hold_is_on(pipeline))  // exactly one merge, at once, when everything below its position is committed
-        return !is_first_of_epoch(pipeline) && hold_bound(pipeline) > pipeline->merged_lsn;
+        return !is_first_of_epoch(pipeline) && !hold_is_settled(pipeline) &&
+               hold_bound(pipeline) > pipeline->merged_lsn;
     if (is_first_of_epoch(pipeline))
         return !is_table_missing(pipeline);
     return pipeline->committed_lsn > pipeline->merged_lsn &&

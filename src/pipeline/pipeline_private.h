@@ -324,6 +324,7 @@ bool merge_has_rows(const struct pipeline *pipeline);  // some table has anythin
 
 // hold.c
 bool hold_is_on(const struct pipeline *pipeline);
+bool hold_is_settled(const struct pipeline *pipeline);  // nothing is merged any more until it ends
 // Up to where a merge may go: what is committed, or the position of a hold once everything below it is; LSN_NONE: nowhere.
 lsn_t hold_bound(const struct pipeline *pipeline);
 void hold_tick(struct pipeline *pipeline);
