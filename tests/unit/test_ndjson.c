@@ -244,6 +244,22 @@ static void keys_that_cannot_be_merged_by_are_refused(void **state)
     assert_int_equal(encoder.coerced_values, 0);
 }
 
+static void a_limit_holds_for_values_outside_of_the_key(void **state)
+{
+    (void)state;
+    set_up(IDENTITY_KEY, 1, 0, 0);
+    struct value row[] = {text_value("7"), text_value("abcdef"), null_value(), text_value("1.50")};
+    row_encoder_limit_values(&encoder, 5);
+    check('I', row, NULL, HEAD("I") ",\"ID\":7,\"PRICE\":1.50,\"_ETL_COERCED\":{\"NOTE\":\"6 bytes\"}}\n");
+    row_encoder_limit_values(&encoder, 6);
+    check('I', row, NULL, HEAD("I") ",\"ID\":7,\"NOTE\":\"abcdef\",\"PRICE\":1.50}\n");
+    row_encoder_limit_values(&encoder, 1);
+    row_encoder_limit_values(&encoder, 0);
+    check('I', row, NULL, HEAD("I") ",\"ID\":7,\"NOTE\":\"abcdef\",\"PRICE\":1.50}\n");
+    assert_int_equal(encoder.coerced_values, 1);
+    assert_false(row_encoder_fails_oversized(&encoder));
+}
+
 static void malformed_values_name_their_column(void **state)
 {
     (void)state;
@@ -297,6 +313,7 @@ int main(void)
         cmocka_unit_test_teardown(unchanged_key_columns_are_taken_from_the_old_key, tear_down),
         cmocka_unit_test_teardown(unchanged_values_are_taken_from_a_whole_old_row, tear_down),
         cmocka_unit_test_teardown(coerced_values_keep_their_text, tear_down),
+        cmocka_unit_test_teardown(a_limit_holds_for_values_outside_of_the_key, tear_down),
         cmocka_unit_test_teardown(keys_that_cannot_be_merged_by_are_refused, tear_down),
         cmocka_unit_test_teardown(malformed_values_name_their_column, tear_down),
         cmocka_unit_test_teardown(rows_of_another_width_are_refused, tear_down),

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "sinks/snowflake/sf_names.h"
@@ -77,6 +78,29 @@ static void test_sf_channel_name_depends_on_all_parts(void **state)
     assert_memory_equal(first, other, 20);
 }
 
+static void test_sf_channel_name_parse_knows_its_own_only(void **state)
+{
+    (void)state;
+    char name[SF_CHANNEL_NAME_SIZE_MAX];
+    uint8_t epoch = 0;
+    char kind = 0;
+    uint32_t n = 0;
+    sf_channel_name_format("p", "public", "t", 7, 'C', 65534, name);
+    assert_true(sf_channel_name_parse(name, "p", "public", "t", &epoch, &kind, &n));
+    assert_int_equal(epoch, 7);
+    assert_int_equal(kind, 'C');
+    assert_int_equal(n, 65534);
+    assert_false(sf_channel_name_parse(name, "q", "public", "t", &epoch, &kind, &n));
+    assert_false(sf_channel_name_parse(name, "p", "public", "u", &epoch, &kind, &n));
+    static const char *const tails[] = {"_E7_C65534x", "_E07_C65534", "_E7_C", "_E300_C1", "_E7C65534", "",
+                                        "_E7_C+1",     "_E7_C 1"};
+    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
+        (void)snprintf(name + 20, sizeof name - 20, "%s", tails[i]);
+        assert_false(sf_channel_name_parse(name, "p", "public", "t", &epoch, &kind, &n));
+    }
+    assert_false(sf_channel_name_parse("SOMEBODYS", "p", "public", "t", &epoch, &kind, &n));
+}
+
 static void check_marker(const char *pipeline, const char *schema, const char *name, const char *expected)
 {
     struct table table = {.schema_name = (char *)(uintptr_t)schema, .table_name = (char *)(uintptr_t)name};
@@ -143,6 +167,7 @@ int main(void)
         cmocka_unit_test(test_sf_append_qualified),
         cmocka_unit_test(test_sf_append_folded_is_ascii_only),
         cmocka_unit_test(test_sf_channel_name_depends_on_all_parts),
+        cmocka_unit_test(test_sf_channel_name_parse_knows_its_own_only),
         cmocka_unit_test(test_sf_marker),
         cmocka_unit_test(test_sf_marker_has),
     };
