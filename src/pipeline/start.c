@@ -257,6 +257,14 @@ static void history_ask(struct pipeline *pipeline)
 
 // --- tables ------------------------------------------------------------------------------------------------------
 
+// What a domain stands for has no type here: it never changes.
+static bool is_same_part(const struct source_part *a, const struct source_part *b)
+{
+    if (a->type == NULL || b->type == NULL)
+        return a->type == b->type;
+    return a->type->oid == b->type->oid && strcmp(a->name, b->name) == 0;
+}
+
 // What a column's type is made of: a composite's attributes may change under the same oid.
 static bool is_same_type(const struct source_types *a, const struct source_types *b)
 {
@@ -267,7 +275,7 @@ static bool is_same_type(const struct source_types *a, const struct source_types
         if (x->oid != y->oid || x->modifier != y->modifier || x->part_count != y->part_count)
             return false;
         for (uint16_t k = 0; k < x->part_count; k++)
-            if (x->parts[k].type->oid != y->parts[k].type->oid || strcmp(x->parts[k].name, y->parts[k].name) != 0)
+            if (!is_same_part(&x->parts[k], &y->parts[k]))
                 return false;
     }
     return true;
@@ -461,8 +469,12 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
     struct pipeline_table *present = pipeline_find_table(pipeline, take_table->oid);
     const struct pg_published_table *published = pg_publication_look_find(&pipeline->look, take_table->oid);
     struct err error = {0};
-    if (present == NULL) {
+    if (present == NULL && !start_name_is_leaving(pipeline, take_table)) {
         start_attach(start_table_add(pipeline, take_table));
+        return;
+    }
+    if (present == NULL) {
+        table_free(take_table);  // made again under its name: it joins when the old one has left
         return;
     }
     if (present->sink_table != NULL) {

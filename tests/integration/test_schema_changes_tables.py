@@ -3,7 +3,7 @@ import re
 
 import load
 from program import wait_until
-from snowflake_client import Snowflake
+from snowflake_client import Snowflake, SnowflakeError
 from test_schema_changes import OPTIONS, settle
 from test_tables_come_and_go import wait_for_table
 from versions import since
@@ -52,6 +52,14 @@ def rest(source, standin, program):
 
 def count(standin, table):
     return int(Snowflake(standin.to).value(f'SELECT COUNT(*) FROM "{table}"'))
+
+
+def ask(standin, statement):
+    """Its rows; none while a table or a column is not there."""
+    try:
+        return Snowflake(standin.to).query(statement)
+    except SnowflakeError:
+        return []
 
 
 def resynced(program):
@@ -198,6 +206,32 @@ def test_a_table_that_is_made_anew_under_its_name(source, standin, stream):
     again = start(stream)
     settle(source, standin, again)
     assert not again.events("parked") and again.terminate() == 0
+
+
+def test_a_table_is_made_anew_just_before_the_connection_breaks(source, standin, stream):
+    """The stream starts again with the new table before anybody has seen the old one leave."""
+    source.sql("create table thing (id int primary key, note text); insert into thing values (1, 'old'), (2, 'old');"
+               "create table other (id int primary key); create publication etl for table thing, other")
+    program = stream("--merge-interval-seconds", 1, "--poll-interval-seconds", 3)
+    program.wait_for_event("live", 60)
+    source.sql("drop table thing; create table thing (id int primary key, remark text, n int); insert into thing values (1, 'new', 7);"
+               "alter publication etl add table thing")
+    source.sql("select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()")
+    wait_until(lambda: [row[0] for row in ask(standin, 'SELECT "REMARK" FROM "THING"')] == ["new"], 60, "the new table's row")
+    assert not program.events("parked")
+    assert program.terminate() == 0
+
+
+def test_a_column_of_a_domain_stays_while_another_changes(source, standin, stream):
+    source.sql("create domain positive as numeric(9, 3) check (value >= 0); create domain named as text;"
+               "create table thing (id int primary key, price positive, names named[], n int); insert into thing values (1, 1.5, '{a}', 7);"
+               "create publication etl for table thing")
+    program = stream("--merge-interval-seconds", 1, "--poll-interval-seconds", 1)
+    program.wait_for_event("live", 60)
+    source.sql("alter table thing alter column n type bigint; insert into thing values (2, 2.5, '{b}', 5000000000)")
+    wait_until(lambda: ask(standin, 'SELECT COUNT(*) FROM "THING" WHERE "N" >= 7') == [["2"]], 60, "the widened value")
+    assert program.is_running() and not program.events("parked")
+    assert program.terminate() == 0
 
 
 @since(15, "column lists and row filters")
