@@ -90,10 +90,14 @@ def settle(connect, snowflake, number, watch, seconds):
         raise Failed("stuck", error) from None
 
 
-def assert_equal(source_url, publication, target_url):
-    unequal = [report for report in compare.compare(source_url, publication, target_url) if not report.is_equal]
-    if unequal:
-        raise Failed("unequal", "\n".join(map(str, unequal)))
+def assert_equal(source_url, publication, target_url, watch, patience):
+    """patience: for so many seconds they may be unequal."""
+    deadline = time.monotonic() + patience
+    while unequal := [report for report in compare.compare(source_url, publication, target_url) if not report.is_equal]:
+        watch()
+        if time.monotonic() > deadline:
+            raise Failed("unequal", "\n".join(map(str, unequal)))
+        time.sleep(0.5)  # between two comparisons, until the deadline
 
 
 def assert_nothing_twice(snowflake, landing_tables):

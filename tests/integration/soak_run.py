@@ -8,6 +8,7 @@ import json
 import pathlib
 import queue
 import shutil
+import signal
 import threading
 import time
 import urllib.parse
@@ -21,11 +22,14 @@ from soak_check import Failed
 from soak_steps import MARK, publication_sql
 from snowflake_client import Snowflake
 
+# A walsender that hears nothing from us is gone soon, so that holding back too long shows.
+SERVER_SETTINGS = {"wal_sender_timeout": "4s", "max_wal_size": "256MB", "logical_decoding_work_mem": "64kB"}
 CLIENT_SETTINGS = "-c deadlock_timeout=50ms -c lock_timeout=700ms -c statement_timeout=60s -c client_min_messages=error"
 UNGUARDED = ("tally", "journal", "accounts_left", "accounts_right")
 RECONNECT_SECONDS = 60
 DRAIN_SECONDS = 120
 HOLD_MS = 1500
+MERGES_SECONDS = 3
 BAD_EVENTS = ("parked", "fenced", "pipeline_failed", "claim_lost")
 
 
@@ -161,7 +165,7 @@ class Run:
             self._log_file.flush()
 
     def connect(self, **parameters):
-        return self.server.connect(self.name, **parameters)
+        return self.server.connect(self.name, client_encoding="UTF8", **parameters)
 
     # The program
 
@@ -210,7 +214,7 @@ class Run:
                 code = program.terminate(60)
             except Timeout as error:
                 raise Failed("no end", error) from None
-            if code != 0:
+            if code != 0 and program.lines:  # before its first line it has not set up anything, signals neither
                 raise Failed("exit", f"SIGTERM ends it with {code}:\n{program.tail()}")
         self.counts[signal_name.lower()] += 1
 
@@ -255,6 +259,10 @@ class Run:
             raise Failed("server", f"{error}; the program:\n{self.program.tail() if self.program else 'is not running'}") from None
         self.counts["server restarts"] += 1
 
+    def do_standin(self, _, step):
+        self.standin.restart(signal.Signals["SIG" + step["signal"]])
+        self.counts["stand-in restarts"] += 1
+
     def do_backends(self, _, step):
         with self.connect() as connection:
             connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
@@ -272,6 +280,14 @@ class Run:
     def do_wait(self, _, step):
         time.sleep(step["ms"] / 1000)  # lets things run
 
+    def do_merges(self, _, step):
+        program = self.program
+        if program is not None:
+            try:
+                program.wait_for_event("merged", MERGES_SECONDS, since=program.mark(), count=step["count"])
+            except Timeout:
+                pass  # there was nothing to merge, or a fault holds it up
+
     def drain(self):
         for client in self.clients:
             client.queue.put((None, None))
@@ -287,6 +303,7 @@ class Run:
         self.standin.remove_faults()
         self.standin.ask("/release", {})
         self.standin.ask("/set_commit_delay", {"ms": 100})
+        self.standin.ask("/set_token_life", {"seconds": 3600})
 
     def do_check(self, number, _):
         self.calm()
@@ -294,7 +311,9 @@ class Run:
         self.start([])
         self.marks += 1
         soak_check.settle(self.connect, self.snowflake, self.marks, self.watch, self.mark_seconds)
-        soak_check.assert_equal(self.server.url(self.name), "etl", self.target_url)
+        # A definition that changed may be noticed only when the catalog is looked at, and then its table is copied anew.
+        patience = self.mark_seconds if self.scenario["schema_changes"] else 0
+        soak_check.assert_equal(self.server.url(self.name), "etl", self.target_url, self.watch, patience)
         self.watch()
         self.log(number=number, equal=True)
         self.counts["checks"] += 1
@@ -305,7 +324,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "scenario.json").write_text(json.dumps(self.scenario, indent=1, ensure_ascii=False))
         self._log_file = open(self.folder / "steps.log", "w", encoding="utf-8")
-        self.server.create_database(self.name)
+        self.server.sql(f"create database {self.name} template template0 encoding '{self.scenario['encoding']}'")
         with self.connect() as connection:
             connection.execute(soak_schema.WIDE)
             connection.execute(soak_schema.TYPES)

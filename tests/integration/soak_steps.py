@@ -1,7 +1,7 @@
 """From a seed to a scenario: definitions, options and steps. Pure: the same seed gives the same scenario, without a server or a clock.
 
-A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}], "options": [...], "invariants": bool,
-"steps": [...]}. A step is one of
+A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}], "options": [...],
+"publication", "encoding", "clients", "schema_changes", "common": [definitions that every scenario has], "steps": [...]}. A step is one of
 
     {"do": "tx", "client": 0, "guarded": bool, "body": [{"table", "sql"} | {"savepoint": [...], "keep": bool}], "end": END}
                                       END: commit, rollback, commit prepared, rollback prepared
@@ -9,9 +9,11 @@ A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}
     {"do": "start", "options": [...]}                                              what follows the common options
     {"do": "server", "mode": "fast" | "immediate"}                                 PostgreSQL restarts
     {"do": "backends", "which": SQL condition on pg_stat_activity}                 are terminated
+    {"do": "standin", "signal": "KILL" | "TERM"}                                   the stand-in restarts
     {"do": "fault", "options": {...}}                                              of the stand-in
     {"do": "control", "path": "/stall", "body": {...}}                             of the stand-in
     {"do": "wait", "ms": 20}                                                       lets things run; no condition hangs on it
+    {"do": "merges", "count": 2}                                                   lets that many merges happen, if they do soon
     {"do": "check"}                                                                quiesce, then source and target are equal
 
 guarded: each statement in a savepoint, so that one that fails takes back only itself. Statements of the invariants are
@@ -30,20 +32,20 @@ MARK = "soak_mark"
 class Sizes:
     """How much of everything."""
 
-    def __init__(self, steps=60, clients=3, tables=4, huge_rows=3000, server_restarts=True, schema_changes=False):
-        self.steps, self.clients, self.tables, self.huge_rows = steps, clients, tables, huge_rows
+    def __init__(self, steps=60, clients=3, tables=4, huge_rows=3000, filled_rows=4000, server_restarts=True, schema_changes=False):
+        self.steps, self.clients, self.tables, self.huge_rows, self.filled_rows = steps, clients, tables, huge_rows, filled_rows
         self.server_restarts, self.schema_changes = server_restarts, schema_changes
 
 
-SHORT = Sizes(steps=40, tables=3, huge_rows=800)
+SHORT = Sizes(steps=40, tables=3, huge_rows=800, filled_rows=500)
 
 
 def _options(dice):
     options = ["--merge-interval-seconds", dice.choice((0, 1, 1, 2)), "--poll-interval-seconds", dice.choice((1, 2)),
                "--table-error-retry-delay-ms", 300]
     for name, values in (("--memory-mb", (8, 32)), ("--channels-per-table", (1, 2, 16)), ("--batch-max-size", (1, 7, 1000)),
-                         ("--batch-max-fill-ms", (1, 100, 1000)), ("--max-table-sync-workers", (1, 2, 4)), ("--copy-range-mb", (1,)),
-                         ("--landing-retention", ("90s", "forever")), ("--decoding-work-mem-kb", (64,))):
+                         ("--batch-max-fill-ms", (1, 100, 1000)), ("--max-table-sync-workers", (1, 2, 4)), ("--copy-range-mb", (1, 1, 128)), ("--copy-rate-limit", (1, 4)),
+                         ("--landing-retention", ("1s", "forever")), ("--decoding-work-mem-kb", (64,))):
         if dice.random() < 0.4:
             options += [name, dice.choice(values)]
     if dice.random() < 0.2:
@@ -95,7 +97,7 @@ class Generator:
         self.via_root = self.dice.random() < 0.5
         self.for_all_tables = self.dice.random() < 0.3
         self.soft_deletes = self.dice.random() < 0.15
-        self.tables, self.definitions = [], []
+        self.tables, self.definitions, self.added, self._published_parts = [], [], 0, {}
         self.invariants = Invariants(self.dice, sizes.clients, self.soft_deletes)
 
     # Definitions
@@ -103,6 +105,9 @@ class Generator:
     def _define(self, table):
         self.tables.append(table)
         self.definitions += [{"table": table.name, "sql": text} for text in definition(self.dice, table)]
+        filled = table.fill(self.dice, self.sizes.filled_rows) if self.dice.random() < 0.3 else None
+        if filled:
+            self.definitions.append({"table": table.name, "sql": filled})
 
     def _make_tables(self):
         dice = self.dice
@@ -110,7 +115,7 @@ class Generator:
         dice.shuffle(names)
         keyed = [kind for kind in KINDS if kind not in ("bag", "deferred", "append")]
         for kind in dice.choices(keyed if self.soft_deletes else KINDS, k=self.sizes.tables):
-            self._define(Table(names.pop(), kind, soak_schema._columns(dice, kind)))
+            self._define(Table(names.pop(), kind, soak_schema.make_columns(dice, kind)))
         if dice.random() < 0.4:
             parent = Table("family", "key", [Column("k1", "int", in_key=True), Column("body", "text", storage="external")])
             child = Table("family_child", "child", [Column("k1", "int", in_key=True), Column("k2", "smallint", in_key=True),
@@ -129,7 +134,8 @@ class Generator:
         if self.for_all_tables:
             return f"create publication etl for all tables with ({via})"
         names = ["tally", "journal", "accounts_left", "accounts_right", MARK, *(table.name for table in self.tables)]
-        return {"with": via, "tables": names, "parts": {table.name: part for table in self.tables if (part := self._part_of(table))}}
+        self._published_parts = {table.name: part for table in self.tables if (part := self._part_of(table))}
+        return {"with": via, "tables": names, "parts": self._published_parts}
 
     def _part_of(self, table):
         """A column list or a row filter, or both. PostgreSQL wants a filter's columns in the replica identity."""
@@ -223,6 +229,99 @@ class Generator:
         body[where:where] = list(self.invariants.statements(dice, client))
         return {"do": "tx", "client": client, "guarded": dice.random() < 0.7, "body": body, "end": end}
 
+    # Changes of definitions. The generator's tables change with them; a statement that was made for a definition that is not
+    # there yet, or not any more, fails.
+
+    def _other_columns(self, table):
+        return [column for column in table.set_columns if not column.in_key]
+
+    def _add_column(self, table):
+        dice = self.dice
+        self.added += 1
+        column = Column(f"added{dice.choice((self.added, self.added, 1))}", dice.choice(list(soak_schema.VALUES)))
+        if column.name in (one.name for one in table.columns):
+            return []
+        default = dice.choice(("", "", f" default {column.value(dice)}", f" not null default {soak_schema.VALUES[column.type](dice)}"))
+        column.not_null = "not null" in default
+        if dice.random() < 0.15:
+            column, default = Column(column.name, "float8"), " default random()"
+        table.columns.append(column)
+        return [f"alter table {table.quoted} add column {column.quoted} {column.type}{default}"]
+
+    def _drop_column(self, table):
+        others = self._other_columns(table)
+        if len(others) < 2:
+            return []
+        column = self.dice.choice(others)
+        table.columns.remove(column)
+        return [f"alter table {table.quoted} drop column {column.quoted}"]
+
+    def _rename_column(self, table):
+        self.added += 1
+        column = self.dice.choice(table.set_columns)
+        old, column.name = column.quoted, f"renamed{self.added}"
+        return [f"alter table {table.quoted} rename column {old} to {column.quoted}"]
+
+    def _change_type(self, table):
+        widened = {"smallint": "int", "int": "bigint", "bigint": "numeric", "varchar(30)": "text", "real": "float8", "numeric(12,2)": "numeric(38,5)",
+                   "date": "timestamp", "json": "jsonb", "char(5)": "text", "inet": "text", "uuid": "text", "bool": "text", "positive": "numeric"}
+        chosen = [column for column in self._other_columns(table) if column.type in widened]
+        if not chosen:
+            return []
+        column = self.dice.choice(chosen)
+        column.type = widened[column.type]
+        return [f"alter table {table.quoted} alter column {column.quoted} type {column.type} using {column.quoted}::{column.type}"]
+
+    def _recreate(self, table):
+        """Dropped and made again, with other columns perhaps."""
+        self.tables[self.tables.index(table)] = other = Table(table.name, table.kind, soak_schema.make_columns(self.dice, table.kind))
+        publish = [] if self.for_all_tables else [f"alter publication etl add table {table.quoted}"]
+        return [f"drop table {table.quoted} cascade", *definition(self.dice, other), *publish]
+
+    def _leave_and_return(self, table):
+        if self.for_all_tables:
+            return []
+        return [f"alter publication etl drop table {table.quoted}", "-- then", f"alter publication etl add table {table.quoted}"]
+
+    def _rewrite(self, table):
+        if table.kind not in ("key", "full"):
+            return []
+        return [f"cluster {table.quoted} using {name_of(table.name[:58] + '_pkey')}"]
+
+    def _detach_and_attach(self, table):
+        """A partition that goes with its rows and comes back; also changed meanwhile."""
+        if table.kind != "partitioned":
+            return []
+        part = name_of(table.roots[2])
+        bounds = dict(range="default", list="default", hash="for values with (modulus 3, remainder 2)")
+        how = next(one["sql"] for one in self.definitions if one["table"] == table.name and " partition by " in one["sql"])
+        how = next(name for name in bounds if f"partition by {name}" in how)
+        return [f"alter table {table.quoted} detach partition {part}", "-- then",
+                f"alter table {table.quoted} attach partition {part} {bounds[how]}"]
+
+    def _schema_change(self):
+        """Steps: transactions of definitions alone, with others in between where there are two."""
+        dice = self.dice
+        parts = self._published_parts
+        tables = [table for table in self.tables if not (table.serial or table.parent or table.name == "family" or table.name in parts)]
+        if not tables:
+            return []
+        table = dice.choice(tables)
+        changes = [self._add_column, self._add_column, self._drop_column, self._rename_column, self._change_type, self._recreate,
+                   self._leave_and_return, self._rewrite, self._detach_and_attach]
+        statements = dice.choice(changes)(table)
+        steps, body = [], []
+        for text in [*statements, "-- then"]:
+            if text != "-- then":
+                body.append({"table": table.name, "sql": text})
+                continue
+            if body:
+                steps.append({"do": "tx", "client": dice.randrange(self.sizes.clients), "guarded": False, "end": "commit",
+                              "body": [{"table": table.name, "sql": "set local lock_timeout = '10s'"}, *body]})
+                steps += [self._transaction() for _ in range(dice.randrange(3))]
+            body = []
+        return steps
+
     # What happens around them
 
     def _fault(self):
@@ -238,7 +337,7 @@ class Generator:
     def _control(self):
         dice = self.dice
         path, body = dice.choice((("/lose_rows", {}), ("/invalidate_channel", {}), ("/invalidate_channel", {"silent": True, "lose_rows": True}),
-                                  ("/revoke_tokens", {}), ("/stall", {}), ("/release", {}), ("/set_commit_delay", {"ms": dice.choice((0, 50, 300, 1500))})))
+                                  ("/revoke_tokens", {}), ("/set_token_life", {"seconds": dice.choice((3, 3600))}), ("/stall", {}), ("/release", {}), ("/set_commit_delay", {"ms": dice.choice((0, 50, 300, 1500))})))
         return {"do": "control", "path": path, "body": body}
 
     def _stop_and_start(self):
@@ -246,16 +345,21 @@ class Generator:
         at = dice.choice((None, None, "append.before", "append.after", "commit", "status", "open", "sql.submit.before", "sql.submit.after", "sql.execute"))
         if dice.random() < 0.4:
             between = [self._transaction() for _ in range(dice.randrange(1, 5))]
-        changed = ["--memory-mb", dice.choice((8, 32)), "--channels-per-table", dice.choice((1, 3, 16))] if dice.random() < 0.2 else []
+        changed = dice.choice((["--memory-mb", dice.choice((8, 32)), "--channels-per-table", dice.choice((1, 3, 16))], ["--landing-commit-time"],
+                               ["--batch-max-size", dice.choice((1, 1000)), "--max-table-sync-workers", 1])) if dice.random() < 0.3 else []
         return [{"do": "stop", "signal": dice.choice(("KILL", "KILL", "TERM")), "at": at}, *between, {"do": "start", "options": changed}]
 
     def _event(self):
         dice = self.dice
-        kinds = [("fault", 6), ("control", 2), ("stop", 4), ("wait", 3), ("backends", 2), ("check", 1.5)]
+        kinds = [("fault", 6), ("control", 2), ("stop", 4), ("wait", 6), ("backends", 2), ("check", 1.5)]
         if self.sizes.server_restarts:
-            kinds.append(("server", 0.8))
+            kinds += [("server", 0.8), ("standin", 0.4)]
+        if self.sizes.schema_changes:
+            kinds.append(("schema", 8))
         names, weights = zip(*kinds)
         match dice.choices(names, weights)[0]:
+            case "schema":
+                return self._schema_change()
             case "fault":
                 return [self._fault()]
             case "control":
@@ -263,9 +367,11 @@ class Generator:
             case "stop":
                 return self._stop_and_start()
             case "wait":
-                return [{"do": "wait", "ms": dice.choice((1, 20, 100, 400))}]
+                return [dice.choice(({"do": "wait", "ms": dice.choice((1, 20, 100, 400))}, {"do": "merges", "count": dice.choice((1, 1, 2, 4))}))]
             case "backends":
                 return [{"do": "backends", "which": dice.choice(("backend_type = 'walsender'", "application_name like 'etl-stream%'", "true"))}]
+            case "standin":
+                return [{"do": "standin", "signal": dice.choice(("KILL", "TERM"))}]
             case "server":
                 return [{"do": "server", "mode": dice.choice(("fast", "immediate"))}]
         return [{"do": "check"}]
@@ -273,6 +379,7 @@ class Generator:
     def make(self):
         dice = self.dice
         self._make_tables()
+        publication = self._published()
         options = _options(dice) + (["--soft-deletes"] if self.soft_deletes else [])
         steps = []
         if dice.random() < 0.7:
@@ -282,7 +389,7 @@ class Generator:
             steps += [self._transaction() for _ in range(dice.choice((1, 1, 2, 6)))] if dice.random() < 0.7 else self._event()
         return {"seed": self.seed, "tables": [table.name for table in self.tables],
                 "definitions": self.definitions, "common": [sql for _, sql in self.invariants.definitions()],
-                "publication": self._published(), "options": options, "steps": [*steps, {"do": "check"}], "clients": self.sizes.clients}
+                "publication": publication, "options": options, "schema_changes": self.sizes.schema_changes, "encoding": self.dice.choice(("UTF8", "UTF8", "UTF8", "LATIN1")), "steps": [*steps, {"do": "check"}], "clients": self.sizes.clients}
 
 
 def make(seed, sizes=SHORT):

@@ -12,19 +12,19 @@ import pytest
 import soak_steps
 from pgserver import PgServer
 from soak_check import Failed
-from soak_run import Run
+from soak_run import SERVER_SETTINGS, Run
 from soak_shrink import Shrinker, without_table
 from standin import StandIn
 
 FIXED_SEEDS = (1, 42)
 SEED_OF_THE_DAY = int(datetime.date.today().strftime("%Y%m%d"))
-SIZES = soak_steps.Sizes(steps=20, tables=3, huge_rows=500)
+SIZES = soak_steps.Sizes(steps=20, tables=3, huge_rows=500, filled_rows=500)
 
 
 @pytest.fixture(scope="module")
 def servers():
     """Shared by the seeds: a run has a database and a schema of its own, and leaves no fault behind."""
-    with PgServer() as server, StandIn() as standin:
+    with PgServer(SERVER_SETTINGS) as server, StandIn() as standin:
         yield server, standin
 
 
