@@ -177,6 +177,16 @@ def nothing_is_left_for_later(tree):
 
 
 @rule
+def sql_is_ascii(tree):
+    """Comments too: a server refuses a statement with a letter that its database's encoding does not have."""
+    for path, text in tree.items():
+        if path.startswith("src/") and path.endswith(".sql"):
+            for number, line in enumerate(text.split("\n"), 1):
+                if not line.isascii():
+                    yield f"{path}:{number}: a letter outside of ASCII"
+
+
+@rule
 def paths_of_one_machine_are_absent(tree):
     words = re.compile(r"(?<![\w.$}/-])/(?:wo" + r"rk|fa" + r"rm|ro" + r"ot)/[a-z.]")
     for path, text in tree.items():
@@ -291,6 +301,7 @@ SAMPLES = {
     "nothing_is_left_for_later": ([one("// TO" "DO\n"), one("FIX" "ME\n", "a.md")], [one("// what to do\n")]),
     "paths_of_one_machine_are_absent": (
         [one("see /wo" "rk/main\n"), one("'/ro" "ot/.x'\n", "a.py")], [one("src/work/a ~/root/ a/work/b\n")]),
+    "sql_is_ascii": ([one("-- …\n", "src/pg/sql/a.sql")], [one("-- ...\n", "src/pg/sql/a.sql"), one("…\n", "a.sql")]),
     "lines_end_cleanly": ([one("a \n"), one("a"), one("\ta\n")], [one("a\n"), one("\ta\n", "Makefile"), one("")]),
     "headers_have_guards": ([one("int a;\n", "src/pg/a.h")], [one(GUARDED.format(""), "src/pg/a.h")]),
     "headers_compile_alone": (

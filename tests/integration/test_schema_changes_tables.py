@@ -222,6 +222,20 @@ def test_a_table_is_made_anew_just_before_the_connection_breaks(source, standin,
     assert program.terminate() == 0
 
 
+def test_a_table_is_added_to_a_database_of_another_encoding(own_postgres, standin, start_stream):
+    """What we ask of the catalog while the stream runs is understood whatever the encoding is."""
+    own_postgres.server.sql("create database latin template template0 encoding 'LATIN1'")
+    source = type(own_postgres)(own_postgres.server, "latin")
+    source.sql("create table thing (id int primary key, note text); create table late (id int primary key, note text);"
+               "insert into late values (1, 'é'); create publication etl for table thing")
+    program = start_stream(source.url(), standin.to, *OPTIONS)
+    program.wait_for_event("live", 60)
+    source.sql("alter publication etl add table late")
+    wait_until(lambda: ask(standin, 'SELECT "NOTE" FROM "LATE"') == [["é"]], 60, "the new table's row")
+    assert not program.events("look_failed")
+    assert program.terminate() == 0
+
+
 def test_a_column_of_a_domain_stays_while_another_changes(source, standin, stream):
     source.sql("create domain positive as numeric(9, 3) check (value >= 0); create domain named as text;"
                "create table thing (id int primary key, price positive, names named[], n int); insert into thing values (1, 1.5, '{a}', 7);"

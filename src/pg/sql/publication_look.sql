@@ -65,7 +65,7 @@ identities as (
     where (i.indisprimary or i.indisreplident) and i.indisvalid and i.indimmediate
     group by p.oid
 ),
--- A partitioned table that is published as a whole. A partition is fresh when CREATE TABLE … PARTITION OF made it: three commands lie
+-- A partitioned table that is published as a whole. A partition is fresh when CREATE TABLE ... PARTITION OF made it: three commands lie
 -- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached.
 tree (root_oid, oid, is_fresh) as (
     select oid, oid, true from published where relkind = 'p'

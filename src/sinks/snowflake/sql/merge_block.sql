@@ -1,5 +1,5 @@
 -- The merge of one pipeline: one block, one transaction, one position for all tables.
--- {…} is filled in by sf_merge.c and sf_merge_source.c; lines of comment are left out of the statement.
+-- {...} is filled in by sf_merge.c and sf_merge_source.c; lines of comment are left out of the statement.
 DECLARE
 {exceptions}  etl_seen VARCHAR;
   etl_from VARCHAR;
