@@ -65,8 +65,10 @@ struct catalog_table {
     char reason[ERR_TEXT_SIZE];  // parked: why
     struct spread spread;        // over which channels its stream goes, from which sequence on
     char *marks;                 // what was watched of it at the source (pipeline/marks.h); NULL or "": not known
-    char *columns;  // a line "number name" for each of its columns at the destination; NULL or "": not known
-    bool is_gone;   // in a save: its record is deleted
+    char *
+        columns;  // a line "number name" for each of its columns at the destination (0, -1: its schema's, its own former
+                  // name, until the destination has followed); NULL or "": not known
+    bool is_gone;  // in a save: its record is deleted
 };
 
 // What was last known of one of a table's channels; the name is the key.

@@ -22,6 +22,8 @@ void table_free(struct table *table)
     free(table->key_columns);
     free(table->schema_name);
     free(table->table_name);
+    free(table->former_schema_name);
+    free(table->former_table_name);
     free(table);
 }
 

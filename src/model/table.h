@@ -31,6 +31,8 @@ struct column {
 struct table {
     char *schema_name;  // UTF-8
     char *table_name;   // UTF-8
+    char *former_schema_name,
+        *former_table_name;  // when the destination was last made ready; NULL: the same, or not known
     uint32_t oid;
     uint32_t relfilenode;
     int64_t bytes_estimate;  // pg_table_size at the time of the query

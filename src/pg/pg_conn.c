@@ -198,14 +198,16 @@ static bool parameters_add_conninfo(struct parameters *parameters, const char *c
     return is_good;
 }
 
-// Settings in the startup message outrank ALTER ROLE … SET and ALTER DATABASE … SET.
+// Settings in the startup message outrank ALTER ROLE … SET and ALTER DATABASE … SET. jit: compiling a query of the catalog takes
+// several times as long as running it.
 static void append_settings(struct buf *out, const char *session_options)
 {
-    buf_append_text(out, "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
-                         " -c TimeZone=UTC -c lc_monetary=C -c search_path= -c standard_conforming_strings=on"
-                         " -c quote_all_identifiers=off"
-                         " -c client_min_messages=warning -c row_security=off -c statement_timeout=0 -c lock_timeout=0"
-                         " -c idle_session_timeout=0");
+    buf_append_text(out,
+                    "-c jit=off -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
+                    " -c TimeZone=UTC -c lc_monetary=C -c search_path= -c standard_conforming_strings=on"
+                    " -c quote_all_identifiers=off"
+                    " -c client_min_messages=warning -c row_security=off -c statement_timeout=0 -c lock_timeout=0"
+                    " -c idle_session_timeout=0");
     // The connection that exported a snapshot counts as idle in transaction; the time-out would end the snapshot.
     if (!trap_is_set("timeouts_pinned"))
         buf_append_text(out, " -c idle_in_transaction_session_timeout=0");

@@ -12,6 +12,8 @@
 #include "pipeline/pipeline_private.h"
 
 #define COLUMNS_BYTES_MAX (1U << 20)
+#define NUMBER_OF_SCHEMA 0
+#define NUMBER_OF_TABLE (-1)
 
 static void set_text(struct pipeline_table *table, char **text, const char *now)
 {
@@ -65,21 +67,27 @@ static bool former_name(const char *columns, int number, struct buf *out)
     return false;
 }
 
+static void recall(const char *columns, int number, const char *name, char **out_former)
+{
+    struct buf former;
+    free(*out_former);
+    *out_former = NULL;
+    buf_init(&former, COLUMNS_BYTES_MAX);
+    if (columns != NULL && former_name(columns, number, &former) && strcmp(buf_text(&former), name) != 0) {
+        *out_former = strdup(buf_text(&former));
+        CHECK(*out_former != NULL);
+    }
+    buf_deinit(&former);
+}
+
 void definition_recall_names(struct pipeline_table *table)
 {
-    struct buf name;
-    buf_init(&name, COLUMNS_BYTES_MAX);
-    for (uint16_t i = 0; table->record.columns != NULL && i < table->table->column_count; i++) {
-        struct column *column = &table->table->columns[i];
-        free(column->former_name);
-        column->former_name = NULL;
-        if (!former_name(table->record.columns, column->attribute_number, &name) ||
-            strcmp(buf_text(&name), column->name) == 0)
-            continue;
-        column->former_name = strdup(buf_text(&name));
-        CHECK(column->former_name != NULL);
-    }
-    buf_deinit(&name);
+    struct table *definition = table->table;
+    recall(table->record.columns, NUMBER_OF_SCHEMA, "", &definition->former_schema_name);
+    recall(table->record.columns, NUMBER_OF_TABLE, "", &definition->former_table_name);
+    for (uint16_t i = 0; i < definition->column_count; i++)
+        recall(table->record.columns, definition->columns[i].attribute_number, definition->columns[i].name,
+               &definition->columns[i].former_name);
 }
 
 // A line break in a name would end its line: such a column counts as another one when it is renamed.
@@ -108,6 +116,18 @@ void definition_forget_record(struct pipeline *pipeline, const struct catalog_ta
     (void)snprintf(gone->table_name, sizeof gone->table_name, "%s", record->table_name);
 }
 
+void definition_was_named(struct pipeline_table *table, const struct catalog_table *former)
+{
+    struct buf text;
+    buf_init(&text, COLUMNS_BYTES_MAX);
+    if (strchr(former->schema_name, '\n') == NULL && strchr(former->table_name, '\n') == NULL)
+        buf_appendf(&text, "%d %s\n%d %s\n", NUMBER_OF_SCHEMA, former->schema_name, NUMBER_OF_TABLE,
+                    former->table_name);
+    buf_append_text(&text, former->columns != NULL ? former->columns : "");
+    set_text(table, &table->record.columns, text.failed ? "" : buf_text(&text));
+    buf_deinit(&text);
+}
+
 void definition_rename(struct pipeline_table *table, const struct table *definition)
 {
     struct catalog_table *record = &table->record;
@@ -119,9 +139,9 @@ void definition_rename(struct pipeline_table *table, const struct table *definit
              "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
              record->schema_name, record->table_name, definition->schema_name, definition->table_name);
     definition_forget_record(table->pipeline, record);
+    definition_was_named(table, record);
     (void)snprintf(record->schema_name, sizeof record->schema_name, "%s", definition->schema_name);
     (void)snprintf(record->table_name, sizeof record->table_name, "%s", definition->table_name);
-    set_text(table, &record->columns, "");
     table->is_record_dirty = true;
 }
 

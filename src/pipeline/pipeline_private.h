@@ -243,6 +243,7 @@ void definition_recall_names(struct pipeline_table *table);  // former names of 
 void definition_keep_names(struct pipeline_table *table);    // the destination is ready for them
 void definition_rename(struct pipeline_table *table,
                        const struct table *definition);  // its record is that name's from now on
+void definition_was_named(struct pipeline_table *table, const struct catalog_table *former);
 void definition_forget_record(struct pipeline *pipeline, const struct catalog_table *record);
 bool definition_is_held(const struct pipeline *pipeline, const char *schema_name, const char *table_name);
 

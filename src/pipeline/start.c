@@ -330,6 +330,15 @@ static const struct catalog_table *find_known(const struct pipeline *pipeline, c
     return NULL;
 }
 
+static const struct catalog_table *find_known_oid(const struct pipeline *pipeline, uint32_t oid)
+{
+    for (uint32_t i = 0;
+         !pipeline->has_run && pipeline->options.known != NULL && i < pipeline->options.known->table_count; i++)
+        if (pipeline->options.known->tables[i].oid == oid)
+            return &pipeline->options.known->tables[i];
+    return NULL;
+}
+
 // Two source tables that would share a target: the second one is parked.
 static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_table *table, struct err *out_error)
 {
@@ -406,6 +415,9 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
         (void)snprintf(table->record.table_name, sizeof table->record.table_name, "%s", take_table->table_name);
         table->is_record_dirty = true;
     }
+    const struct catalog_table *former = known == NULL ? find_known_oid(pipeline, take_table->oid) : NULL;
+    if (former != NULL)
+        definition_was_named(table, former);
     // Made again under the same name, gone from the publication in between, or a new epoch: what was copied is history.
     if (known != NULL && (known->oid != take_table->oid || known->state == CATALOG_TABLE_UNPUBLISHED ||
                           !pipeline->record.is_slot_made)) {

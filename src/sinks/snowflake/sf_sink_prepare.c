@@ -148,6 +148,16 @@ static void explain_owner(const struct sf_sink_table *table, enum sf_owner owner
                 database, schema, name, database, schema, name);
 }
 
+// The source table was called otherwise when it was made (it moved to another schema, say): it is still that table's.
+static bool is_of_former_name(const struct sf_sink_table *table, const char *comment)
+{
+    const struct table *definition = table->layout.table;
+    const struct table former = {.schema_name = definition->former_schema_name,
+                                 .table_name = definition->former_table_name};
+    return former.schema_name != NULL && former.table_name != NULL &&
+           sf_marker_owner(comment, table->sink->options.pipeline, &former) == SF_OWNER_US;
+}
+
 // What follows a look at a table: it is made, or gets the columns that options ask for, or is good as it is. comment:
 // NULL if there is no such table.
 static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is_landing, const char *comment,
@@ -162,7 +172,8 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
     if (comment == NULL)
         return !may_make ? after : is_landing ? SF_PREPARE_CREATE_LANDING : SF_PREPARE_CREATE_TARGET;
     enum sf_owner owner = sf_marker_owner(comment, table->sink->options.pipeline, table->layout.table);
-    if (owner != SF_OWNER_US) {
+    bool is_renamed = owner == SF_OWNER_OTHER_TABLE && is_of_former_name(table, comment);
+    if (owner != SF_OWNER_US && !is_renamed) {
         if (owner != SF_OWNER_OTHER_PIPELINE && table->sink->options.replaces_existing &&
             table->prepare_mode != SINK_PREPARE_KNOWN)
             return !may_make ? after : is_landing ? SF_PREPARE_RENAME_LANDING : SF_PREPARE_RENAME_TARGET;
@@ -178,6 +189,8 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
     enum sf_prepare_step next = after;
     if (!is_there && is_wanted && table->prepare_mode != SINK_PREPARE_CHECK)
         next = is_landing ? SF_PREPARE_EXTEND_LANDING : SF_PREPARE_EXTEND_TARGET;
+    else if (is_renamed && may_make)
+        next = is_landing ? SF_PREPARE_COMMENT_LANDING : SF_PREPARE_COMMENT_TARGET;
     if (!is_landing && sf_marker_has(comment, SF_MARKER_COERCED)) {
         table->layout.has_coerced = true;
         if (table->prepare_mode != SINK_PREPARE_CHECK) {
