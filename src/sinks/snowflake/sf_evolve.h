@@ -19,7 +19,7 @@
 #include "sinks/snowflake/sf_ddl.h"
 #include "sinks/snowflake/sf_naming.h"
 
-#define SF_EVOLVE_WHEN_SIZE 20  // 20261125T141508Z
+#define SF_EVOLVE_WHEN_SIZE 24  // 20261125T141508Z, for columns with the milliseconds behind it
 
 enum sf_evolve_role { SF_EVOLVE_LANDING, SF_EVOLVE_TARGET, SF_EVOLVE_SHADOW };
 

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
+#define EVOLVE_TRIES_MAX 5
+
 static const struct sf_sql_options metadata_options = {.needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S};
 
 static void prepare_step(struct sf_setup_slot *slot);
@@ -220,6 +222,9 @@ static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, con
     char when[SF_EVOLVE_WHEN_SIZE];
     CHECK(columns != NULL);
     format_when(table->sink, when);
+    size_t length = strlen(when);
+    (void)snprintf(when + length, sizeof when - length, "_%03u",
+                   (unsigned)(loop_wall_us(table->sink->options.loop) / 1000 % 1000));
     for (size_t row = 0; row < result->row_count; row++)
         columns[row] = (struct sf_described_column){.name = described(result, row, "name"),
                                                     .type = described(result, row, "type")};
@@ -345,6 +350,14 @@ static bool explain(const struct sf_sink_table *table, const struct err *error, 
     return true;
 }
 
+// Rows of the old definition that were still on their way made Snowflake add the column that had just been renamed aside: the table is
+// looked at again.
+static bool has_evolved_itself(struct sf_sink_table *table, const struct err *error)
+{
+    return table->prepare_step == SF_PREPARE_EVOLVE_LANDING && strcmp(error->code, SF_CODE_COLUMN_EXISTS) == 0 &&
+           table->evolve_tries++ < EVOLVE_TRIES_MAX;
+}
+
 static void on_prepare_statement(void *context, const struct sf_sql_result *result, const struct err *error)
 {
     struct sf_setup_slot *slot = context;
@@ -352,6 +365,12 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     struct err problem = {0};
     enum sf_prepare_step step = table->prepare_step;
     bool is_landing = step == SF_PREPARE_SHOW_LANDING, is_shadow = step == SF_PREPARE_SHOW_SHADOW;
+    if (error != NULL && has_evolved_itself(table, error)) {
+        sf_evolution_deinit(&table->evolution);
+        table->prepare_step = SF_PREPARE_DESCRIBE_LANDING;
+        prepare_step(slot);
+        return;
+    }
     if (error != NULL && explain(table, error, &problem)) {
         prepare_done(slot, &problem);
         return;

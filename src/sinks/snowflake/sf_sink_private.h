@@ -21,6 +21,7 @@
 
 #define SF_SETUP_TIMEOUT_S 120
 #define SF_CODE_ABSENT "002043"  // SQL compilation error: object does not exist or operation cannot be performed
+#define SF_CODE_COLUMN_EXISTS "001430"
 #define SF_STATUS_INTERVAL_MS 500
 #define SF_SETUP_STATEMENTS_MAX 8  // tables are prepared side by side
 #define SF_STATEMENT_BYTES_MAX (2U << 20)
@@ -137,6 +138,7 @@ struct sf_sink_table {
     enum sf_prepare_step step_after_coerced, step_after_evolve;
     struct sf_evolution evolution, shadow_evolution;
     size_t evolution_next;
+    unsigned evolve_tries;
     bool is_shadow_told;  // the target's comment tells of a shadow
     bool is_publishing;   // the slot's work is publish, not prepare
     bool wants_coerced;   // its landing rows tell of values that did not fit, and the target has no column for that

@@ -247,6 +247,9 @@ class Objects:
         table = await self._table(connection, statement)
         if table is None:
             return Result.status("Statement executed successfully.")
+        # Schema evolution may be adding columns at this moment: what it has added is there, and an error below.
+        await connection.execute("SELECT 1 FROM snowbox.tables WHERE table_id = %s FOR UPDATE", (table.id,))
+        table = await self._table(connection, statement)
         held = {column.name for column in table.columns}
         for column in statement.columns:
             if column.name in held and not statement.if_not_exists:
