@@ -9,6 +9,7 @@ from program import wait_until
 from snowflake_client import OBJECT_IS_MISSING, SnowflakeError
 from soak_steps import ACCOUNTS, BALANCE, MARK
 
+INTERRUPTED = "000603"  # the stand-in was restarted under the statement
 TRANSIENT = (429, 500, 502, 503, 504)  # what a fault of the stand-in may answer to us as well
 # While one of these tables is copied anew by itself, or waits for another try, it is not live, and readers see its old content.
 NOT_LIVE = ("resync", "table_retry", "new_epoch", "table_added", "table_left", "joined")
@@ -27,7 +28,7 @@ def ask(snowflake, statement):
     try:
         return snowflake.query(statement, seconds=60)
     except SnowflakeError as error:
-        if error.code == OBJECT_IS_MISSING or error.status in TRANSIENT:
+        if error.code in (OBJECT_IS_MISSING, INTERRUPTED) or error.status in TRANSIENT:
             return None
         raise
     except OSError:
