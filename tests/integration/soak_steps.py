@@ -32,7 +32,10 @@ MARK = "soak_mark"
 class Sizes:
     """How much of everything."""
 
-    def __init__(self, steps=60, clients=3, tables=4, huge_rows=3000, filled_rows=4000, server_restarts=True, schema_changes=False):
+    def __init__(self, steps=60, clients=3, tables=4, huge_rows=3000, filled_rows=4000, server_restarts=True, schema_changes=False,
+                 has_parts=True):
+        """has_parts: the server knows column lists and row filters, as 15 and later do."""
+        self.has_parts = has_parts
         self.steps, self.clients, self.tables, self.huge_rows, self.filled_rows = steps, clients, tables, huge_rows, filled_rows
         self.server_restarts, self.schema_changes = server_restarts, schema_changes
 
@@ -140,7 +143,7 @@ class Generator:
     def _part_of(self, table):
         """A column list or a row filter, or both. PostgreSQL wants a filter's columns in the replica identity."""
         dice, text = self.dice, ""
-        if table.serial or table.parent or table.kind in ("inherited", "append") or table.kind == "partitioned" and not self.via_root:
+        if not self.sizes.has_parts or table.serial or table.parent or table.kind in ("inherited", "append") or table.kind == "partitioned" and not self.via_root:
             return text
         if dice.random() < 0.15 and table.kind in ("key", "index", "partitioned") and not table.is_full:
             others = [column for column in table.set_columns if not column.in_key]
