@@ -294,7 +294,8 @@ static void sort_members(struct buf *out, size_t start, struct member *members, 
         memcpy(copy, out->data + start, size);
     for (size_t i = 0; i < count; i++)
         members[i].start -= start;
-    qsort_r(members, count, sizeof *members, compare_members, copy);
+    if (count > 1)
+        qsort_r(members, count, sizeof *members, compare_members, copy);
     out->size = start;
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
