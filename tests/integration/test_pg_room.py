@@ -263,16 +263,12 @@ def test_an_idle_stream_hands_over_at_once(source, room):
     make_table(source)
     one = room(source.url(slot=make_slot(source)), "stream", "--follow")
     one.event("started")
-    delays = []
     with source.connect() as connection:
         for number in range(50):
             connection.execute("insert into t values (%s, 'x')", [number])
-            begun = time.monotonic()
             while one.event("message").split()[1] != "C":
                 pass
-            delays.append(time.monotonic() - begun)
-    assert one.stats()["lazy"] == 0
-    assert sorted(delays)[25] < 0.005  # with the pipe, two processes and the sanitizer in between
+    assert one.stats()["lazy"] == 0  # not once was a message left waiting for others
 
 
 def test_reading_under_backlog_is_lazy_and_bounded(source, room):
