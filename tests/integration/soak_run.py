@@ -17,7 +17,7 @@ import psycopg
 
 import soak_check
 import soak_schema
-from program import Program, Timeout, wait_until
+from program import Program, Timeout, run_command, wait_until
 from soak_check import Failed
 from soak_steps import MARK, publication_sql
 from snowflake_client import Snowflake
@@ -30,6 +30,7 @@ RECONNECT_SECONDS = 60
 DRAIN_SECONDS = 120
 HOLD_MS = 1500
 MERGES_SECONDS = 3
+VERIFY_SECONDS = 60
 BAD_EVENTS = ("parked", "fenced", "pipeline_failed", "claim_lost")
 
 
@@ -140,13 +141,31 @@ class Client(threading.Thread):
                 connection.close()
 
 
+class Verify(threading.Thread):
+    """etl-stream verify beside whatever goes on. Faults and restarts may keep it from a result; a difference it must not find."""
+
+    def __init__(self, source, target, state, is_full):
+        super().__init__(daemon=True, name="verify")
+        self.arguments = ("verify", "--from", source, "--to", target, "--json", "--timeout", VERIFY_SECONDS, "--lease-seconds", 30,
+                          *(["--full"] if is_full else []))
+        self.state, self.result, self.text = state, "not ended", ""
+
+    def run(self):
+        try:
+            done = run_command(*self.arguments, state=self.state, seconds=4 * VERIFY_SECONDS)
+            self.text = f"{done.stdout}\n{done.stderr}"
+            self.result = json.loads(done.stdout)["result"] if done.stdout else f"exit {done.returncode}"
+        except Exception as error:  # told by watch(), in the caller's thread
+            self.text = repr(error)
+
+
 class Run:
     """One scenario in a database and a schema of its own. server: a PgServer that may be restarted; folder: gone after success."""
 
     def __init__(self, scenario, server, standin, folder, number, mark_seconds=120, keep=False):
         self.scenario, self.server, self.standin, self.folder = scenario, server, standin, pathlib.Path(folder)
         self.name, self.mark_seconds, self.keep = f"soak_{scenario['seed']}_{number}", mark_seconds, keep
-        self.program, self.lives, self.clients, self.reader = None, [], [], None
+        self.program, self.lives, self.clients, self.reader, self.verifies = None, [], [], None, []
         self.marks, self.counts, self.started = 0, collections.Counter(), time.monotonic()
         self._log_lock = threading.Lock()
         self._log_file = None
@@ -277,6 +296,23 @@ class Run:
         self.standin.ask(step["path"], step["body"])
         self.counts["faults"] += 1
 
+    def do_verify(self, _, step):
+        if self.program is not None:
+            self.verifies.append(Verify(self.server.url(self.name, publication="etl"), self.target_url, self.folder / "state.db", step["full"]))
+            self.verifies[-1].start()
+
+    def await_verifies(self):
+        """What they found. Where definitions change, one may find what the program has not noticed yet."""
+        while self.verifies:
+            one = self.verifies.pop()
+            while one.is_alive():
+                self.watch()
+                one.join(1)
+            self.counts[f"verify {one.result}"] += 1
+            self.log(verify=one.result, said=one.text[-2000:])
+            if one.result == "not ended" or one.result == "different" and not self.scenario["schema_changes"]:
+                raise Failed("verify", one.text)
+
     def do_wait(self, _, step):
         time.sleep(step["ms"] / 1000)  # lets things run
 
@@ -309,6 +345,7 @@ class Run:
         self.calm()
         self.drain()
         self.start([])
+        self.await_verifies()
         self.marks += 1
         soak_check.settle(self.connect, self.snowflake, self.marks, self.watch, self.mark_seconds)
         # A definition that changed may be noticed only when the catalog is looked at, and then its table is copied anew.
@@ -369,8 +406,8 @@ class Run:
         for client in self.clients:
             client.error = client.error or "closed"
             client.queue.put(None)
-        for client in self.clients:
-            client.join(DRAIN_SECONDS)
+        for thread in (*self.clients, *self.verifies):
+            thread.join(DRAIN_SECONDS)
         for number, life in enumerate(self.lives):
             life.close()
             (self.folder / f"program-{number}.log").write_text("\n".join([*(json.dumps(line) for line in life.lines), *life.other]))

@@ -352,9 +352,12 @@ class Generator:
                                ["--batch-max-size", dice.choice((1, 1000)), "--max-table-sync-workers", 1])) if dice.random() < 0.3 else []
         return [{"do": "stop", "signal": dice.choice(("KILL", "KILL", "TERM")), "at": at}, *between, {"do": "start", "options": changed}]
 
+    def _verify(self):
+        return {"do": "verify", "full": self.dice.random() < 0.5}
+
     def _event(self):
         dice = self.dice
-        kinds = [("fault", 6), ("control", 2), ("stop", 4), ("wait", 6), ("backends", 2), ("check", 1.5)]
+        kinds = [("fault", 6), ("control", 2), ("stop", 4), ("wait", 6), ("backends", 2), ("check", 1.5), ("verify", 1.5)]
         if self.sizes.server_restarts:
             kinds += [("server", 0.8), ("standin", 0.4)]
         if self.sizes.schema_changes:
@@ -373,6 +376,8 @@ class Generator:
                 return [dice.choice(({"do": "wait", "ms": dice.choice((1, 20, 100, 400))}, {"do": "merges", "count": dice.choice((1, 1, 2, 4))}))]
             case "backends":
                 return [{"do": "backends", "which": dice.choice(("backend_type = 'walsender'", "application_name like 'etl-stream%'", "true"))}]
+            case "verify":
+                return [self._verify()]
             case "standin":
                 return [{"do": "standin", "signal": dice.choice(("KILL", "TERM"))}]
             case "server":
@@ -390,6 +395,8 @@ class Generator:
         steps.append({"do": "start", "options": []})
         for _ in range(self.sizes.steps):
             steps += [self._transaction() for _ in range(dice.choice((1, 1, 2, 6)))] if dice.random() < 0.7 else self._event()
+        # Once without faults: then it has a result.
+        steps += [{"do": "check"}, self._verify(), *(self._transaction() for _ in range(dice.randrange(4, 12)))]
         return {"seed": self.seed, "tables": [table.name for table in self.tables],
                 "definitions": self.definitions, "common": [sql for _, sql in self.invariants.definitions()],
                 "publication": publication, "options": options, "schema_changes": self.sizes.schema_changes, "encoding": self.dice.choice(("UTF8", "UTF8", "UTF8", "LATIN1")), "steps": [*steps, {"do": "check"}], "clients": self.sizes.clients}

@@ -50,7 +50,7 @@ def test_a_seed_gives_one_scenario_and_another_seed_another():
 def test_scenarios_hold_every_kind_of_table_step_and_end():
     scenarios = [soak_steps.make(seed) for seed in range(60)]
     steps = [step for scenario in scenarios for step in scenario["steps"]]
-    assert {step["do"] for step in steps} >= {"tx", "stop", "start", "server", "backends", "fault", "control", "wait", "check"}
+    assert {step["do"] for step in steps} >= {"tx", "stop", "start", "server", "backends", "fault", "control", "wait", "check", "verify"}
     assert {step["end"] for step in steps if step["do"] == "tx"} == {"commit", "rollback", "commit prepared", "rollback prepared"}
     text = "\n".join(map(soak_steps.script, scenarios))
     for part in ("deferrable initially deferred", "replica identity full", "replica identity using index", "replica identity nothing",
