@@ -320,9 +320,13 @@ def test_fewer_connections_than_asked_for(own_postgres, room):
     own_postgres.sql("create role few login replication connection limit 4; grant select on all tables in schema public to few;"
                      "grant usage on schema public to few")
     url = own_postgres.server.url(own_postgres.name, user="few", publication="etl")
-    one = room(url, "copy", "--temporary", "--quiet", "--connections", "8", "--range-kb", "256")
+    one = room(url, "copy", "--temporary", "--hold", "--quiet", "--connections", "8", "--range-kb", "256")
+    one.event("snapshot")
+    one.order("pause")  # else it may be through before the server refuses anybody
+    one.order("go")
     line = one.event("waiting")
     assert "connections, as the server takes no more" in line and "too many connections" in line
+    one.order("continue")
     assert one.event("done") == f"done big {ROWS}"
     assert one.event("ended") == "ended"
 

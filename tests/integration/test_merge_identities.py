@@ -105,12 +105,17 @@ def test_rows_with_coerced_values_still_pair_up(source, standin, stream):
     assert snowflake.value(f'select count(*) from {snowflake.qualified("BAG")}') == "0"
 
 
-def test_a_multiset_whose_identity_changes_is_parked(source, standin, stream):
+def test_a_multiset_whose_identity_changes_is_copied_anew(source, standin, stream):
     source.sql("create table bag (a int not null); alter table bag replica identity full;"
                "create table mark (id bigint primary key); create publication etl for table bag, mark; insert into bag values (1), (1)")
-    program = stream(*MERGE_OFTEN)
+    program, snowflake = stream(*MERGE_OFTEN), Snowflake(standin.to)
     program.wait_for_event("live", 90)
     source.sql("delete from bag where ctid = '(0,1)'; create unique index bag_a on bag (a);"
                "alter table bag replica identity using index bag_a; update bag set a = 2")
-    line = program.wait_for_event("parked", 30)
-    assert "replica identity is not FULL any more" in line["message"]
+    line = program.wait_for_event("resync", 30, table="bag")
+    assert "its replica identity changed" in line["message"]
+    program.wait_for_event("copied", 60, since=program.mark(), table="bag")
+    source.sql("insert into bag values (3), (4); update bag set a = 5 where a = 3; delete from bag where a = 4")
+    settle(source, snowflake, program, 1)
+    compare.assert_equal(source.conninfo, source.publication, standin.to)
+    assert program.terminate() == 0
