@@ -12,6 +12,7 @@ FOR ?= 60
 # PG=version runs the integration tests against that PostgreSQL; the others have the short form of `make test-servers`.
 PG ?= 15
 ALL_SERVERS := 14 15 16 17 18
+EDGE_SERVERS := 14 18
 # How many of pytest's processes run at a time. Each has servers and ports of its own; the tests of a file stay together.
 WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest -q --durations=10
@@ -24,6 +25,7 @@ MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
 THREADED_TESTS = $(filter-out test_sf_key,$(basename $(notdir \
     $(shell grep -lE 'pthread_create|mailbox_|resolver_|catalog_' tests/unit/test_*.c))))
 INTEGRATION = ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream)
+SERVERS_RUN = env KILLS_PER_PHASE=1 $(INTEGRATION) $(PYTEST_ALL) tests/integration
 OTHER_CC := $(shell if [ "$${CC:-gcc}" = clang ]; then echo gcc; else echo clang; fi)
 
 # configure,<folder>,<environment>,<options>: configures once, and again only when a source file came or went.
@@ -62,7 +64,10 @@ test-integration: venv build traps ## tests against a real PostgreSQL and the st
 	@server=$$(tools/bootstrap postgres $(PG)) && PGBIN=$$server $(INTEGRATION) $(PYTEST_ALL) tests/integration
 
 test-servers: venv build traps ## the tests that depend on the server, against the versions of PostgreSQL other than PG
-	@tools/test_servers $(filter-out $(PG),$(ALL_SERVERS)) -- env KILLS_PER_PHASE=1 $(INTEGRATION) $(PYTEST_ALL) -m server tests/integration
+	@failed=0; \
+	    tools/test_servers $(filter-out $(PG),$(EDGE_SERVERS)) -- $(SERVERS_RUN) -m server || failed=1; \
+	    tools/test_servers $(filter-out $(PG) $(EDGE_SERVERS),$(ALL_SERVERS)) -- $(SERVERS_RUN) -m 'server and not edges' || failed=1; \
+	    exit $$failed
 
 test-fuzz: venv ## a minute of fuzzing, with libFuzzer
 	$(call configure,$(BUILD)-fuzz,CC=clang,-Dlibfuzzer=true -Db_sanitize=address$(comma)undefined -Db_lundef=false)

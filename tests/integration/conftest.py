@@ -31,6 +31,8 @@ OF_SERVER = {
     "test_kill.py": "test_", "test_pipeline.py": "test_tables_are_equal",
     "test_schema_changes_tables.py": "test_(partitions|what_the_publication)",
     "test_changes.py": r"test_\w+\[leaves", "test_differential.py": r"test_source_and_target\S*\[42\]"}
+# What takes long of it and has not differed between the versions in the middle.
+AT_THE_EDGES = {"test_pg_room.py", "test_kill.py", "test_types_binary_text.py", "test_schema_changes_tables.py"}
 
 numbers = itertools.count(1)
 
@@ -188,4 +190,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.program)
         if re.match(OF_SERVER.get(item.path.name, "(?!)"), item.name):
             item.add_marker(pytest.mark.server)
+            if item.path.name in AT_THE_EDGES:
+                item.add_marker(pytest.mark.edges)
     items.sort(key=lambda item: LONG_FILES.index(item.path.name) if item.path.name in LONG_FILES else len(LONG_FILES))
