@@ -231,6 +231,11 @@ void catalog_request_free(struct catalog_request *request)
     free(request);
 }
 
+void catalog_request_discard(void *request)
+{
+    catalog_request_free(request);
+}
+
 void catalog_answer(struct catalog_request *take_request)
 {
     // Nobody waits for it, or the asker has gone meanwhile: the request ends here.
@@ -264,6 +269,18 @@ bool catalog_ask(struct catalog *catalog, struct catalog_request *take_request)
         (take_request->kind == CATALOG_ASK_CLAIM || take_request->kind == CATALOG_ASK_RELEASE))
         return claims_ask(catalog->claims, take_request);
     return mailbox_send(catalog->requests, take_request);
+}
+
+void catalog_command_answer(struct catalog *catalog, int64_t command_id, bool has_failed, const char *text)
+{
+    struct catalog_request *request = catalog_request_new(CATALOG_ASK_ANSWER, "");
+    request->command_id = command_id;
+    request->has_failed = has_failed;
+    (void)snprintf(request->text, sizeof request->text, "%s", text);
+    if (!catalog_ask(catalog, request)) {
+        log_line(LOG_WARNING, NULL, "command_unanswered", "the catalog is too far behind to be told: %s", text);
+        catalog_request_free(request);
+    }
 }
 
 static void on_answer(void *context, void *message)

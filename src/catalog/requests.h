@@ -62,8 +62,11 @@ struct catalog_request {
 
 struct catalog_request *catalog_request_new(enum catalog_request_kind kind, const char *pipeline);
 void catalog_request_free(struct catalog_request *request);
+void catalog_request_discard(void *request);  // the same, for mailbox_free
 // Any thread; never waits. False: too many are under way, and the request is still the caller's.
 bool catalog_ask(struct catalog *catalog, struct catalog_request *take_request);
+// Answers a command, without waiting; a catalog that is too far behind to be told is logged. text: one line, cut to fit.
+void catalog_command_answer(struct catalog *catalog, int64_t command_id, bool has_failed, const char *text);
 // The same for a thread that has no loop yet and waits. The request stays the caller's, with its answer. False: its error.
 bool catalog_ask_and_wait(struct catalog *catalog, struct catalog_request *request, struct err *out_error);
 // Before catalog_start: where CATALOG_TOLD_… go. The mailbox must live until catalog_close has come back.

@@ -106,7 +106,7 @@ void definition_keep_names(struct pipeline_table *table)
 
 // --- the table's own name ------------------------------------------------------------------------------------------
 
-void definition_forget_record(struct pipeline *pipeline, const struct catalog_table *record)
+static void forget_record(struct pipeline *pipeline, const struct catalog_table *record)
 {
     pipeline->gone = reallocarray(pipeline->gone, (size_t)pipeline->gone_count + 1, sizeof *pipeline->gone);
     CHECK(pipeline->gone != NULL);
@@ -128,17 +128,23 @@ void definition_was_named(struct pipeline_table *table, const struct catalog_tab
     buf_deinit(&text);
 }
 
+void definition_tell_renamed(struct pipeline *pipeline, const struct catalog_table *former,
+                             const struct table *definition)
+{
+    struct log_scope scope = {pipeline->options.name, definition->table_name};
+    log_line(LOG_WARNING, &scope, "table_renamed",
+             "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
+             former->schema_name, former->table_name, definition->schema_name, definition->table_name);
+    forget_record(pipeline, former);
+}
+
 void definition_rename(struct pipeline_table *table, const struct table *definition)
 {
     struct catalog_table *record = &table->record;
-    struct log_scope scope = {table->pipeline->options.name, definition->table_name};
     if (strcmp(record->schema_name, definition->schema_name) == 0 &&
         strcmp(record->table_name, definition->table_name) == 0)
         return;
-    log_line(LOG_WARNING, &scope, "table_renamed",
-             "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
-             record->schema_name, record->table_name, definition->schema_name, definition->table_name);
-    definition_forget_record(table->pipeline, record);
+    definition_tell_renamed(table->pipeline, record, definition);
     definition_was_named(table, record);
     (void)snprintf(record->schema_name, sizeof record->schema_name, "%s", definition->schema_name);
     (void)snprintf(record->table_name, sizeof record->table_name, "%s", definition->table_name);

@@ -244,7 +244,9 @@ void definition_keep_names(struct pipeline_table *table);    // the destination 
 void definition_rename(struct pipeline_table *table,
                        const struct table *definition);  // its record is that name's from now on
 void definition_was_named(struct pipeline_table *table, const struct catalog_table *former);
-void definition_forget_record(struct pipeline *pipeline, const struct catalog_table *record);
+// Says so, and lets the catalog forget the record of the former name.
+void definition_tell_renamed(struct pipeline *pipeline, const struct catalog_table *former,
+                             const struct table *definition);
 bool definition_is_held(const struct pipeline *pipeline, const char *schema_name, const char *table_name);
 
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well

@@ -511,14 +511,6 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
     table_free(take_table);
 }
 
-static void tell_renamed(const struct pipeline_table *table, const struct catalog_table *known)
-{
-    struct log_scope scope = {table->pipeline->options.name, table->table->table_name};
-    log_line(LOG_WARNING, &scope, "table_renamed",
-             "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
-             known->schema_name, known->table_name, table->table->schema_name, table->table->table_name);
-}
-
 // Known from an earlier life and no longer in the publication: shown, and copied anew if it comes back.
 static void tables_note_missing(struct pipeline *pipeline)
 {
@@ -533,8 +525,7 @@ static void tables_note_missing(struct pipeline *pipeline)
             continue;
         struct pipeline_table *renamed = pipeline_find_table(pipeline, known->oid);
         if (renamed != NULL) {
-            tell_renamed(renamed, known);
-            definition_forget_record(pipeline, known);
+            definition_tell_renamed(pipeline, known, renamed->table);
             continue;
         }
         struct table *definition = calloc(1, sizeof *definition);

@@ -88,23 +88,22 @@ struct stream_relation {
     size_t size;
 };
 
-static void relation_forget(struct pipeline *pipeline, uint32_t oid)
-{
-    for (uint32_t i = 0; i < pipeline->relation_count; i++) {
-        if (pipeline->relations[i].oid != oid)
-            continue;
-        free(pipeline->relations[i].data);
-        pipeline->relations[i] = pipeline->relations[--pipeline->relation_count];
-        return;
-    }
-}
-
-static bool is_relation_kept(const struct pipeline *pipeline, uint32_t oid)
+// Among those that are kept, or NULL.
+static struct stream_relation *relation_find(const struct pipeline *pipeline, uint32_t oid)
 {
     for (uint32_t i = 0; i < pipeline->relation_count; i++)
         if (pipeline->relations[i].oid == oid)
-            return true;
-    return false;
+            return &pipeline->relations[i];
+    return NULL;
+}
+
+static void relation_forget(struct pipeline *pipeline, uint32_t oid)
+{
+    struct stream_relation *relation = relation_find(pipeline, oid);
+    if (relation == NULL)
+        return;
+    free(relation->data);
+    *relation = pipeline->relations[--pipeline->relation_count];
 }
 
 static void relation_keep(struct pipeline *pipeline, uint32_t oid, const uint8_t *data, size_t size)
@@ -136,16 +135,13 @@ void stream_relation_recall(struct pipeline_table *table)
     struct pgoutput_message message;
     struct err ignored = {0};
     char why[160];
-    for (uint32_t i = 0; i < pipeline->relation_count; i++) {
-        const struct stream_relation *relation = &pipeline->relations[i];
-        if (relation->oid != table->table->oid)
-            continue;
-        CHECK(pgoutput_decode(relation->data, relation->size, pipeline->scratch, &message, &ignored));
-        table->is_relation_checked = relation_matches(pipeline, table->table, &message, why, sizeof why);
-        if (table->is_relation_checked)
-            relation_forget(pipeline, table->table->oid);
+    const struct stream_relation *relation = relation_find(pipeline, table->table->oid);
+    if (relation == NULL)
         return;
-    }
+    CHECK(pgoutput_decode(relation->data, relation->size, pipeline->scratch, &message, &ignored));
+    table->is_relation_checked = relation_matches(pipeline, table->table, &message, why, sizeof why);
+    if (table->is_relation_checked)
+        relation_forget(pipeline, table->table->oid);
 }
 
 // Its copy's snapshot, taken or still to come, holds what is read now: the stream may bring it under an older definition.
@@ -231,7 +227,7 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
     }
     if (!table->is_relation_checked && is_before_copy(table, change.seq.commit_lsn))
         return true;
-    if (!table->is_relation_checked && is_relation_kept(pipeline, table->table->oid)) {
+    if (!table->is_relation_checked && relation_find(pipeline, table->table->oid) != NULL) {
         // It changed after its definition was read, and its copy, which does not hold this row, was begun with the old one.
         struct err error = {0};
         err_set(&error, ERR_LOST, "schema_changed", "its definition changed at the source while it was copied");

@@ -52,18 +52,6 @@ static bool ask(struct service *service, enum catalog_request_kind kind, const c
     return false;
 }
 
-static void answer_command(struct service *service, int64_t id, bool has_failed, const char *text)
-{
-    struct catalog_request *request = catalog_request_new(CATALOG_ASK_ANSWER, "");
-    request->command_id = id;
-    request->has_failed = has_failed;
-    (void)snprintf(request->text, sizeof request->text, "%s", text);
-    if (!catalog_ask(service->options->catalog, request)) {
-        log_line(LOG_WARNING, NULL, "command_unanswered", "the catalog is too far behind to be told: %s", text);
-        catalog_request_free(request);
-    }
-}
-
 static void config_ask(struct service *service)
 {
     if (service->is_stopping)
@@ -197,7 +185,7 @@ static bool is_startable(const struct service *service, const struct job *job)
 static void held_refuse(struct service *service, struct job *job, const char *why)
 {
     for (uint32_t i = 0; i < job->held_count; i++) {
-        answer_command(service, job->held[i].id, true, why);
+        catalog_command_answer(service->options->catalog, job->held[i].id, true, why);
         free(job->held[i].arguments);
     }
     job->held_count = 0;
@@ -357,9 +345,10 @@ static void hold_do(struct service *service, const struct job *job, const struct
     struct pipeline_hold_order order;
     struct err error = {0};
     if (!hold_command_read(command, &order, &error))
-        answer_command(service, command->id, true, error.text);
+        catalog_command_answer(service->options->catalog, command->id, true, error.text);
     else if (job == NULL || job->state != JOB_RUNNING || !crew_hold(service->crew, job->run_id, &order))
-        answer_command(service, command->id, true, "the pipeline does not run now; see its status");
+        catalog_command_answer(service->options->catalog, command->id, true,
+                               "the pipeline does not run now; see its status");
 }
 
 static void command_do(struct service *service, const struct catalog_command *command)
@@ -375,7 +364,8 @@ static void command_do(struct service *service, const struct catalog_command *co
             set_state(service, job, JOB_IDLE);
             advance(service, job);
         }
-        answer_command(service, command->id, false, is_again ? "it is started again" : "it runs already");
+        catalog_command_answer(service->options->catalog, command->id, false,
+                               is_again ? "it is started again" : "it runs already");
         return;
     }
     if (hold_command_is(command)) {
@@ -383,7 +373,8 @@ static void command_do(struct service *service, const struct catalog_command *co
         return;
     }
     if (strcmp(command->word, "resync") != 0) {
-        answer_command(service, command->id, true, "this service does not know the command; it may be an older one");
+        catalog_command_answer(service->options->catalog, command->id, true,
+                               "this service does not know the command; it may be an older one");
         return;
     }
     // About to run: at first, again after a failure, or with a changed configuration.
@@ -392,23 +383,26 @@ static void command_do(struct service *service, const struct catalog_command *co
         return;
     }
     if (job == NULL || job->state != JOB_RUNNING) {
-        answer_command(service, command->id, true, "the pipeline has just stopped; give the command again");
+        catalog_command_answer(service->options->catalog, command->id, true,
+                               "the pipeline has just stopped; give the command again");
         return;
     }
     if (!resync_names(command->arguments, &names, &count)) {
         while (count > 0)
             free(names[--count]);
         free(names);
-        answer_command(service, command->id, true, "its arguments cannot be read");
+        catalog_command_answer(service->options->catalog, command->id, true, "its arguments cannot be read");
         return;
     }
     log_line(LOG_INFO, &scope, "command", "resync of %" PRIu32 "%s tables", count, count == 0 ? " (all)" : "");
     if (!crew_resync(service->crew, job->run_id, command->id, names, count))
-        answer_command(service, command->id, true, "the pipeline has just stopped; give the command again");
+        catalog_command_answer(service->options->catalog, command->id, true,
+                               "the pipeline has just stopped; give the command again");
 }
 
 static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint32_t table_count)
 {
+    const struct service *service = context;
     char text[96];
     (void)id;
     if (table_count == 0)
@@ -416,12 +410,13 @@ static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint
     else
         (void)snprintf(text, sizeof text, "%" PRIu32 " table%s copied anew", table_count,
                        table_count == 1 ? " is" : "s are");
-    answer_command(context, command_id, table_count == 0, text);
+    catalog_command_answer(service->options->catalog, command_id, table_count == 0, text);
 }
 
 static void on_hold_answered(void *context, int64_t command_id, bool has_failed, const char *text)
 {
-    answer_command(context, command_id, has_failed, text);
+    const struct service *service = context;
+    catalog_command_answer(service->options->catalog, command_id, has_failed, text);
 }
 
 // --- answers of the catalog ----------------------------------------------------------------------------------------
@@ -639,11 +634,6 @@ static bool service_open(struct service *service, struct err *out_error)
     return true;
 }
 
-static void discard_answer(void *message)
-{
-    catalog_request_free(message);
-}
-
 static void service_close(struct service *service)
 {
     crew_free(service->crew);
@@ -656,7 +646,7 @@ static void service_close(struct service *service)
         loop_timer_stop(service->loop, &service->tick_timer);
     }
     if (service->answers != NULL)
-        mailbox_free(service->answers, discard_answer);
+        mailbox_free(service->answers, catalog_request_discard);
     while (service->jobs != NULL) {
         struct job *job = service->jobs;
         service->jobs = job->next;

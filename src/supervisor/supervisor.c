@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/log.h"
 #include "catalog/requests.h"
 #include "io/mailbox.h"
 #include "supervisor/crew.h"
@@ -50,21 +49,10 @@ static void stop_if_done(const struct supervisor *supervisor)
         loop_stop(supervisor->loop);
 }
 
-static void answer_command(struct supervisor *supervisor, int64_t id, bool has_failed, const char *text)
-{
-    struct catalog_request *request = catalog_request_new(CATALOG_ASK_ANSWER, "");
-    request->command_id = id;
-    request->has_failed = has_failed;
-    (void)snprintf(request->text, sizeof request->text, "%s", text);
-    if (!catalog_ask(supervisor->catalog, request)) {
-        log_line(LOG_WARNING, NULL, "command_unanswered", "the catalog is too far behind to be told: %s", text);
-        catalog_request_free(request);
-    }
-}
-
 static void on_hold_answered(void *context, int64_t command_id, bool has_failed, const char *text)
 {
-    answer_command(context, command_id, has_failed, text);
+    const struct supervisor *supervisor = context;
+    catalog_command_answer(supervisor->catalog, command_id, has_failed, text);
 }
 
 static void command_do(struct supervisor *supervisor, const struct catalog_command *command)
@@ -72,12 +60,12 @@ static void command_do(struct supervisor *supervisor, const struct catalog_comma
     struct pipeline_hold_order order;
     struct err error = {0};
     if (!hold_command_is(command))
-        answer_command(supervisor, command->id, true,
-                       "a pipeline that runs by run --from --to does not know the command");
+        catalog_command_answer(supervisor->catalog, command->id, true,
+                               "a pipeline that runs by run --from --to does not know the command");
     else if (!hold_command_read(command, &order, &error))
-        answer_command(supervisor, command->id, true, error.text);
+        catalog_command_answer(supervisor->catalog, command->id, true, error.text);
     else if (supervisor->has_ended || !crew_hold(supervisor->crew, supervisor->id, &order))
-        answer_command(supervisor, command->id, true, "the pipeline has just stopped");
+        catalog_command_answer(supervisor->catalog, command->id, true, "the pipeline has just stopped");
 }
 
 static void on_answer(void *context, void *message)
@@ -111,11 +99,6 @@ static bool commands_open(struct supervisor *supervisor, const struct plan *plan
     supervisor->poll_timer = (struct loop_timer){.on_due = on_poll, .context = supervisor};
     supervisor->answers = mailbox_new(supervisor->loop, ANSWERS_MAX, on_answer, supervisor, out_error);
     return supervisor->answers != NULL;
-}
-
-static void discard_answer(void *message)
-{
-    catalog_request_free(message);
 }
 
 // --- the one pipeline --------------------------------------------------------------------------------------------
@@ -169,7 +152,7 @@ enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_e
     }
     signals_close(&supervisor.signals);
     if (supervisor.answers != NULL)
-        mailbox_free(supervisor.answers, discard_answer);
+        mailbox_free(supervisor.answers, catalog_request_discard);
     if (supervisor.loop != NULL)
         loop_free(supervisor.loop);
     return supervisor.has_ended && !supervisor.has_failed ? SUPERVISOR_STOPPED : SUPERVISOR_FAILED;
