@@ -86,8 +86,13 @@ def write_mark(connection):
 
 
 def wait_for_mark(snowflake, mark, seconds=60, watch=None):
-    """watch() is called between two looks: it may raise, when nothing is to be hoped for any more."""
-    statement = f'SELECT COUNT(*) FROM {snowflake.qualified("ORDER_EVENTS")} WHERE "ORDER_ID" = {-mark}'
+    wait_for_row(snowflake, "ORDER_EVENTS", f'"ORDER_ID" = {-mark}', seconds, watch)
+
+
+def wait_for_row(snowflake, table, condition, seconds=60, watch=None):
+    """One row of a target, which may not be made yet. watch() is called between two looks: it may raise, when nothing is to be hoped
+    for any more."""
+    statement = f"SELECT COUNT(*) FROM {snowflake.qualified(table)} WHERE {condition}"
 
     def is_there():
         if watch:

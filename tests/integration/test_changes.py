@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 import compare
+import load
 from conftest import Source, numbers
 from pgserver import PgServer
-from program import Program, wait_until
+from program import Program
 from snowflake_client import Snowflake
 from standin import StandIn
 
@@ -221,13 +222,10 @@ class Run:
     def settle(self, program, standin):
         mark = next(numbers)
         self.source.sql("insert into marks values (%s)", [mark])
-        snowflake = Snowflake(standin.to)
-        statement = f'SELECT COUNT(*) FROM {snowflake.qualified("MARKS")} WHERE "ID" = {mark}'
 
-        def is_there():
+        def watch():
             assert program.is_running(), program.tail()
-            return int(snowflake.value(statement)) == 1
-        wait_until(is_there, 60, "the mark to be merged", pause=0.1)
+        load.wait_for_row(Snowflake(standin.to), "MARKS", f'"ID" = {mark}', 60, watch)
 
     def tables_of(self, name):
         """A partitioned table is published as its leaves, or as one."""

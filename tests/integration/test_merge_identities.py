@@ -2,8 +2,8 @@
 import random
 
 import compare
-from program import wait_until
-from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
+import load
+from snowflake_client import Snowflake
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
 LARGE = 5000
@@ -24,15 +24,9 @@ def settle(source, snowflake, program, number):
     """Everything committed up to now is in the targets: one position for all tables."""
     source.sql("insert into mark values (%s)", [number])
 
-    def is_there():
+    def watch():
         assert program.is_running(), program.tail()
-        try:
-            return snowflake.value(f'select count(*) from {snowflake.qualified("MARK")} where "ID" = {number}') == "1"
-        except SnowflakeError as error:
-            if error.code != OBJECT_IS_MISSING and error.status < 500:
-                raise
-            return False
-    wait_until(is_there, 90, "the mark in the target", pause=0.1)
+    load.wait_for_row(snowflake, "MARK", f'"ID" = {number}', 90, watch)
 
 
 def one_change(chance):

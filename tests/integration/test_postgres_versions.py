@@ -1,11 +1,12 @@
 """What differs between PostgreSQL 14 and 18, through the whole program. The rest of the suite runs on each of them as it is."""
 import pytest
 
-from program import run_command, wait_until
-from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
+from program import run_command
+from snowflake_client import Snowflake
 from versions import MAJOR, since
 
 import compare
+import load
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
 
@@ -13,17 +14,10 @@ MERGE_OFTEN = ("--merge-interval-seconds", 1)
 def settle(source, standin, program):
     """A mark more; when it is in the target everything before it is."""
     number = source.value("insert into mark select coalesce(max(id), 0) + 1 from mark returning id")
-    snowflake = Snowflake(standin.to)
 
-    def is_there():
+    def watch():
         assert program.is_running(), program.tail()
-        try:
-            return snowflake.value(f'select count(*) from {snowflake.qualified("MARK")} where "ID" = {number}') == "1"
-        except SnowflakeError as error:
-            if error.status < 500 and error.code != OBJECT_IS_MISSING:
-                raise
-            return False
-    wait_until(is_there, 60, "the mark in the target", pause=0.1)
+    load.wait_for_row(Snowflake(standin.to), "MARK", f'"ID" = {number}', 60, watch)
 
 
 def columns_of(standin, table):

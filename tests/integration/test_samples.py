@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 import compare
+import load
 from program import wait_until
-from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
+from snowflake_client import Snowflake
 
 SAMPLES = pathlib.Path(__file__).resolve().parent / "samples"
 SEED = int(os.environ.get("SAMPLES_SEED", "20261125"))
@@ -97,15 +98,9 @@ class Client:
 
 
 def wait_for_mark(snowflake, program, number):
-    def is_there():
+    def watch():
         assert program.is_running(), program.tail()
-        try:
-            return snowflake.value(f'select count(*) from {snowflake.qualified("MARK")} where "ID" = {number}') == "1"
-        except SnowflakeError as error:
-            if error.status < 500 and error.code != OBJECT_IS_MISSING:
-                raise
-            return False
-    wait_until(is_there, 120, "the last row in the target", pause=0.2)
+    load.wait_for_row(snowflake, "MARK", f'"ID" = {number}', 120, watch)
 
 
 @pytest.mark.parametrize("sample", OF_SAMPLE)

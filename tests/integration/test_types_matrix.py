@@ -194,10 +194,10 @@ def assert_copy_is_stream(snowflake, columns, count):
             assert one == other, f"{name}: copied {one}, streamed {other}"
 
 
-@pytest.mark.parametrize("form", ["binary", "text"])
-def test_every_type_copied_and_streamed(source, standin, stream, form):
+def copy_and_stream(source, snowflake, stream, form, *options):
+    """A table with a column of each type, its edge values copied and then streamed: its columns, how many rows each way brought, and the
+    program, which goes on."""
     columns = {**COLUMNS, **TEXT_COLUMNS} if form == "text" else {name: of for name, of in COLUMNS.items() if name not in TEXT_ONLY}
-    snowflake = Snowflake(standin.to)
     with source.connect() as connection:
         connection.execute("set datestyle = 'ISO, YMD'")
         connection.execute(TYPES)
@@ -206,12 +206,19 @@ def test_every_type_copied_and_streamed(source, standin, stream, form):
                 connection.execute(f'alter database "{source.name}" set {name} = {value}')
         make_table(connection, columns)
         count = insert_rows(connection, columns, 0)
-        program = stream(*MERGE_OFTEN)
+        program = stream(*options)
         program.wait_for_event("live", 40)
         assert f"as {form}" in program.events("streaming")[0]["message"]
         insert_rows(connection, columns, 1000)
         wait_for_rows(snowflake, program, 2 * count)
         connection.execute(f'alter database "{source.name}" reset all')
+    return columns, count, program
+
+
+@pytest.mark.parametrize("form", ["binary", "text"])
+def test_every_type_copied_and_streamed(source, standin, stream, form):
+    snowflake = Snowflake(standin.to)
+    columns, count, program = copy_and_stream(source, snowflake, stream, form, *MERGE_OFTEN)
     compare.assert_equal(source.conninfo, source.publication, standin.to)
     assert_copy_is_stream(snowflake, columns, count)
 

@@ -5,15 +5,15 @@ import pytest
 
 from program import run_command
 from snowflake_client import Snowflake
-from test_types_matrix import COLUMNS, HOSTILE_SETTINGS, TEXT_COLUMNS, TEXT_ONLY, TYPES, insert_rows, make_table, wait_for_rows
+from test_types_matrix import copy_and_stream
 
 STREAM = ("--merge-interval-seconds", 1, "--poll-interval-seconds", 1)
 
 
 @pytest.mark.parametrize("form", ["binary", "text"])
 def test_every_type_is_equal(source, standin, stream, form):
-    columns = {**COLUMNS, **TEXT_COLUMNS} if form == "text" else {name: of for name, of in COLUMNS.items() if name not in TEXT_ONLY}
     snowflake = Snowflake(standin.to)
+    columns, count, program = copy_and_stream(source, snowflake, stream, form, *STREAM)
 
     def verify(code, *options):
         done = run_command("verify", "--from", source.url(), "--to", standin.to, "--json", "--show-values", *options,
@@ -22,19 +22,6 @@ def test_every_type_is_equal(source, standin, stream, form):
         table, = json.loads(done.stdout)["tables"]
         return table
 
-    with source.connect() as connection:
-        connection.execute("set datestyle = 'ISO, YMD'")
-        connection.execute(TYPES)
-        if form == "text":  # the program's role would see everything otherwise
-            for name, value in HOSTILE_SETTINGS.items():
-                connection.execute(f'alter database "{source.name}" set {name} = {value}')
-        make_table(connection, columns)
-        count = insert_rows(connection, columns, 0)
-        program = stream(*STREAM)
-        program.wait_for_event("live", 60)
-        insert_rows(connection, columns, 1000)
-        wait_for_rows(snowflake, program, 2 * count)
-        connection.execute(f'alter database "{source.name}" reset all')
     digest = verify(0)
     assert digest["source_rows"] == digest["target_rows"] == 2 * count
     # What both engines write alike is compared, the rest is named.
