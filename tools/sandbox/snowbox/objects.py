@@ -105,15 +105,8 @@ class Objects:
             raise errors.missing_object("Schema", f"{database}.{schema}")
         for column in statement.columns:
             self.session.check_default(column)
-        # Two sessions that create the same table at once: the second waits here and then finds it.
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", ("\x01".join((database, schema, name)),))
-        existing = await self.storage.find_table(connection, database, schema, name)
-        if existing is not None and statement.if_not_exists:
+        if not await self._make_way(connection, statement, database, schema, name):
             return Result.status(f"{name} already exists, statement succeeded.")
-        if existing is not None and not statement.replace:
-            raise errors.compilation("002002", "42710", f"Object '{database}.{schema}.{name}' already exists.")
-        if existing is not None:
-            await self.storage.drop_table(connection, existing)
         await self.storage.create_table(
             connection,
             database,
@@ -129,6 +122,20 @@ class Objects:
         )
         return Result.status(f"Table {name} successfully created.")
 
+    async def _make_way(self, connection, statement, database, schema, name) -> bool:
+        """Whether a table of that name is to be made; one that is replaced is dropped."""
+        # Two sessions that create the same table at once: the second waits here and then finds it.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", ("\x01".join((database, schema, name)),))
+        existing = await self.storage.find_table(connection, database, schema, name)
+        if existing is None:
+            return True
+        if statement.if_not_exists:
+            return False
+        if not statement.replace:
+            raise errors.compilation("002002", "42710", f"Object '{database}.{schema}.{name}' already exists.")
+        await self.storage.drop_table(connection, existing)
+        return True
+
     async def create_table_like(self, connection, statement: Statement) -> Result:
         """Columns, defaults and nullability of the source, none of its rows, comment or parameters."""
         database, schema, name = self._table_key(statement.path)
@@ -137,14 +144,8 @@ class Objects:
             raise errors.missing_object("Table", ".".join(statement.source))
         if await self.storage.find_schema(connection, database, schema) is None:
             raise errors.missing_object("Schema", f"{database}.{schema}")
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", ("\x01".join((database, schema, name)),))
-        existing = await self.storage.find_table(connection, database, schema, name)
-        if existing is not None and statement.if_not_exists:
+        if not await self._make_way(connection, statement, database, schema, name):
             return Result.status(f"{name} already exists, statement succeeded.")
-        if existing is not None and not statement.replace:
-            raise errors.compilation("002002", "42710", f"Object '{database}.{schema}.{name}' already exists.")
-        if existing is not None:
-            await self.storage.drop_table(connection, existing)
         await self.storage.create_table(connection, database, schema, name, source.columns, owner=self.session.role)
         return Result.status(f"Table {name} successfully created.")
 
