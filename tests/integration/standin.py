@@ -1,4 +1,5 @@
 """Runs the stand-in for Snowflake (tools/sandbox) as a process of its own."""
+import atexit
 import json
 import pathlib
 import select
@@ -21,6 +22,8 @@ class StandInError(Exception):
 class StandIn:
     """A restart keeps folder and port: clients find the same tables and channels again."""
 
+    template = None  # a folder for the first one's empty cluster, which the others copy
+
     def __init__(self, folder=None, options=()):
         self.owns_folder = folder is None
         self.folder = pathlib.Path(folder) if folder else scratch_folder("etl-standin-")
@@ -31,10 +34,13 @@ class StandIn:
         self.told = {}
 
     def start(self, seconds=60):
+        if not StandIn.template:
+            StandIn.template = scratch_folder("etl-standin-template-")
+            atexit.register(shutil.rmtree, StandIn.template, True)
         log = open(self.log_path, "a", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "snowbox", "--directory", self.folder, "--port", str(self.port), "--control-port", "0",
-             *self.options],
+             "--template", StandIn.template / "data", *self.options],
             cwd=ROOT / "tools" / "sandbox", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
             start_new_session=True)
         log.close()

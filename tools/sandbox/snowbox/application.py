@@ -37,6 +37,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--directory", type=Path, required=True, help="where everything is kept; made if it is not there")
+    add("--template", type=Path, metavar="DIR", help="an empty cluster to begin with, made there if it is missing: a quicker first start")
     add("--host", default="127.0.0.1", help="loopback address to listen on (default %(default)s)")
     add("--port", type=int, default=0, help="HTTPS port (default: one that is free)")
     add("--control-port", type=int, default=0, help="port of the control interface, plain HTTP (default: one that is free)")
@@ -113,7 +114,7 @@ async def run(options: argparse.Namespace) -> None:
     faults = FaultPlan()
     auth, key_file = make_auth(options)
     identity = make_identity(options.directory / "tls", ["localhost", "127.0.0.1", "::1", f"{auth.account.lower()}.snowflakecomputing.com"])
-    storage = await Storage.open(options.directory)
+    storage = await Storage.open(options.directory, options.template)
     runners, channels, committer = [], None, None
     try:
         async with storage.connection() as connection:

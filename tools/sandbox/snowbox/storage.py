@@ -88,9 +88,9 @@ class Storage:
         self.pool = pool
 
     @classmethod
-    async def open(cls, directory: Path) -> "Storage":
-        """Starts the private cluster; on first use makes it and the system tables. Raises ClusterError."""
-        cluster = Cluster(Path(directory).resolve())
+    async def open(cls, directory: Path, template: Path | None = None) -> "Storage":
+        """Starts the private cluster; on first use makes it (see Cluster) and the system tables. Raises ClusterError."""
+        cluster = Cluster(Path(directory).resolve(), template)
         await cluster.start()
         pool = AsyncConnectionPool(
             cluster.conninfo(), min_size=2, max_size=CONNECTIONS_MAX, timeout=60, kwargs={"autocommit": True}, reset=_reset, open=False
