@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "catalog/catalog.h"
 #include "catalog/requests.h"
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/endpoints.h"
+#include "io/board.h"
 #include "supervisor/service.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
@@ -49,7 +51,8 @@ struct run {
     struct endpoints endpoints;
     struct plan *plan;
     struct catalog *catalog;
-    bool is_state_new;  // the file was made by this run
+    struct board *board;  // what runs is published here
+    bool is_state_new;    // the file was made by this run
 };
 
 static bool plan_set_ends(struct plan *plan, const struct endpoints *endpoints, struct err *out_error)
@@ -87,6 +90,7 @@ static bool plan_claim(struct plan *plan, struct catalog *catalog, struct err *o
 static bool run_prepare(struct run *run, struct err *out_error)
 {
     struct plan *plan = run->plan = plan_new();
+    run->board = board_new(&clock_system);
     signals_block();
     if (!sf_key_process_init(out_error) || !plan_set_ends(plan, &run->endpoints, out_error))
         return false;
@@ -101,6 +105,7 @@ static bool run_prepare(struct run *run, struct err *out_error)
     if (run->catalog == NULL || !catalog_start(run->catalog, out_error) || !plan_claim(plan, run->catalog, out_error))
         return false;
     plan->pipeline.catalog = run->catalog;
+    plan->pipeline.board = run->board;
     plan_finish(plan);
     return true;
 }
@@ -136,6 +141,7 @@ static void run_close(struct run *run, bool has_failed)
     if (has_failed && was_open && run->is_state_new)
         state_remove_if_unused(run);
     plan_free(run->plan);
+    board_free(run->board);
     endpoints_deinit(&run->endpoints);
     pipeline_settings_deinit(&run->settings);
 }
@@ -165,7 +171,9 @@ static int run_all(struct run *run)
     if (catalog == NULL)
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
     log_line(LOG_INFO, NULL, "starting", "etl-stream " ETL_VERSION ": pipelines of %s", catalog_text(catalog));
+    run->board = board_new(&clock_system);
     const struct service_options service = {.catalog = catalog,
+                                            .board = run->board,
                                             .poll_interval_s = (uint32_t)run->values[RUN_POLL_INTERVAL].number,
                                             .worker_count = (uint32_t)run->values[RUN_WORKERS].number,
                                             .memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20,
@@ -174,6 +182,7 @@ static int run_all(struct run *run)
     enum supervisor_outcome outcome = service_run(&service, &error);
     if (outcome == SUPERVISOR_INTERRUPTED)
         _exit(EXIT_INTERRUPTED);
+    board_free(run->board);
     if (outcome == SUPERVISOR_FAILED)
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
     return EXIT_DONE;

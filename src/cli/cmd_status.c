@@ -144,6 +144,15 @@ static void print_copy(const json_t *copy)
     printf("\n");
 }
 
+static void print_lag(const json_t *lag)
+{
+    const json_t *bytes = json_object_get(lag, "bytes"), *seconds = json_object_get(lag, "seconds");
+    if (json_is_integer(bytes) && json_is_number(seconds))
+        printf("  lag: %.1f MB of WAL, %.1f s\n", json_number_value(bytes) / 1e6, json_number_value(seconds));
+    else if (json_is_integer(bytes))
+        printf("  lag: %.1f MB of WAL when it was last connected\n", json_number_value(bytes) / 1e6);
+}
+
 static void print_pipeline(const json_t *pipeline)
 {
     size_t index;
@@ -157,6 +166,7 @@ static void print_pipeline(const json_t *pipeline)
     if (positions != NULL)
         printf("  received %s, committed %s, confirmed %s, merged %s\n", text_of(positions, "received"),
                text_of(positions, "committed"), text_of(positions, "confirmed"), text_of(positions, "merged"));
+    print_lag(json_object_get(pipeline, "lag"));
     if (copy != NULL)
         print_copy(copy);
     print_merge(json_object_get(pipeline, "merge"));

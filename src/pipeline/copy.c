@@ -142,6 +142,8 @@ static void on_snapshot(void *context, lsn_t lsn)
         pipeline->record.is_slot_made = true;
         pipeline->record.floor_lsn = pipeline->record.received_lsn = pipeline->record.merged_lsn = lsn;
         pipeline->saved_lsn = pipeline->committed_lsn = pipeline->received_lsn = pipeline->merged_lsn = lsn;
+        pipeline->lag.count = 0;  // positions of before may be another server's
+        pipeline->server_lsn = lsn;
         pipeline->is_record_dirty = true;
     }
     for (uint32_t i = 0; i < run->count; i++) {

@@ -8,7 +8,6 @@
 #include "pipeline/pipeline_private.h"
 
 #define STATE_RETRY_US 2000000
-#define POSTGRES_EPOCH_US 946684800000000  // 2000-01-01 in microseconds since 1970-01-01
 
 // Of merges that failed: the first after two seconds, then less and less often, without end.
 static const struct backoff_policy merge_backoff_policy = {

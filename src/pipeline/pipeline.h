@@ -10,6 +10,7 @@
 #include "base/day_windows.h"
 #include "base/err.h"
 #include "catalog/catalog.h"
+#include "io/board.h"
 #include "io/loop.h"
 #include "io/resolver.h"
 #include "pg/pg_conn.h"
@@ -44,6 +45,7 @@ struct pipeline_options {
     uint64_t copy_range_bytes;          // larger tables are cut
     uint64_t copy_bytes_per_second;     // 0: no limit
     struct catalog *catalog;            // started
+    struct board *board;                // where its status is published, under "pipeline/NAME"; NULL: nowhere
     uint64_t claim;                     // of the catalog, for saves; 0: none
     const struct catalog_known *known;  // what catalog_load found, or NULL
 };

@@ -19,8 +19,11 @@
 #include "pg/pg_copy.h"
 #include "pg/pg_stream.h"
 #include "pg/pgoutput.h"
+#include "pipeline/lag.h"
 #include "pipeline/merge_search.h"
 #include "pipeline/pipeline.h"
+
+#define POSTGRES_EPOCH_US 946684800000000  // 2000-01-01 in microseconds since 1970-01-01
 
 enum pipeline_state {
     PIPELINE_IDLE,       // ended by pipeline_start
@@ -152,7 +155,11 @@ struct pipeline {
 
     lsn_t received_lsn, committed_lsn, saved_lsn, merged_lsn;
     int64_t received_commit_time_us;
-    lsn_t giant_lsn;              // commit LSN of a giant message whose buffer libpq still holds; LSN_NONE: none
+    lsn_t server_lsn;      // the end of the source's WAL as it was told last; LSN_NONE: not yet
+    struct lag lag;        // commits that were read and are not committed
+    int64_t pending_us;    // commit time (1970) of the oldest of them; 0: none
+    int64_t caught_up_us;  // wall clock: when none was pending last while the stream ran; 0: it was not yet seen so
+    lsn_t giant_lsn;       // commit LSN of a giant message whose buffer libpq still holds; LSN_NONE: none
     bool is_destination_changed;  // it is of another kind than at the last start: everything is copied anew
     bool is_history_lost;         // what the slot still has to bring is gone: the next start copies everything anew
     lsn_t row_lsn;                // commit LSN of the newest row that was handed to the sink
@@ -164,6 +171,8 @@ struct pipeline {
     bool is_resync_dirty, is_resync_saving;      // on_resync_taken waits until what was asked for is durable
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
     uint64_t saved_us, status_us;
+    uint64_t shown_us;                 // when it was published on the board …
+    uint64_t shown_marks;              // … and what it depended on then
     bool is_merging, is_merge_saving;  // saving: the intent, before the merge itself
     bool is_merge_resolving;           // how a merge ended is not known: the destination's state tells
     bool is_state_asked;               // one answer of read_state is awaited …
@@ -342,6 +351,11 @@ void follow_tick(struct pipeline *pipeline);
 void follow_published(struct pipeline_table *table);
 
 // status.c
+// pipeline_status with positions and lag as of now, published on the board as well. Heap.
+char *status_take(struct pipeline *pipeline);
+void status_tick(
+    struct pipeline *pipeline);  // publishes on the board when something has changed, at most once a second
+
 struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t oid);
 
 #endif

@@ -206,7 +206,7 @@ void progress_save_now(struct pipeline *pipeline)
     save->claim = pipeline->options.claim;
     save->has_pipeline = true;
     save->reply_to = pipeline->replies;
-    save->status_json = pipeline_status(pipeline);
+    save->status_json = status_take(pipeline);
     tables_put(pipeline, save);
     pipeline->is_record_dirty = pipeline->is_save_wanted = false;
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
@@ -365,7 +365,7 @@ static void status_save(struct pipeline *pipeline)
     struct catalog_save *save = catalog_save_new(0, 0);
     (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
     save->claim = pipeline->options.claim;
-    save->status_json = pipeline_status(pipeline);
+    save->status_json = status_take(pipeline);
     if (!catalog_send(pipeline->options.catalog, save))
         catalog_save_free(save);
 }
@@ -374,6 +374,8 @@ void progress_ended(struct pipeline *pipeline)
 {
     if (pipeline->record.is_slot_made || !pipeline->is_first_start)
         status_save(pipeline);
+    else
+        free(status_take(pipeline));  // for the board; nothing is in the catalog yet
 }
 
 static void status_send(struct pipeline *pipeline)
@@ -399,6 +401,7 @@ void progress_tick(struct loop_timer *timer)
         progress_save_now(pipeline);
     merge_tick(pipeline);
     status_send(pipeline);
+    status_tick(pipeline);
     bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
                      pipeline->is_merging || pipeline->is_trying || pipeline->hold.command_id != 0 ||
                      (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||

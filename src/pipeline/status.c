@@ -1,12 +1,15 @@
 // What others may see of a pipeline: a JSON document for the catalog (status, status --json) and one line for a terminal.
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/process.h"
 #include "pipeline/pipeline_private.h"
 #include "pipeline/remedy.h"
+
+#define SHOW_INTERVAL_US 900000  // a bit less than the idle tick's second
 
 static void format_lsn(lsn_t lsn, char out[20])
 {
@@ -193,6 +196,46 @@ static json_t *positions_json(const struct pipeline *pipeline)
     return object;
 }
 
+static bool is_streaming(const struct pipeline *pipeline)
+{
+    return pipeline->stream != NULL && pipeline->is_stream_started &&
+           pg_stream_stats(pipeline->stream)->received_lsn != LSN_NONE;
+}
+
+// Whether commits are pending, and what the source told of its WAL.
+static void lag_update(struct pipeline *pipeline)
+{
+    int64_t pending_us = 0;
+    if (pipeline->stream != NULL && pg_stream_stats(pipeline->stream)->received_lsn > pipeline->server_lsn)
+        pipeline->server_lsn = pg_stream_stats(pipeline->stream)->received_lsn;
+    pipeline->pending_us = lag_oldest(&pipeline->lag, pipeline->committed_lsn, &pending_us) ? pending_us : 0;
+    if (pipeline->pending_us == 0 && is_streaming(pipeline))
+        pipeline->caught_up_us = loop_wall_us(pipeline->loop);
+}
+
+// bytes: from what is confirmed to the end of the source's WAL, as it was told last; null before it was told. seconds: since
+// the commit of the oldest transaction that was read and is not committed at the destination; 0 when there is none. While
+// the stream does not run nobody knows what was committed at the source: then since nothing was pending last, so that it
+// grows until the stream runs again; null before it ran. The commit's time is the source's clock, now is ours.
+static json_t *lag_json(const struct pipeline *pipeline)
+{
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    int64_t since_us = pipeline->pending_us, now_us = loop_wall_us(pipeline->loop);
+    bool is_known = since_us != 0 || is_streaming(pipeline);
+    if (!is_streaming(pipeline) && pipeline->caught_up_us != 0 &&
+        (since_us == 0 || pipeline->caught_up_us < since_us)) {
+        since_us = pipeline->caught_up_us;
+        is_known = true;
+    }
+    uint64_t bytes = pipeline->server_lsn > pipeline->saved_lsn ? pipeline->server_lsn - pipeline->saved_lsn : 0;
+    json_object_set_new(object, "bytes",
+                        pipeline->server_lsn != LSN_NONE ? json_integer((json_int_t)bytes) : json_null());
+    int64_t lag_us = since_us != 0 && now_us > since_us ? now_us - since_us : 0;
+    json_object_set_new(object, "seconds", is_known ? json_real((double)lag_us / 1e6) : json_null());
+    return object;
+}
+
 // The circuit breaker of the destination, as this pipeline's worker sees it.
 static json_t *circuit_json(const struct pipeline *pipeline, const struct sink_stats *stats)
 {
@@ -243,6 +286,7 @@ char *pipeline_status(const struct pipeline *pipeline)
     set_count(object, "epoch", pipeline->record.epoch);
     json_object_set_new(object, "is_live", json_boolean(pipeline->was_merge_told));
     json_object_set_new(object, "positions", positions_json(pipeline));
+    json_object_set_new(object, "lag", lag_json(pipeline));
     set_count(object, "rows_streamed", pipeline->rows_streamed);
     set_count(object, "rows_sent", stats.rows);
     set_count(object, "appends", stats.appends);
@@ -265,10 +309,78 @@ char *pipeline_status(const struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         json_array_append_new(tables, table_json(pipeline->tables[i]));
     json_object_set_new(object, "tables", tables);
-    char *text = json_dumps(object, JSON_COMPACT);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
     CHECK(text != NULL);
     json_decref(object);
     return text;
+}
+
+// --- the board ---------------------------------------------------------------------------------------------------
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    return (hash ^ value) * 1099511628211U;
+}
+
+static uint64_t mix_error(uint64_t hash, const struct err *error)
+{
+    hash = mix(hash, error->kind);
+    for (const char *at = err_is_set(error) ? error->text : ""; *at != '\0'; at++)
+        hash = mix(hash, (uint8_t)*at);
+    return hash;
+}
+
+// A hash of what the status of an idle pipeline depends on, which is cheaper than the status.
+static uint64_t marks_of(const struct pipeline *pipeline)
+{
+    uint64_t hash = 14695981039346656037U;
+    const uint64_t marks[] = {pipeline->state,        pipeline->received_lsn,   pipeline->committed_lsn,
+                              pipeline->saved_lsn,    pipeline->merged_lsn,     pipeline->server_lsn,
+                              pipeline->record.epoch, pipeline->was_merge_told, pipeline->rows_streamed,
+                              pipeline->merge_count,  pipeline->merge_failures, pipeline->rows_cleaned,
+                              pipeline->is_merging,   pipeline->is_trying,      pipeline->is_merge_resolving,
+                              hold_is_on(pipeline),   pipeline->table_count,    (uint64_t)pipeline->pending_us};
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+        hash = mix(hash, marks[i]);
+    if (error_of(pipeline) != NULL)
+        hash = mix_error(hash, error_of(pipeline));
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct pipeline_table *table = pipeline->tables[i];
+        const uint64_t table_marks[] = {table->record.oid,    table->record.state, table->record.copied_rows,
+                                        table->rows_streamed, table->try_count,    table->rows_cleaned,
+                                        table->retry_us,      table->copy != NULL};
+        for (size_t k = 0; k < sizeof table_marks / sizeof table_marks[0]; k++)
+            hash = mix(hash, table_marks[k]);
+        hash = mix_error(hash, &table->trouble);
+    }
+    return hash;
+}
+
+char *status_take(struct pipeline *pipeline)
+{
+    char key[16 + CATALOG_NAME_SIZE];
+    lag_update(pipeline);
+    char *status = pipeline_status(pipeline);
+    if (pipeline->options.board == NULL)
+        return status;
+    char *shown = strdup(status);
+    CHECK(shown != NULL);
+    (void)snprintf(key, sizeof key, "pipeline/%s", pipeline->options.name);
+    board_put(pipeline->options.board, key, shown);
+    pipeline->shown_us = loop_now_us(pipeline->loop);
+    pipeline->shown_marks = marks_of(pipeline);
+    return status;
+}
+
+void status_tick(struct pipeline *pipeline)
+{
+    lag_update(pipeline);
+    if (pipeline->options.board == NULL || loop_now_us(pipeline->loop) - pipeline->shown_us < SHOW_INTERVAL_US)
+        return;
+    bool is_busy = pipeline->state != PIPELINE_RUNNING || pipeline->is_merging || pipeline->pending_us != 0 ||
+                   copy_is_shown(pipeline);
+    if (is_busy || marks_of(pipeline) != pipeline->shown_marks)
+        free(status_take(pipeline));
 }
 
 void pipeline_describe(const struct pipeline *pipeline, char *out, size_t out_size)

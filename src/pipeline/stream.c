@@ -269,6 +269,7 @@ static bool on_begin(struct pipeline *pipeline, const struct pgoutput_message *m
         return stop_with(pipeline, ERR_DATA, "protocol", "the server began a transaction within another");
     pipeline->transaction = (struct pipeline_transaction){
         .is_open = true, .commit_lsn = message->begin.commit_lsn, .commit_time_us = message->begin.commit_time_us};
+    lag_note(&pipeline->lag, message->begin.commit_lsn, message->begin.commit_time_us + POSTGRES_EPOCH_US);
     received_raise(pipeline, message->begin.commit_lsn);
     return true;
 }

@@ -148,6 +148,9 @@ char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
     set_text(object, "process", process);
     json_object_set_new(object, "takes_commands", json_true());
     json_object_del(object, "copy");
+    // How many bytes of WAL were behind what it had confirmed is true of when it ended; what time that is grows unseen.
+    if (json_object_get(object, "lag") != NULL)
+        json_object_set_new(json_object_get(object, "lag"), "seconds", json_null());
     if (err_is_set(&job->error))
         set_trouble(object, job, now_us, wall_us);
     if (job->state == JOB_IDLE && !job->is_wanted)
@@ -156,4 +159,13 @@ char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
     CHECK(text != NULL);
     json_decref(object);
     return text;
+}
+
+void job_show(const struct job *job, struct board *board, uint64_t now_us, int64_t wall_us)
+{
+    char key[16 + CATALOG_NAME_SIZE];
+    if (board == NULL || job->state == JOB_RUNNING || job->state == JOB_STOPPING)
+        return;
+    (void)snprintf(key, sizeof key, "pipeline/%s", job->name);
+    board_put(board, key, job->is_gone ? NULL : job_status(job, now_us, wall_us));
 }

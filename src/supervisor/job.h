@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "catalog/catalog.h"
 #include "catalog/requests.h"
+#include "io/board.h"
 
 enum job_state {
     JOB_IDLE,      // ended by being wanted
@@ -52,5 +53,8 @@ const char *job_state_word(const struct job *job);  // for people: "waiting", "p
 // What to show of a job that does not run: what the pipeline said last, with state, reason, remedy and when it is tried
 // again. Heap. now_us: monotonic, wall_us: the same instant.
 char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us);
+// Publishes that on the board, but for a pipeline that runs (it speaks for itself until it has ended) and one that is gone,
+// whose key is removed.
+void job_show(const struct job *job, struct board *board, uint64_t now_us, int64_t wall_us);
 
 #endif

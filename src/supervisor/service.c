@@ -13,11 +13,13 @@
 #include "supervisor/crew.h"
 #include "supervisor/hold_command.h"
 #include "supervisor/job.h"
+#include "supervisor/report.h"
 #include "supervisor/signals.h"
 
 #define ANSWERS_MAX 4096
 #define HEALTHY_US 600000000  // a life of that length clears the count of failures
 #define ASK_AGAIN_US 250000
+#define AWAY_POLL_US 5000000  // while the catalog fails it is asked again this soon at the latest
 
 struct service {
     const struct service_options *options;
@@ -28,6 +30,7 @@ struct service {
     struct key_ring *keys;
     struct catalog_config *config;  // as it was read last
     struct job *jobs;
+    struct report report;
     struct loop_timer poll_timer, tick_timer;
     bool is_config_asked, is_config_wanted;
     uint32_t asked_count;  // requests under way, of whatever kind
@@ -60,6 +63,8 @@ static void config_ask(struct service *service)
         service->is_config_wanted = true;
     else
         service->is_config_asked = ask(service, CATALOG_ASK_CONFIG, "");
+    if (service->is_config_asked)
+        report_asked(&service->report, loop_now_us(service->loop));
 }
 
 // --- jobs --------------------------------------------------------------------------------------------------------
@@ -80,8 +85,14 @@ static struct job *find_run(const struct service *service, uint64_t id)
     return job;
 }
 
+static void show(struct service *service, const struct job *job)
+{
+    job_show(job, service->options->board, loop_now_us(service->loop), loop_wall_us(service->loop));
+}
+
 static void publish(struct service *service, const struct job *job)
 {
+    show(service, job);
     // While it runs the pipeline speaks for itself, and of one that another process runs that process does.
     if (job->state == JOB_RUNNING || job->is_elsewhere || job->is_gone || (job->state == JOB_IDLE && job->is_asked))
         return;
@@ -153,6 +164,7 @@ static void job_start(struct service *service, struct job *job, struct catalog_r
     plan->known = answer->known;
     memset(&answer->known, 0, sizeof answer->known);
     plan->pipeline.catalog = service->options->catalog;
+    plan->pipeline.board = service->options->board;
     plan->pipeline.claim = job->claim;
     plan->pipeline.takes_commands = true;
     plan->pipeline.stop_deadline_ms = service->options->stop_deadline_ms;
@@ -244,6 +256,7 @@ static void settle(struct service *service)
         struct job *job = *link;
         if (job->is_gone && job->state == JOB_IDLE && !job->is_asked && !job->has_claim) {
             *link = job->next;
+            show(service, job);
             job_free(job);
         } else {
             link = &job->next;
@@ -302,6 +315,7 @@ static void config_apply(struct service *service, struct catalog_config *take_co
             job->is_changed = true;
         }
         job->is_wanted = pipeline->is_wanted;
+        show(service, job);
     }
     catalog_config_free(service->config);
     service->config = take_config;
@@ -431,10 +445,12 @@ static void claim_answered(struct service *service, struct job *job, const struc
             log_line(LOG_INFO, &scope, "claimed_elsewhere", "%s", request->error.text);
         job->is_elsewhere = is_held;
         job->retry_us = loop_now_us(service->loop) + (uint64_t)service->options->poll_interval_s * 1000000;
-        if (is_held)
+        if (is_held) {
             job->state = JOB_IDLE;
-        else
+            show(service, job);
+        } else {
             job_failed(service, job, &request->error);
+        }
         return;
     }
     job->is_elsewhere = false;
@@ -463,12 +479,16 @@ static void known_answered(struct service *service, struct job *job, struct cata
 static void config_answered(struct service *service, struct catalog_request *request)
 {
     service->is_config_asked = false;
+    report_answered(&service->report, &request->error, loop_now_us(service->loop), loop_wall_us(service->loop));
     if (err_is_set(&request->error)) {
+        if (service->options->poll_interval_s > AWAY_POLL_US / 1000000)
+            loop_timer_set(service->loop, &service->poll_timer, AWAY_POLL_US);
         log_line(LOG_WARNING, NULL, "catalog_away", "what runs goes on as it was configured: %s", request->error.text);
     } else if (!service->is_stopping) {
         struct catalog_config *config = request->config;
         request->config = NULL;
         config_apply(service, config);
+        service->report.is_ready = true;
     }
     if (service->is_config_wanted) {
         service->is_config_wanted = false;
@@ -580,11 +600,18 @@ static void line_show(const struct service *service)
     log_status_line(line);
 }
 
+static void report_now(struct service *service)
+{
+    report_jobs(&service->report, service->jobs);
+    report_publish(&service->report, loop_now_us(service->loop), loop_wall_us(service->loop));
+}
+
 // Retries that are due, requests that the catalog's full mailbox refused, and what has to be said again.
 static void on_tick(struct loop_timer *timer)
 {
     struct service *service = timer->context;
     advance_all(service);
+    report_now(service);
     if (service->options->shows_progress)
         line_show(service);
     loop_timer_set(service->loop, timer, ASK_AGAIN_US);
@@ -601,7 +628,8 @@ static void on_signal(void *context, unsigned count)
              crew_running_count(service->crew));
     if (service->options->shows_progress)
         log_status_line("");
-    service->is_stopping = true;
+    service->is_stopping = service->report.is_stopping = true;
+    report_now(service);
     advance_all(service);
 }
 
@@ -629,6 +657,9 @@ static bool service_open(struct service *service, struct err *out_error)
     service->crew = crew_new(service->loop, service->options->worker_count, &events, out_error);
     if (service->crew == NULL)
         return false;
+    report_init(&service->report, service->options->board, catalog_text(service->options->catalog),
+                service->options->poll_interval_s, loop_wall_us(service->loop));
+    report_now(service);
     loop_timer_set(service->loop, &service->poll_timer, 1);
     loop_timer_set(service->loop, &service->tick_timer, ASK_AGAIN_US);
     return true;
@@ -637,6 +668,8 @@ static bool service_open(struct service *service, struct err *out_error)
 static void service_close(struct service *service)
 {
     crew_free(service->crew);
+    if (service->options->on_closing != NULL)
+        service->options->on_closing(service->options->context);
     for (struct job *job = service->jobs; job != NULL; job = job->next)
         held_refuse(service, job, "the service ended before the pipeline ran; give the command again");
     catalog_close(service->options->catalog);
@@ -653,6 +686,7 @@ static void service_close(struct service *service)
         job_free(job);
     }
     catalog_config_free(service->config);
+    report_deinit(&service->report);
     key_ring_free(service->keys);
     if (service->loop != NULL)
         loop_free(service->loop);

@@ -14,10 +14,15 @@
 
 #include "base/err.h"
 #include "catalog/catalog.h"
+#include "io/board.h"
 #include "supervisor/supervisor.h"
 
 struct service_options {
     struct catalog *catalog;  // opened as a service, not started
+    struct board *board;      // where pipelines and the service itself are published
+    // Called when nothing runs any more and the catalog is about to close: nobody may ask it after that. May be NULL.
+    void (*on_closing)(void *context);
+    void *context;
     uint32_t poll_interval_s;
     uint32_t worker_count;  // 0: one a core
     size_t memory_bytes;    // of each pipeline: what batches and appends in flight may hold

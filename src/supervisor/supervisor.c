@@ -8,9 +8,12 @@
 #include "io/mailbox.h"
 #include "supervisor/crew.h"
 #include "supervisor/hold_command.h"
+#include "supervisor/job.h"
+#include "supervisor/report.h"
 #include "supervisor/signals.h"
 
 #define ANSWERS_MAX 64
+#define REPORT_INTERVAL_US 250000
 
 struct supervisor {
     struct loop *loop;
@@ -23,6 +26,9 @@ struct supervisor {
     uint32_t asked_count;          // requests under way
     struct loop_timer poll_timer;  // for commands
     uint64_t poll_interval_us;
+    struct loop_timer report_timer;
+    struct report report;
+    struct job job;  // the one pipeline, as a service would list it
     bool has_ended, has_failed;
     struct err error;
 };
@@ -73,6 +79,8 @@ static void on_answer(void *context, void *message)
     struct supervisor *supervisor = context;
     struct catalog_request *request = message;
     supervisor->asked_count--;
+    report_answered(&supervisor->report, &request->error, loop_now_us(supervisor->loop),
+                    loop_wall_us(supervisor->loop));
     for (uint32_t i = 0; i < request->command_count; i++)
         command_do(supervisor, &request->commands[i]);
     catalog_request_free(request);
@@ -84,11 +92,39 @@ static void on_poll(struct loop_timer *timer)
     struct supervisor *supervisor = timer->context;
     struct catalog_request *request = catalog_request_new(CATALOG_ASK_COMMANDS, supervisor->pipeline);
     request->reply_to = supervisor->answers;
-    if (catalog_ask(supervisor->catalog, request))
+    if (catalog_ask(supervisor->catalog, request)) {
         supervisor->asked_count++;
-    else
+        report_asked(&supervisor->report, loop_now_us(supervisor->loop));
+    } else {
         catalog_request_free(request);  // the next poll asks again
+    }
     loop_timer_set(supervisor->loop, timer, supervisor->poll_interval_us);
+}
+
+static void report_now(struct supervisor *supervisor)
+{
+    report_jobs(&supervisor->report, &supervisor->job);
+    report_publish(&supervisor->report, loop_now_us(supervisor->loop), loop_wall_us(supervisor->loop));
+}
+
+static void on_report_due(struct loop_timer *timer)
+{
+    struct supervisor *supervisor = timer->context;
+    report_now(supervisor);
+    loop_timer_set(supervisor->loop, timer, REPORT_INTERVAL_US);
+}
+
+static void report_open(struct supervisor *supervisor, const struct plan *plan)
+{
+    (void)snprintf(supervisor->job.name, sizeof supervisor->job.name, "%s", plan->name);
+    supervisor->job.is_wanted = true;
+    supervisor->job.state = JOB_RUNNING;
+    supervisor->report_timer = (struct loop_timer){.on_due = on_report_due, .context = supervisor};
+    report_init(&supervisor->report, plan->pipeline.board, catalog_text(plan->pipeline.catalog),
+                plan->pipeline.look_interval_ms / 1000, loop_wall_us(supervisor->loop));
+    supervisor->report.is_ready = true;
+    report_now(supervisor);
+    loop_timer_set(supervisor->loop, &supervisor->report_timer, REPORT_INTERVAL_US);
 }
 
 static bool commands_open(struct supervisor *supervisor, const struct plan *plan, struct err *out_error)
@@ -109,6 +145,7 @@ static void on_ended(void *context, uint64_t id, const struct err *error, char *
     struct supervisor *supervisor = context;
     CHECK(id == supervisor->id);
     supervisor->has_ended = true;
+    supervisor->job.state = JOB_IDLE;
     supervisor->has_failed = error != NULL;
     if (error != NULL)
         supervisor->error = *error;
@@ -119,6 +156,8 @@ static void on_ended(void *context, uint64_t id, const struct err *error, char *
 static void on_signal(void *context, unsigned count)
 {
     struct supervisor *supervisor = context;
+    supervisor->report.is_stopping = true;
+    report_now(supervisor);
     if (count == 1)
         crew_stop(supervisor->crew, supervisor->id);
     else
@@ -139,6 +178,7 @@ enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_e
         commands_open(&supervisor, take_plan, out_error))
         supervisor.crew = crew_new(supervisor.loop, 1, &events, out_error);
     if (supervisor.crew != NULL) {
+        report_open(&supervisor, take_plan);
         supervisor.id = crew_start(supervisor.crew, take_plan);
         loop_timer_set(supervisor.loop, &supervisor.poll_timer, supervisor.poll_interval_us);
         loop_run(supervisor.loop);
@@ -147,6 +187,8 @@ enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_e
         crew_free(supervisor.crew);
         if (supervisor.has_failed)
             *out_error = supervisor.error;
+        loop_timer_stop(supervisor.loop, &supervisor.report_timer);
+        report_deinit(&supervisor.report);
     } else {
         plan_free(take_plan);
     }

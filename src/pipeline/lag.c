@@ -1,0 +1,33 @@
+#include "pipeline/lag.h"
+
+#include <string.h>
+
+static void merge_neighbours(struct lag *lag)
+{
+    for (uint32_t i = 0; i < LAG_RUNS_MAX / 2; i++)
+        lag->runs[i] = (struct lag_run){.last_lsn = lag->runs[2 * i + 1].last_lsn,
+                                        .first_time_us = lag->runs[2 * i].first_time_us};
+    lag->count = LAG_RUNS_MAX / 2;
+}
+
+void lag_note(struct lag *lag, lsn_t commit_lsn, int64_t commit_time_us)
+{
+    if (lag->count > 0 && commit_lsn <= lag->runs[lag->count - 1].last_lsn)
+        return;
+    if (lag->count == LAG_RUNS_MAX)
+        merge_neighbours(lag);
+    lag->runs[lag->count++] = (struct lag_run){.last_lsn = commit_lsn, .first_time_us = commit_time_us};
+}
+
+bool lag_oldest(struct lag *lag, lsn_t committed_lsn, int64_t *out_commit_time_us)
+{
+    uint32_t done = 0;
+    while (done < lag->count && lag->runs[done].last_lsn < committed_lsn)
+        done++;
+    lag->count -= done;
+    memmove(lag->runs, lag->runs + done, lag->count * sizeof lag->runs[0]);
+    if (lag->count == 0)
+        return false;
+    *out_commit_time_us = lag->runs[0].first_time_us;
+    return true;
+}

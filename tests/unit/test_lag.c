@@ -1,0 +1,64 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "pipeline/lag.h"
+
+static void test_lag_is_the_oldest_pending_commit(void **state)
+{
+    (void)state;
+    struct lag lag = {0};
+    int64_t time_us = 0;
+    assert_false(lag_oldest(&lag, 100, &time_us));
+    lag_note(&lag, 100, 1000);
+    lag_note(&lag, 200, 2000);
+    lag_note(&lag, 300, 3000);
+    assert_true(lag_oldest(&lag, 100, &time_us));  // positions are exclusive: 100 itself is not committed
+    assert_int_equal(time_us, 1000);
+    assert_true(lag_oldest(&lag, 101, &time_us));
+    assert_int_equal(time_us, 2000);
+    lag_note(&lag, 200, 2000);  // read again after a rewind
+    lag_note(&lag, 300, 3000);
+    assert_true(lag_oldest(&lag, 250, &time_us));
+    assert_int_equal(time_us, 3000);
+    assert_false(lag_oldest(&lag, 301, &time_us));
+    lag_note(&lag, 400, 4000);
+    assert_true(lag_oldest(&lag, 301, &time_us));
+    assert_int_equal(time_us, 4000);
+}
+
+// Against a model that keeps everything: never too small, and exact while what is pending fits.
+static void test_lag_is_never_too_small(void **state)
+{
+    (void)state;
+    enum { COMMITS = 5000 };
+    unsigned seed = 20261125;
+    struct lag lag = {0};
+    lsn_t committed_lsn = 1;
+    for (unsigned i = 1; i <= COMMITS; i++) {
+        int64_t time_us = -1;
+        lag_note(&lag, (lsn_t)i * 10, (int64_t)i * 1000);
+        assert_in_range(lag.count, 1, LAG_RUNS_MAX);
+        unsigned behind = (unsigned)rand_r(&seed) % (i < 300 ? i : 300);
+        lsn_t reached_lsn = (lsn_t)(i - behind) * 10 + 1;
+        if (rand_r(&seed) % 200 == 0 && reached_lsn > committed_lsn)
+            committed_lsn = reached_lsn;
+        lsn_t oldest = (committed_lsn + 9) / 10;  // the model: commit k is at 10 k
+        bool is_pending = lag_oldest(&lag, committed_lsn, &time_us);
+        assert_true(is_pending == (oldest <= i));
+        if (is_pending)
+            assert_true(time_us <= (int64_t)oldest * 1000);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lag_is_the_oldest_pending_commit),
+        cmocka_unit_test(test_lag_is_never_too_small),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
