@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/metric.h"
 #include "cli/command.h"
 #include "cli/manual.h"
 #include "cli/reference.h"
@@ -188,11 +189,11 @@ static void print_overview(void)
     print_commands(NULL);
 }
 
-// Documents that are made from the tables of options.
+// Documents that are made from the tables of options and of metrics.
 static const struct page {
     const char *name;
     void (*write)(struct buf *out);
-} pages[] = {{"configuration", reference_write}, {"manual", manual_write}};
+} pages[] = {{"configuration", reference_write}, {"manual", manual_write}, {"metrics", metric_append_reference}};
 
 static void print_page(void (*write)(struct buf *out))
 {
@@ -261,7 +262,7 @@ const struct command command_version = {.name = "version",
 
 const struct command command_help = {.name = "help",
                                      .summary = "explain the commands and their options",
-                                     .usage = "help [COMMAND | configuration | manual]",
+                                     .usage = "help [COMMAND | configuration | manual | metrics]",
                                      .options = help_option,
                                      .option_count = 1,
                                      .run = run_help};

@@ -12,6 +12,12 @@ struct lock {
     pthread_mutex_t mutex;
 };
 
+// For a lock of the whole program; otherwise lock_init.
+#define LOCK_INITIALIZER                                 \
+    {                                                    \
+        .mutex = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP \
+    }
+
 void lock_init(struct lock *lock);
 void lock_deinit(struct lock *lock);  // must be free
 void lock_acquire(struct lock *lock);

@@ -1,5 +1,5 @@
-// docs/configuration.md and docs/etl-stream.1 are made from the tables of options and settings; whoever changes these makes
-// them anew: build/etl-stream help configuration > docs/configuration.md; build/etl-stream help manual > docs/etl-stream.1
+// docs/configuration.md, docs/etl-stream.1 and docs/metrics.md are made from the tables of options, settings and metrics; whoever
+// changes these makes them anew: build/etl-stream help metrics > docs/metrics.md; build/etl-stream help configuration > docs/configuration.md; build/etl-stream help manual > docs/etl-stream.1
 #include "cli/reference.h"
 
 #include <setjmp.h>
@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/metric.h"
 #include "cli/manual.h"
 
 #define BYTES_MAX (1 << 20)
@@ -47,9 +48,16 @@ static void test_the_manual_is_up_to_date(void **state)
     check_page("manual", "etl-stream.1", manual_write);
 }
 
+static void test_the_metrics_are_up_to_date(void **state)
+{
+    (void)state;
+    check_page("metrics", "metrics.md", metric_append_reference);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_reference_is_up_to_date),
-                                       cmocka_unit_test(test_the_manual_is_up_to_date)};
+                                       cmocka_unit_test(test_the_manual_is_up_to_date),
+                                       cmocka_unit_test(test_the_metrics_are_up_to_date)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
