@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log_limit.h"
 #include "base/utf8.h"
 
 // A line fits PIPE_BUF (4096), so that lines of several threads never mix in a pipe either.
@@ -18,28 +20,18 @@
 #define MESSAGE_SIZE 2048
 #define STATUS_SIZE 512
 
-// At most LINES_MAX lines of one kind (event, pipeline, table) in a window; the first line after it tells how many were held back.
-#define LINES_MAX 20
-#define WINDOW_US UINT64_C(10000000)
-#define KINDS 1024
-
-struct kind {
-    atomic_uint_fast64_t hash;
-    atomic_uint_fast64_t window_start_us;
-    atomic_uint_fast32_t lines;
-    atomic_uint_fast32_t held_back;
-};
-
 static struct {
     enum log_level level;
     bool is_json;
     bool is_terminal;
     bool has_colour;
-    struct kind kinds[KINDS];
+    // Held for some hundred instructions and never while anything is written.
+    atomic_flag limit_lock;
+    struct log_limit limit;
     // The status line as it should stand. Byte by byte and without a lock: a mixture of two texts, should one thread log while another
     // sets it, stands until the next redraw.
     atomic_uchar status[STATUS_SIZE];
-} logger = {.level = LOG_INFO};
+} logger = {.level = LOG_INFO, .limit_lock = ATOMIC_FLAG_INIT, .limit = {.next_over_us = UINT64_MAX}};
 
 struct line {
     char bytes[LINE_SIZE];
@@ -197,44 +189,15 @@ static void line_readable(struct line *line, enum log_level level, const struct 
     line_text(line, "\n");
 }
 
-static uint64_t hash_text(uint64_t hash, const char *text)
+static void limit_lock(void)
 {
-    // FNV-1a; the terminating NUL is hashed too, so that "ab"+"c" and "a"+"bc" differ.
-    const char *at = text != NULL ? text : "";
-    do
-        hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001B3);
-    while (*at++ != '\0');
-    return hash;
+    while (atomic_flag_test_and_set_explicit(&logger.limit_lock, memory_order_acquire))
+        (void)sched_yield();
 }
 
-// True if the line may go out; *out_held_back is then how many of its kind were held back since the last one. Without a lock: two threads
-// that meet in one slot may let a line too many through, which is harmless.
-static bool kind_admits(const struct log_scope *scope, const char *event, uint32_t *out_held_back)
+static void limit_unlock(void)
 {
-    uint64_t hash = hash_text(UINT64_C(0xCBF29CE484222325), event);
-    hash = hash_text(hash, scope != NULL ? scope->pipeline : NULL);
-    hash = hash_text(hash, scope != NULL ? scope->table : NULL);
-
-    struct kind *kind = &logger.kinds[hash % KINDS];
-    uint64_t now_us = clock_system.monotonic_us(clock_system.context);
-    *out_held_back = 0;
-    if (atomic_load(&kind->hash) != hash) {  // first of its kind, or another kind had the slot: it loses its count
-        atomic_store(&kind->hash, hash);
-        atomic_store(&kind->held_back, 0);
-        atomic_store(&kind->window_start_us, now_us);
-        atomic_store(&kind->lines, 1);
-        return true;
-    }
-    if (now_us - atomic_load(&kind->window_start_us) >= WINDOW_US) {
-        atomic_store(&kind->window_start_us, now_us);
-        atomic_store(&kind->lines, 1);
-        *out_held_back = (uint32_t)atomic_exchange(&kind->held_back, 0);
-        return true;
-    }
-    if (atomic_fetch_add(&kind->lines, 1) < LINES_MAX)
-        return true;
-    atomic_fetch_add(&kind->held_back, 1);
-    return false;
+    atomic_flag_clear_explicit(&logger.limit_lock, memory_order_release);
 }
 
 static void status_load(char out[STATUS_SIZE])
@@ -256,20 +219,9 @@ static void status_store(const char *text, size_t size)
     atomic_store_explicit(&logger.status[size], 0, memory_order_relaxed);
 }
 
-void log_line(enum log_level level, const struct log_scope *scope, const char *event, const char *format, ...)
+static void emit(enum log_level level, const struct log_scope *scope, const char *event, const char *message,
+                 uint32_t held_back)
 {
-    uint32_t held_back;
-    if (!log_enabled(level) || !kind_admits(scope, event, &held_back))
-        return;
-    int saved_errno = errno;  // callers log between a failure and its handling
-
-    char message[MESSAGE_SIZE];
-    va_list arguments;
-    va_start(arguments, format);
-    if (vsnprintf(message, sizeof message, format, arguments) < 0)
-        message[0] = '\0';
-    va_end(arguments);
-
     char when[32];
     clock_format(clock_system.wall_us(clock_system.context), when, sizeof when);
     struct line line;
@@ -286,6 +238,73 @@ void log_line(enum log_level level, const struct log_scope *scope, const char *e
         line_text(&line, status);
     }
     line_write(&line);
+}
+
+// What was held back of a kind, where no further line of it tells.
+static void emit_told(const struct log_limit_told *told)
+{
+    char message[128];
+    const struct log_scope scope = {.pipeline = told->pipeline[0] != '\0' ? told->pipeline : NULL,
+                                    .table = told->table[0] != '\0' ? told->table : NULL};
+    (void)snprintf(message, sizeof message, "of many such lines (%s) within ten seconds not all were written",
+                   told->event);
+    emit((enum log_level)told->level, &scope, told->event, message, told->held_back);
+}
+
+static void tell_held_back(bool is_end)
+{
+    struct log_limit_told told;
+    bool is_more = true;
+    while (is_more) {
+        uint64_t now_us = clock_system.monotonic_us(clock_system.context);
+        limit_lock();
+        is_more = log_limit_over(&logger.limit, now_us, is_end, &told);
+        limit_unlock();
+        if (is_more)
+            emit_told(&told);
+    }
+}
+
+void log_held_back_tell(void)
+{
+    tell_held_back(false);
+}
+
+void log_end(void)
+{
+    tell_held_back(true);
+}
+
+void log_line(enum log_level level, const struct log_scope *scope, const char *event, const char *format, ...)
+{
+    if (!log_enabled(level))
+        return;
+    int saved_errno = errno;  // callers log between a failure and its handling
+
+    char message[MESSAGE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    if (vsnprintf(message, sizeof message, format, arguments) < 0)
+        message[0] = '\0';
+    va_end(arguments);
+
+    const struct log_limit_line limited = {.level = level,
+                                           .event = event,
+                                           .pipeline = scope != NULL ? scope->pipeline : NULL,
+                                           .table = scope != NULL ? scope->table : NULL,
+                                           .text = level >= LOG_WARNING ? message : NULL};
+    struct log_limit_told displaced[2];
+    uint32_t held_back = 0;
+    uint64_t now_us = clock_system.monotonic_us(clock_system.context);
+    limit_lock();
+    bool is_admitted = log_limit_admit(&logger.limit, &limited, now_us, &held_back, displaced);
+    limit_unlock();
+    for (size_t i = 0; i < sizeof displaced / sizeof displaced[0]; i++)
+        if (displaced[i].held_back > 0)
+            emit_told(&displaced[i]);
+    if (is_admitted)
+        emit(level, scope, event, message, held_back);
+    tell_held_back(false);
     errno = saved_errno;
 }
 

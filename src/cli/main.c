@@ -26,5 +26,7 @@ int main(int argument_count, char **arguments)
     const struct command *command = command_find(argument_count - 1, arguments + 1, &word_count);
     if (command == NULL)
         return command_fail_unknown(argument_count - 1, arguments + 1);
-    return command->run(command, argument_count - 1 - word_count, arguments + 1 + word_count);
+    int exit_code = command->run(command, argument_count - 1 - word_count, arguments + 1 + word_count);
+    log_end();
+    return exit_code;
 }
