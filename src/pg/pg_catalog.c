@@ -11,6 +11,11 @@
 
 #define NAMED_TABLES_MAX 5  // in an error; more are counted
 
+const char *pg_catalog_evict_sql(void)
+{
+    return sql_pg_source_evict;
+}
+
 const char *pg_catalog_facts_sql(void)
 {
     return sql_pg_source_facts;

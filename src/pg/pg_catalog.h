@@ -38,6 +38,9 @@ struct pg_source_facts {
 const char *pg_catalog_facts_sql(void);
 bool pg_catalog_read_facts(const PGresult *result, struct pg_source_facts *out_facts, struct err *out_error);
 
+// source_evict.sql: one row with what was ended. $1 application_name with claim 0, $2 with ours, $3 slot.
+const char *pg_catalog_evict_sql(void);
+
 // publication_tables.sql: a row per column, ordered by table and attribute number. $1 publication.
 const char *pg_catalog_tables_sql(void);
 // Allocates *out_tables (array of pointers; each by table_free, the array by free).

@@ -70,7 +70,7 @@ struct pg_conn {
     bool is_flushing;
 };
 
-// ---- targets
+// ---- parameters
 
 static void wipe_free(char *text)
 {
@@ -78,58 +78,6 @@ static void wipe_free(char *text)
         explicit_bzero(text, strlen(text));
     free(text);
 }
-
-void pg_target_deinit(struct pg_target *target)
-{
-    wipe_free(target->password);
-    wipe_free(target->options);
-    free(target->host);
-    free(target->port);
-    free(target->user);
-    free(target->database);
-    free(target->tls_mode);
-    free(target->tls_root_cert);
-    *target = (struct pg_target){0};
-}
-
-bool pg_target_copy(const struct pg_target *target, struct pg_target *out_copy)
-{
-    *out_copy = (struct pg_target){0};
-    const struct {
-        const char *from;
-        char **to;
-    } parts[] = {{target->host, &out_copy->host},
-                 {target->port, &out_copy->port},
-                 {target->user, &out_copy->user},
-                 {target->database, &out_copy->database},
-                 {target->password, &out_copy->password},
-                 {target->tls_mode, &out_copy->tls_mode},
-                 {target->tls_root_cert, &out_copy->tls_root_cert},
-                 {target->options, &out_copy->options}};
-    bool is_good = true;
-    for (size_t i = 0; is_good && i < sizeof parts / sizeof *parts; i++)
-        if (parts[i].from != NULL)
-            is_good = (*parts[i].to = strdup(parts[i].from)) != NULL;
-    if (!is_good)
-        pg_target_deinit(out_copy);
-    return is_good;
-}
-
-static bool is_socket_directory(const char *host)
-{
-    return host == NULL || host[0] == '\0' || host[0] == '/' || host[0] == '@';
-}
-
-void pg_target_describe(const struct pg_target *target, char *out, size_t out_size)
-{
-    const char *host = target->host != NULL ? target->host : "";
-    bool has_colon = !is_socket_directory(host) && strchr(host, ':') != NULL;
-    (void)snprintf(out, out_size, "%s@%s%s%s:%s/%s", target->user != NULL ? target->user : "", has_colon ? "[" : "",
-                   host, has_colon ? "]" : "", target->port != NULL ? target->port : "5432",
-                   target->database != NULL ? target->database : "");
-}
-
-// ---- parameters
 
 static void parameters_add(struct parameters *parameters, const char *name, const char *value)
 {
@@ -224,6 +172,7 @@ static bool parameters_build(struct parameters *parameters, const struct pg_targ
     buf_init(&options, 8192);
     parameters_add(parameters, "gssencmode", "disable");  // it would ask a Kerberos server, blocking
     parameters_add(parameters, "application_name", "etl-stream");
+    parameters_add(parameters, "application_name", target->application_name);  // of several the last one holds
     bool is_good = parameters_add_conninfo(parameters, target->options, &options, out_error);
     append_settings(&options, session_options);
     parameters_add(parameters, "options", buf_text(&options));
@@ -539,7 +488,7 @@ bool pg_conn_open(struct pg_conn *conn, const struct pg_target *target, bool is_
     conn->deadline_us = loop_fresh_us(conn->loop) + (uint64_t)timeout_ms * 1000;
     bool is_good =
         parameters_build(&conn->parameters, target, is_replication, client_encoding, session_options, out_error);
-    if (is_good && !is_socket_directory(target->host) && !is_address(target->host)) {
+    if (is_good && !pg_target_is_socket(target) && !is_address(target->host)) {
         conn->state = PG_CONN_RESOLVING;
         loop_timer_set(conn->loop, &conn->timer, (uint64_t)timeout_ms * 1000);
         is_good = resolver_start(conn->resolver, &conn->lookup, target->host, out_error);

@@ -18,14 +18,16 @@ struct pg_target {
     char *port;
     char *user;
     char *database;
-    char *password;       // NULL: PGPASSWORD, passfile, as libpq finds it
-    char *tls_mode;       // libpq's sslmode, NULL: prefer
-    char *tls_root_cert;  // NULL: libpq's default
-    char *options;        // other libpq parameters "a=b c=d" in conninfo form, or NULL
+    char *password;          // NULL: PGPASSWORD, passfile, as libpq finds it
+    char *tls_mode;          // libpq's sslmode, NULL: prefer
+    char *tls_root_cert;     // NULL: libpq's default
+    char *options;           // other libpq parameters "a=b c=d" in conninfo form, or NULL
+    char *application_name;  // what the server shows; NULL: etl-stream. One in options outranks it
 };
 
 void pg_target_deinit(struct pg_target *target);
 bool pg_target_copy(const struct pg_target *target, struct pg_target *out_copy);  // false: no memory
+bool pg_target_is_socket(const struct pg_target *target);                         // a directory, or none named
 // "user@host:port/database", for messages: without password.
 void pg_target_describe(const struct pg_target *target, char *out, size_t out_size);
 

@@ -1,5 +1,6 @@
 #include "pipeline/pipeline.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -609,6 +610,25 @@ static void record_init(struct pipeline *pipeline)
     pipeline->merged_lsn = record->merged_lsn;
 }
 
+void pipeline_source_name(const char *identity, uint64_t claim, char out[PIPELINE_SOURCE_NAME_SIZE])
+{
+    (void)snprintf(out, PIPELINE_SOURCE_NAME_SIZE, "etl-stream %s %016" PRIX64, identity, claim);
+}
+
+// With a name at the source by which a later run can tell our connections from its own.
+static void source_init(struct pipeline *pipeline)
+{
+    char name[PIPELINE_SOURCE_NAME_SIZE];
+    CHECK(pg_target_copy(pipeline->options.source, &pipeline->source));
+    pipeline->options.source = &pipeline->source;
+    if (pipeline->options.claim == 0)
+        return;
+    pipeline_source_name(pipeline->record.identity, pipeline->options.claim, name);
+    free(pipeline->source.application_name);
+    pipeline->source.application_name = strdup(name);
+    CHECK(pipeline->source.application_name != NULL);
+}
+
 struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, const struct pipeline_options *options,
                               const struct pipeline_events *events, struct err *out_error)
 {
@@ -622,6 +642,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
     pipeline->scratch = malloc(sizeof *pipeline->scratch);
     CHECK(pipeline->scratch != NULL);
     record_init(pipeline);
+    source_init(pipeline);
     buf_init(&pipeline->name_scratch, NAME_SCRATCH_BYTES_MAX);
     pipeline->reap = (struct loop_deferred){.call = on_reap, .context = pipeline};
     pipeline->restart_timer = (struct loop_timer){.on_due = on_restart_due, .context = pipeline};
@@ -698,6 +719,7 @@ void pipeline_free(struct pipeline *pipeline)
     free(pipeline->excluded_oids);
     join_deinit(pipeline);
     buf_deinit(&pipeline->name_scratch);
+    pg_target_deinit(&pipeline->source);
     free(pipeline->scratch);
     free(pipeline);
 }

@@ -96,11 +96,14 @@ struct pipeline_resync_request {
     struct pipeline_resync_request *next;
 };
 
+#define PIPELINE_SOURCE_NAME_SIZE 64
+
 struct pipeline {
     struct loop *loop;
     struct resolver *resolver;
     struct pipeline_options options;
     struct pipeline_events events;
+    struct pg_target source;  // options.source points here
     struct log_scope scope;
     enum pipeline_state state;
     struct catalog_pipeline record;
@@ -210,6 +213,8 @@ struct pipeline {
 };
 
 // pipeline.c
+// What our connections are called at the source: "etl-stream IDENTITY CLAIM", where claims are numbered.
+void pipeline_source_name(const char *identity, uint64_t claim, char out[PIPELINE_SOURCE_NAME_SIZE]);
 void pipeline_set_state(struct pipeline *pipeline, enum pipeline_state state);
 const char *pipeline_state_name(enum pipeline_state state);
 void pipeline_fail(struct pipeline *pipeline,

@@ -654,14 +654,49 @@ static void tables_ask(struct pipeline *pipeline)
 
 // --- beginning ---------------------------------------------------------------------------------------------------
 
+static void facts_ask(struct pipeline *pipeline)
+{
+    const char *parameters[] = {pipeline->options.publication, pipeline->options.slot};
+    query(pipeline, pg_catalog_facts_sql(), 2, parameters, on_facts);
+}
+
+static void on_evicted(void *context, const PGresult *result, const struct err *error)
+{
+    struct pipeline *pipeline = context;
+    if (error != NULL && pg_conn_state(pipeline->check_conn) != PG_CONN_IDLE) {
+        check_failed_with(pipeline, error);
+        return;
+    }
+    if (error != NULL)
+        log_line(LOG_WARNING, &pipeline->scope, "not_evicted",
+                 "connections of an earlier run cannot be ended at the source, which does so itself in time: %s",
+                 error->text);
+    else if (strcmp(PQgetvalue(result, 0, 0), "0") != 0)
+        log_line(LOG_WARNING, &pipeline->scope, "evicted",
+                 "%s connections that an earlier run of the pipeline had left open at the source were ended",
+                 PQgetvalue(result, 0, 0));
+    facts_ask(pipeline);
+}
+
+// Our claim is later than theirs: who still reads the slot is frozen, or cut off, or has not noticed yet. The other way round it
+// can never be, whoever wakes up when: only earlier claims are ended.
+static void evict(struct pipeline *pipeline)
+{
+    char first[PIPELINE_SOURCE_NAME_SIZE];
+    const char *parameters[] = {first, pipeline->source.application_name, pipeline->options.slot};
+    pipeline_source_name(pipeline->record.identity, 0, first);
+    query(pipeline, pg_catalog_evict_sql(), 3, parameters, on_evicted);
+}
+
 static void on_open(void *context, const struct err *error)
 {
     struct pipeline *pipeline = context;
-    const char *parameters[] = {pipeline->options.publication, pipeline->options.slot};
     if (error != NULL)
         check_failed_with(pipeline, error);
+    else if (pipeline->source.application_name != NULL)
+        evict(pipeline);
     else
-        query(pipeline, pg_catalog_facts_sql(), 2, parameters, on_facts);
+        facts_ask(pipeline);
 }
 
 void start_check(struct pipeline *pipeline)
