@@ -445,6 +445,7 @@ static void on_request(void *context, void *message)
         case CATALOG_ASK_CONFIG: config_read(catalog->db, &request->config, error); break;
         case CATALOG_ASK_KNOWN: state_load(catalog->db, request->pipeline, &request->known, error); break;
         case CATALOG_ASK_COMMANDS: commands_take(catalog->db, request); break;
+        case CATALOG_ASK_WAITING: commands_waiting(catalog->db, request); break;
         case CATALOG_ASK_ANSWER: commands_answer(catalog->db, request, error); break;
         case CATALOG_ASK_FORGET: state_forget(catalog->db, request->pipeline, error); break;
         case CATALOG_ASK_CLAIM:

@@ -54,6 +54,7 @@ const char *config_table(enum catalog_kind kind);
 
 // commands.c
 bool commands_take(struct db *db, struct catalog_request *request);
+bool commands_waiting(struct db *db, struct catalog_request *request);
 bool commands_answer(struct db *db, const struct catalog_request *request, struct err *out_error);
 
 // claims.c: PostgreSQL only. A thread with a connection of its own.

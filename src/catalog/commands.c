@@ -20,12 +20,16 @@ static void now_text(int64_t minus_ms, char out[NUMBER_SIZE])
 
 // --- the service's side ----------------------------------------------------------------------------------------------
 
-static bool on_command(void *context, const char *const *values)
+static struct catalog_command *command_append(struct catalog_request *request)
 {
-    struct catalog_request *request = context;
     request->commands = reallocarray(request->commands, request->command_count + 1, sizeof *request->commands);
     CHECK(request->commands != NULL);
-    struct catalog_command *command = &request->commands[request->command_count++];
+    return &request->commands[request->command_count++];
+}
+
+static bool on_command(void *context, const char *const *values)
+{
+    struct catalog_command *command = command_append(context);
     *command = (struct catalog_command){.id = strtoll(values[0], NULL, 10), .arguments = strdup(values[3])};
     (void)snprintf(command->pipeline, sizeof command->pipeline, "%s", values[1]);
     (void)snprintf(command->word, sizeof command->word, "%s", values[2]);
@@ -55,6 +59,22 @@ bool commands_take(struct db *db, struct catalog_request *request)
     if (request->command_count > 1)
         qsort(request->commands, request->command_count, sizeof *request->commands, compare_ids);
     return is_taken;
+}
+
+static bool on_waiting(void *context, const char *const *values)
+{
+    struct catalog_command *command = command_append(context);
+    *command = (struct catalog_command){0};
+    (void)snprintf(command->pipeline, sizeof command->pipeline, "%s", values[0]);
+    return true;
+}
+
+bool commands_waiting(struct db *db, struct catalog_request *request)
+{
+    struct db_query query = {.sql = "SELECT DISTINCT pipeline FROM etl_commands WHERE state = 'waiting'",
+                             .on_row = on_waiting,
+                             .context = request};
+    return db_query(db, &query, &request->error);
 }
 
 bool commands_answer(struct db *db, const struct catalog_request *request, struct err *out_error)

@@ -28,10 +28,11 @@ enum catalog_request_kind {
     CATALOG_ASK_CONFIG,    // → config
     CATALOG_ASK_KNOWN,     // pipeline → known
     CATALOG_ASK_COMMANDS,  // pipeline ("": of every pipeline) → commands: those that wait, each given out exactly once
-    CATALOG_ASK_ANSWER,    // command_id, has_failed, text
-    CATALOG_ASK_CLAIM,     // pipeline → claim; ERR_FENCED: another process has it, the text says which
-    CATALOG_ASK_RELEASE,   // pipeline
-    CATALOG_ASK_FORGET,    // pipeline: as catalog_forget
+    CATALOG_ASK_WAITING,  // → commands: a command (only its pipeline is told) for each pipeline for which some wait; none is taken
+    CATALOG_ASK_ANSWER,      // command_id, has_failed, text
+    CATALOG_ASK_CLAIM,       // pipeline → claim; ERR_FENCED: another process has it, the text says which
+    CATALOG_ASK_RELEASE,     // pipeline
+    CATALOG_ASK_FORGET,      // pipeline: as catalog_forget
     CATALOG_TOLD_CHANGED,    // what is configured may have changed, or a command waits: ask
     CATALOG_TOLD_CLAIM_LOST  // pipeline: it must end at once; its saves fail from now on
 };

@@ -301,6 +301,14 @@ static bool write_status(struct db *db, const struct catalog_save *save, struct 
     return db_run(db, sql_catalog_save_status, 3, parameters, NULL, out_error);
 }
 
+// What is said of a pipeline without having claimed it (that it is paused) must not stand over what its process says.
+static bool is_spoken_for(struct db *db, const struct catalog_save *save, bool *out_is_so, struct err *out_error)
+{
+    *out_is_so = false;
+    return save->claim != 0 || save->has_pipeline || !db->location->is_postgres ||
+           claims_is_claimed(db, save->pipeline.name, out_is_so, out_error);
+}
+
 // The update locks the row: who claims the pipeline meanwhile waits until this save is over, and loads what it wrote.
 static bool check_claim(struct db *db, const struct catalog_save *save, struct err *out_error)
 {
@@ -320,6 +328,11 @@ static bool check_claim(struct db *db, const struct catalog_save *save, struct e
 
 bool state_save(struct db *db, const struct catalog_save *save, struct err *out_error)
 {
+    bool is_spoken = false;
+    if (!is_spoken_for(db, save, &is_spoken, out_error))
+        return false;
+    if (is_spoken)
+        return true;
     bool is_written = db_begin(db, out_error) && check_claim(db, save, out_error) &&
                       (!save->has_pipeline || write_pipeline(db, &save->pipeline, out_error)) &&
                       write_tables(db, save, out_error) && write_channels(db, save, out_error) &&

@@ -116,21 +116,6 @@ static int wait_for(struct control *control, const char *const *states, bool end
     return command_fail(&error, EXIT_FAILED);
 }
 
-static bool set_status(struct control *control, const char *status, bool *out_was_so, struct err *out_error)
-{
-    struct catalog_config *config = NULL;
-    const struct catalog_change change = {.name = "status", .text = status};
-    const struct catalog_edit edit = {
-        .action = CATALOG_EDIT, .kind = CATALOG_PIPELINE, .name = control->name, .changes = &change, .change_count = 1};
-    if (!catalog_config_read(control->catalog, &config, out_error))
-        return false;
-    const struct catalog_object *pipeline = catalog_config_find(config, CATALOG_PIPELINE, control->name);
-    bool is_there = pipeline != NULL || catalog_config_fail_missing(config, CATALOG_PIPELINE, control->name, out_error);
-    *out_was_so = is_there && pipeline->is_wanted == (strcmp(status, "START") == 0);
-    catalog_config_free(config);
-    return is_there && (*out_was_so || catalog_edit(control->catalog, &edit, 1, out_error));
-}
-
 bool control_is_run_alone(struct catalog *catalog, const char *pipeline, char *out_process, size_t process_size)
 {
     struct control control = {.catalog = catalog, .name = pipeline, .since_ms = INT64_MAX};
@@ -140,6 +125,35 @@ bool control_is_run_alone(struct catalog *catalog, const char *pipeline, char *o
     (void)snprintf(out_process, process_size, "%s", text_of(&control, "process"));
     json_decref(control.status);
     return is_alone;
+}
+
+// Not configured, but known: a pipeline of run --from --to, which has no status to set.
+static bool fail_unconfigured(struct control *control, const struct catalog_config *config, const char *status,
+                              struct err *out_error)
+{
+    char process[128];
+    bool is_start = strcmp(status, "START") == 0;
+    if (!control_is_run_alone(control->catalog, control->name, process, sizeof process))
+        return catalog_config_fail_missing(config, CATALOG_PIPELINE, control->name, out_error);
+    return err_set(out_error, ERR_CONFIG, "run_alone", "pipeline %s is run by %s (etl-stream run --from … --to …)%s",
+                   control->name, process,
+                   is_start ? ": it runs already"
+                            : ", which ends with it; stop that process to pause it, and run it again to go on");
+}
+
+static bool set_status(struct control *control, const char *status, bool *out_was_so, struct err *out_error)
+{
+    struct catalog_config *config = NULL;
+    const struct catalog_change change = {.name = "status", .text = status};
+    const struct catalog_edit edit = {
+        .action = CATALOG_EDIT, .kind = CATALOG_PIPELINE, .name = control->name, .changes = &change, .change_count = 1};
+    if (!catalog_config_read(control->catalog, &config, out_error))
+        return false;
+    const struct catalog_object *pipeline = catalog_config_find(config, CATALOG_PIPELINE, control->name);
+    bool is_there = pipeline != NULL || fail_unconfigured(control, config, status, out_error);
+    *out_was_so = is_there && pipeline->is_wanted == (strcmp(status, "START") == 0);
+    catalog_config_free(config);
+    return is_there && (*out_was_so || catalog_edit(control->catalog, &edit, 1, out_error));
 }
 
 bool control_pause(struct catalog *catalog, const char *pipeline, uint32_t patience_ms, struct err *out_error)
@@ -284,11 +298,12 @@ static bool tables_check(struct control *control, const char **names, size_t cou
 {
     struct catalog_known known = {0};
     struct catalog_config *config = NULL;
-    bool is_good = catalog_config_read(control->catalog, &config, out_error);
-    if (is_good && catalog_config_find(config, CATALOG_PIPELINE, control->name) == NULL)
+    bool is_good = catalog_config_read(control->catalog, &config, out_error) &&
+                   catalog_load(control->catalog, control->name, &known, out_error);
+    // Known, but not configured: run --from --to runs it, or ran it.
+    if (is_good && !known.is_found && catalog_config_find(config, CATALOG_PIPELINE, control->name) == NULL)
         is_good = catalog_config_fail_missing(config, CATALOG_PIPELINE, control->name, out_error);
     catalog_config_free(config);
-    is_good = is_good && catalog_load(control->catalog, control->name, &known, out_error);
     for (size_t i = 0; is_good && i < count; i++)
         if (!control_is_table_named(&known, names[i]))
             is_good =

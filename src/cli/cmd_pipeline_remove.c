@@ -72,7 +72,7 @@ static bool stop_running(struct remover *remover, struct err *out_error)
         return true;
     if (control_is_run_alone(remover->catalog, remover->pipeline->name, process, sizeof process))
         return err_set(out_error, ERR_CONFIG, "run_alone",
-                       "pipeline %s is run by %s (etl-stream run --from … --to …), which takes no commands; stop that "
+                       "pipeline %s is run by %s (etl-stream run --from … --to …), which cannot be paused; stop that "
                        "process, then remove the pipeline, or remove it from the catalog all the same with --force",
                        remover->pipeline->name, process);
     printf("  stopping it in the running service\n");

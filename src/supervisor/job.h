@@ -33,7 +33,8 @@ struct job {
     bool was_looked_up;  // what the catalog knows of it was asked for
     bool is_elsewhere;   // another process has claimed it
     uint64_t claim;
-    uint64_t run_id;  // RUNNING, STOPPING
+    uint64_t claim_retry_us;  // IDLE: not claimed before
+    uint64_t run_id;          // RUNNING, STOPPING
     uint64_t started_us;
     struct backoff backoff;
     uint64_t retry_us;         // WAITING

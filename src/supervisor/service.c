@@ -1,7 +1,6 @@
 #include "supervisor/service.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +13,15 @@
 #include "supervisor/hold_command.h"
 #include "supervisor/job.h"
 #include "supervisor/report.h"
+#include "supervisor/resync_command.h"
 #include "supervisor/signals.h"
 
 #define ANSWERS_MAX 4096
 #define HEALTHY_US 600000000  // a life of that length clears the count of failures
 #define ASK_AGAIN_US 250000
 #define AWAY_POLL_US 5000000  // while the catalog fails it is asked again this soon at the latest
+#define CLAIM_AGAIN_US_MAX \
+    5000000  // a pipeline of a process that died stands still no longer, whatever the poll interval
 
 struct service {
     const struct service_options *options;
@@ -33,7 +35,8 @@ struct service {
     struct report report;
     struct loop_timer poll_timer, tick_timer;
     bool is_config_asked, is_config_wanted;
-    uint32_t asked_count;  // requests under way, of whatever kind
+    bool is_look_asked, is_look_wanted;  // for commands that wait
+    uint32_t asked_count;                // requests under way, of whatever kind
     bool is_stopping, is_stopped;
 };
 
@@ -67,6 +70,17 @@ static void config_ask(struct service *service)
         report_asked(&service->report, loop_now_us(service->loop));
 }
 
+// One question for all pipelines; those that something waits for are asked for it one by one.
+static void commands_look(struct service *service)
+{
+    if (service->is_stopping)
+        return;
+    if (service->is_look_asked)
+        service->is_look_wanted = true;
+    else
+        service->is_look_asked = ask(service, CATALOG_ASK_WAITING, "");
+}
+
 // --- jobs --------------------------------------------------------------------------------------------------------
 
 static struct job *find(const struct service *service, const char *name)
@@ -93,8 +107,10 @@ static void show(struct service *service, const struct job *job)
 static void publish(struct service *service, const struct job *job)
 {
     show(service, job);
-    // While it runs the pipeline speaks for itself, and of one that another process runs that process does.
-    if (job->state == JOB_RUNNING || job->is_elsewhere || job->is_gone || (job->state == JOB_IDLE && job->is_asked))
+    // While it runs the pipeline speaks for itself, and of one that another process runs that process does. While it is
+    // claimed nobody knows which of the two it is.
+    if (job->state == JOB_RUNNING || job->state == JOB_CLAIMING || job->is_elsewhere || job->is_gone ||
+        (job->state == JOB_IDLE && job->is_asked))
         return;
     struct catalog_save *save = catalog_save_new(0, 0);
     (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", job->name);
@@ -219,7 +235,7 @@ static void advance(struct service *service, struct job *job)
             // Not run in this process, and paused: what it holds back is known to the catalog.
             if (job->last_status == NULL && !job->was_looked_up && !job->is_gone && !service->is_stopping)
                 job->was_looked_up = job->is_asked = ask(service, CATALOG_ASK_KNOWN, job->name);
-        } else if (job->is_elsewhere && loop_now_us(service->loop) < job->retry_us)
+        } else if (loop_now_us(service->loop) < job->claim_retry_us)
             break;
         else if (!job->is_asked && ask(service, job->has_claim ? CATALOG_ASK_KNOWN : CATALOG_ASK_CLAIM, job->name)) {
             job->is_asked = true;
@@ -324,27 +340,6 @@ static void config_apply(struct service *service, struct catalog_config *take_co
 
 // --- commands ----------------------------------------------------------------------------------------------------
 
-// {"tables": ["schema.table", …]}; none: all.
-static bool resync_names(const char *arguments, char ***out_names, uint32_t *out_count)
-{
-    json_t *object = json_loads(arguments, 0, NULL), *name;
-    const json_t *tables = json_object_get(object, "tables");
-    size_t index;
-    *out_names = calloc(json_array_size(tables) + 1, sizeof(char *));
-    *out_count = 0;
-    CHECK(*out_names != NULL);
-    json_array_foreach(tables, index, name)
-    {
-        if (!json_is_string(name))
-            continue;
-        (*out_names)[*out_count] = strdup(json_string_value(name));
-        CHECK((*out_names)[(*out_count)++] != NULL);
-    }
-    bool is_good = json_is_object(object) && *out_count == json_array_size(tables);
-    json_decref(object);
-    return is_good;
-}
-
 static void command_hold(struct job *job, const struct catalog_command *command)
 {
     job->held = reallocarray(job->held, job->held_count + 1, sizeof *job->held);
@@ -386,7 +381,7 @@ static void command_do(struct service *service, const struct catalog_command *co
         hold_do(service, job, command);
         return;
     }
-    if (strcmp(command->word, "resync") != 0) {
+    if (!resync_command_is(command)) {
         catalog_command_answer(service->options->catalog, command->id, true,
                                "this service does not know the command; it may be an older one");
         return;
@@ -401,10 +396,7 @@ static void command_do(struct service *service, const struct catalog_command *co
                                "the pipeline has just stopped; give the command again");
         return;
     }
-    if (!resync_names(command->arguments, &names, &count)) {
-        while (count > 0)
-            free(names[--count]);
-        free(names);
+    if (!resync_command_read(command, &names, &count)) {
         catalog_command_answer(service->options->catalog, command->id, true, "its arguments cannot be read");
         return;
     }
@@ -419,12 +411,8 @@ static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint
     const struct service *service = context;
     char text[96];
     (void)id;
-    if (table_count == 0)
-        (void)snprintf(text, sizeof text, "it has no such table, or it ended before it could begin: see its status");
-    else
-        (void)snprintf(text, sizeof text, "%" PRIu32 " table%s copied anew", table_count,
-                       table_count == 1 ? " is" : "s are");
-    catalog_command_answer(service->options->catalog, command_id, table_count == 0, text);
+    bool is_taken = resync_command_answer(table_count, text, sizeof text);
+    catalog_command_answer(service->options->catalog, command_id, !is_taken, text);
 }
 
 static void on_hold_answered(void *context, int64_t command_id, bool has_failed, const char *text)
@@ -435,25 +423,35 @@ static void on_hold_answered(void *context, int64_t command_id, bool has_failed,
 
 // --- answers of the catalog ----------------------------------------------------------------------------------------
 
+// Another process has it, or the catalog cannot be asked: neither is a failure of the pipeline, nor a reason to wait ever longer.
+static void claim_refused(struct service *service, struct job *job, const struct err *error)
+{
+    struct log_scope scope = {.pipeline = job->name};
+    uint64_t wait_us = (uint64_t)service->options->poll_interval_s * 1000000;
+    bool is_held = error->kind == ERR_FENCED;
+    if (is_held && !job->is_elsewhere)
+        log_line(LOG_INFO, &scope, "claimed_elsewhere", "%s", error->text);
+    else if (!is_held)
+        log_line(LOG_WARNING, &scope, "not_claimed", "%s", error->text);
+    if (is_held)
+        job_forgive(job);
+    else
+        job->error = *error;
+    job->is_elsewhere = is_held;
+    job->claim_retry_us = loop_now_us(service->loop) + (wait_us < CLAIM_AGAIN_US_MAX ? wait_us : CLAIM_AGAIN_US_MAX);
+    job->state = JOB_IDLE;
+    show(service, job);
+}
+
 static void claim_answered(struct service *service, struct job *job, const struct catalog_request *request)
 {
     job->is_asked = false;
     if (err_is_set(&request->error)) {
-        bool is_held = request->error.kind == ERR_FENCED;
-        struct log_scope scope = {.pipeline = job->name};
-        if (is_held && !job->is_elsewhere)
-            log_line(LOG_INFO, &scope, "claimed_elsewhere", "%s", request->error.text);
-        job->is_elsewhere = is_held;
-        job->retry_us = loop_now_us(service->loop) + (uint64_t)service->options->poll_interval_s * 1000000;
-        if (is_held) {
-            job->state = JOB_IDLE;
-            show(service, job);
-        } else {
-            job_failed(service, job, &request->error);
-        }
+        claim_refused(service, job, &request->error);
         return;
     }
     job->is_elsewhere = false;
+    job->claim_retry_us = 0;
     job->has_claim = true;
     job->claim = request->claim;
     job->state = JOB_IDLE;
@@ -465,6 +463,9 @@ static void known_answered(struct service *service, struct job *job, struct cata
     job->is_asked = false;
     if (err_is_set(&request->error)) {
         job_failed(service, job, &request->error);
+    } else if (is_startable(service, job) && !job->has_claim) {
+        job->state = JOB_IDLE;  // it was lost meanwhile, and what was read may be history
+        advance(service, job);
     } else if (is_startable(service, job)) {
         job_start(service, job, request);
     } else {
@@ -496,6 +497,20 @@ static void config_answered(struct service *service, struct catalog_request *req
     }
 }
 
+static void look_answered(struct service *service, const struct catalog_request *request)
+{
+    service->is_look_asked = false;
+    for (uint32_t i = 0; i < request->command_count; i++) {
+        struct job *job = find(service, request->commands[i].pipeline);
+        if (job != NULL)
+            commands_ask(service, job);
+    }
+    if (service->is_look_wanted) {
+        service->is_look_wanted = false;
+        commands_look(service);
+    }
+}
+
 static void claim_lost(struct service *service, struct job *job)
 {
     struct err error = {0};
@@ -503,8 +518,14 @@ static void claim_lost(struct service *service, struct job *job)
             "the claim on the pipeline was lost (the catalog was away too long, or this process stood still); another "
             "process may run it now");
     job->has_claim = false;
-    if (job->state == JOB_RUNNING || job->state == JOB_STOPPING)
+    if (job->state == JOB_RUNNING || job->state == JOB_STOPPING) {
         crew_abort(service->crew, job->run_id, &error);
+    } else if (job->state == JOB_FENCED) {
+        // Whoever has the claim is the other writer, and not one that nobody knows: it is ours again when that process ends.
+        job_forgive(job);
+        set_state(service, job, JOB_IDLE);
+        advance(service, job);
+    }
 }
 
 static void on_answer(void *context, void *message)
@@ -524,6 +545,7 @@ static void on_answer(void *context, void *message)
         if (job != NULL)
             known_answered(service, job, request);
         break;
+    case CATALOG_ASK_WAITING: look_answered(service, request); break;
     case CATALOG_ASK_COMMANDS:
         for (uint32_t i = 0; i < request->command_count; i++)
             command_do(service, &request->commands[i]);
@@ -533,8 +555,7 @@ static void on_answer(void *context, void *message)
     case CATALOG_ASK_FORGET: break;
     case CATALOG_TOLD_CHANGED:
         config_ask(service);
-        for (struct job *each = service->jobs; each != NULL; each = each->next)
-            commands_ask(service, each);
+        commands_look(service);
         break;
     case CATALOG_TOLD_CLAIM_LOST:
         if (job != NULL)
@@ -581,8 +602,7 @@ static void on_poll(struct loop_timer *timer)
 {
     struct service *service = timer->context;
     config_ask(service);
-    for (struct job *job = service->jobs; job != NULL; job = job->next)
-        commands_ask(service, job);
+    commands_look(service);
     loop_timer_set(service->loop, timer, (uint64_t)service->options->poll_interval_s * 1000000);
 }
 
@@ -612,6 +632,7 @@ static void on_tick(struct loop_timer *timer)
     struct service *service = timer->context;
     advance_all(service);
     report_now(service);
+    log_held_back_tell();
     if (service->options->shows_progress)
         line_show(service);
     loop_timer_set(service->loop, timer, ASK_AGAIN_US);

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "catalog/requests.h"
 #include "io/mailbox.h"
 #include "supervisor/crew.h"
 #include "supervisor/hold_command.h"
 #include "supervisor/job.h"
 #include "supervisor/report.h"
+#include "supervisor/resync_command.h"
 #include "supervisor/signals.h"
 
 #define ANSWERS_MAX 64
@@ -39,14 +41,6 @@ static void on_live(void *context, uint64_t id)
     (void)id;
 }
 
-static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint32_t table_count)
-{
-    (void)context;
-    (void)id;
-    (void)command_id;
-    (void)table_count;
-}
-
 // --- commands, which the catalog carries -------------------------------------------------------------------------
 
 static void stop_if_done(const struct supervisor *supervisor)
@@ -61,11 +55,32 @@ static void on_hold_answered(void *context, int64_t command_id, bool has_failed,
     catalog_command_answer(supervisor->catalog, command_id, has_failed, text);
 }
 
+static void on_resync_taken(void *context, uint64_t id, int64_t command_id, uint32_t table_count)
+{
+    const struct supervisor *supervisor = context;
+    char text[96];
+    (void)id;
+    bool is_taken = resync_command_answer(table_count, text, sizeof text);
+    catalog_command_answer(supervisor->catalog, command_id, !is_taken, text);
+}
+
+static void resync_do(struct supervisor *supervisor, const struct catalog_command *command)
+{
+    char **names = NULL;
+    uint32_t count = 0;
+    if (!resync_command_read(command, &names, &count))
+        catalog_command_answer(supervisor->catalog, command->id, true, "its arguments cannot be read");
+    else if (!crew_resync(supervisor->crew, supervisor->id, command->id, names, count))
+        catalog_command_answer(supervisor->catalog, command->id, true, "the pipeline has just stopped");
+}
+
 static void command_do(struct supervisor *supervisor, const struct catalog_command *command)
 {
     struct pipeline_hold_order order;
     struct err error = {0};
-    if (!hold_command_is(command))
+    if (resync_command_is(command))
+        resync_do(supervisor, command);
+    else if (!hold_command_is(command))
         catalog_command_answer(supervisor->catalog, command->id, true,
                                "a pipeline that runs by run --from --to does not know the command");
     else if (!hold_command_read(command, &order, &error))
@@ -91,6 +106,7 @@ static void on_poll(struct loop_timer *timer)
 {
     struct supervisor *supervisor = timer->context;
     struct catalog_request *request = catalog_request_new(CATALOG_ASK_COMMANDS, supervisor->pipeline);
+    log_held_back_tell();
     request->reply_to = supervisor->answers;
     if (catalog_ask(supervisor->catalog, request)) {
         supervisor->asked_count++;

@@ -131,13 +131,25 @@ def test_a_later_copy_drops_what_earlier_ones_have_left(sources, standin, start_
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_beside_a_pipeline_that_runs_alone(sources, standin, start_stream, start_service, postgres, kind):
-    """run --from --to takes no commands: the removal says at once who it is, and changes nothing."""
+    """What run --from --to runs is copied anew at a command, but cannot be paused: a removal says at once who it is, and changes nothing."""
     name = f"catalog_{os.urandom(4).hex()}"
     catalog = start_service.catalog if kind == "sqlite" else PostgresCatalog(postgres, name)
     source = sources(10)
     try:
         program = start_stream(source.url(), standin.to, "--name", "p", "--merge-interval-seconds", 1, **catalog.environment)
         program.wait_for_event("live", 90)
+
+        def command(*words):
+            return run_command("pipeline", *words, state=program.state, seconds=100, **catalog.environment)
+        # It is in no table of pipelines, and is told all the same what can be done to it.
+        mark = program.mark()
+        done = command("resync", "p", "orders")
+        assert done.returncode == 0 and "1 table is copied anew" in done.stdout, done
+        program.wait_for_event("copied", 60, since=mark, table="orders")
+        for word, answer in (("pause", "stop that process to pause it"), ("start", "it runs already")):
+            done = command(word, "p")
+            assert done.returncode == 2 and f"process {program.pid} on " in done.stderr and answer in done.stderr, done
+        assert command("resync", "q").returncode == 2
         catalog.add_source("shop", source)
         make_destination(catalog, standin, "wh")
         catalog.add_pipeline("p", "shop", "wh")
@@ -147,7 +159,7 @@ def test_beside_a_pipeline_that_runs_alone(sources, standin, start_stream, start
         began = time.monotonic()
         done = remove()
         assert done.returncode == 1 and time.monotonic() - began < 20, done
-        assert f"process {program.pid} on " in done.stderr and "takes no commands" in done.stderr and "--force" in done.stderr
+        assert f"process {program.pid} on " in done.stderr and "cannot be paused" in done.stderr and "--force" in done.stderr
         assert program.is_running() and catalog.execute("SELECT COUNT(*) FROM pipelines")[0][0] == 1
         assert program.terminate() == 0
         done = remove()

@@ -63,7 +63,13 @@ static void test_a_command_is_taken_once_and_answered(void **state)
     wait_for_news(fixture, CATALOG_TOLD_CHANGED);
     assert_true(catalog_command_withdraw(editor, second, &is_taken_back, &error));
     assert_true(is_taken_back);
-    struct catalog_request *request = ask(service, CATALOG_ASK_COMMANDS, "p");
+    // One question tells for which pipelines something waits, and takes nothing.
+    struct catalog_request *request = ask(service, CATALOG_ASK_WAITING, "");
+    assert_string_equal(request->error.text, "");
+    assert_int_equal(request->command_count, 2);
+    assert_int_equal(request->commands[0].pipeline[0] + request->commands[1].pipeline[0], 'p' + 'q');
+    catalog_request_free(request);
+    request = ask(service, CATALOG_ASK_COMMANDS, "p");
     assert_string_equal(request->error.text, "");
     assert_int_equal(request->command_count, 1);
     assert_int_equal(request->commands[0].id, first);
