@@ -291,6 +291,45 @@ class Generator:
             return []
         return [f"cluster {table.quoted} using {name_of(table.name[:58] + '_pkey')}"]
 
+    def _rename_table(self, table):
+        """Its target gets another name, and so may take one that a table had before."""
+        if table.roots or table.name not in soak_schema.TABLE_NAMES:
+            return []
+        free = [name for name in (*soak_schema.TABLE_NAMES, "renamed", "Re named") if name.upper() not in {one.name.upper() for one in self.tables}]
+        old, table.name = table.quoted, self.dice.choice(free)
+        return [f"alter table {old} rename to {table.quoted}"]
+
+    def _change_identity(self, table):
+        """Of one that has a key; others get FULL, or nothing, and are multisets or append-only from then on."""
+        if table.kind in ("bag", "append"):
+            if self.soft_deletes:
+                return []
+            table.kind = "append" if table.kind == "bag" else "bag"
+            return [f"alter table {table.quoted} replica identity {'full' if table.kind == 'bag' else 'nothing'}"]
+        if table.kind not in ("key", "full"):
+            return []
+        self.added += 1
+        index = f"identity_{self.added}"
+        columns = ", ".join(column.quoted for column in reversed(table.keys))
+        return self.dice.choice(([f"alter table {table.quoted} replica identity full"], [f"alter table {table.quoted} replica identity default"],
+                                 [f"create unique index {index} on {table.quoted} ({columns})",
+                                  f"alter table {table.quoted} replica identity using index {index}"]))
+
+    def _change_primary_key(self, table):
+        """The same columns in another order: another index and, by default, another identity."""
+        if table.kind not in ("key", "full") or len(table.keys) < 2:
+            return []
+        self.added += 1
+        columns = ", ".join(column.quoted for column in self.dice.sample(table.keys, len(table.keys)))
+        drop = (f"do $$ begin execute (select format('alter table %s drop constraint %I', conrelid::regclass, conname) from pg_constraint "
+                f"where conrelid = {soak_schema.quote(table.quoted)}::regclass and contype = 'p'); end $$")
+        return [drop, f"alter table {table.quoted} add constraint key_{self.added} primary key ({columns})"]
+
+    def _add_value(self, table):
+        """To the type of some column, of this table or another."""
+        self.added += 1
+        return [f"alter type mood add value {soak_schema.quote(f'value {self.added}')} {self.dice.choice(('', 'before ' + soak_schema.quote('sad')))}"]
+
     def _detach_and_attach(self, table):
         """A partition that goes with its rows and comes back; also changed meanwhile."""
         if table.kind != "partitioned":
@@ -311,7 +350,8 @@ class Generator:
             return []
         table = dice.choice(tables)
         changes = [self._add_column, self._add_column, self._drop_column, self._rename_column, self._change_type, self._recreate,
-                   self._leave_and_return, self._rewrite, self._detach_and_attach]
+                   self._leave_and_return, self._rewrite, self._detach_and_attach, self._rename_table, self._change_identity,
+                   self._change_primary_key, self._add_value]
         statements = dice.choice(changes)(table)
         steps, body = [], []
         for text in [*statements, "-- then"]:
