@@ -19,7 +19,9 @@ from versions import MAJOR
 
 FIXED_SEEDS = (1, 42)
 SEED_OF_THE_DAY = int(datetime.date.today().strftime("%Y%m%d"))
-SIZES = soak_steps.Sizes(steps=20, tables=3, huge_rows=500, filled_rows=500, has_parts=MAJOR >= 15)
+CHANGING_SEED = 11  # with definitions that change
+SIZES = {is_changing: soak_steps.Sizes(steps=20, tables=3, huge_rows=500, filled_rows=500, has_parts=MAJOR >= 15, schema_changes=is_changing)
+         for is_changing in (False, True)}
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +32,10 @@ def servers():
 
 
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("seed", [*FIXED_SEEDS, SEED_OF_THE_DAY])
+@pytest.mark.parametrize("seed", [*FIXED_SEEDS, CHANGING_SEED, SEED_OF_THE_DAY])
 def test_source_and_target_are_equal_after_random_changes(seed, servers, tmp_path):
     print(f"SEED={seed}; again with: tools/soak --replay {tmp_path}/run/scenario.json")
-    scenario = soak_steps.make(seed, SIZES)
+    scenario = soak_steps.make(seed, SIZES[seed == CHANGING_SEED])
     run = Run(scenario, *servers, tmp_path / "run", number=1)
     try:
         run.run()

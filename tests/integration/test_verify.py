@@ -8,7 +8,9 @@ import time
 import pytest
 
 import load
+from conftest import Source
 from program import PROGRAM, environment, pipeline_status, run_command, wait_until
+from service import PostgresCatalog
 from snowflake_client import Snowflake
 
 POLL = ("--poll-interval-seconds", 1)
@@ -320,7 +322,34 @@ def test_misuse(source, standin, tmp_path):
     assert code("nobody", "--lease-seconds", 1)[0] == 2
 
 
-def test_a_pipeline_of_the_service(source, standin, start_service):
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+def test_results_in_several_parts_and_other_encodings(postgres, standin, start_stream, encoding):
+    """Rows that --full reads of the target are more than Snowflake gives in one part, and of the source come in its own encoding."""
+    name = f"verified_{encoding.lower()}"
+    postgres.sql(f"create database {name} template template0 encoding '{encoding}'")
+    source = Source(postgres, name)
+    try:
+        with source.connect(client_encoding="UTF8") as connection:
+            connection.execute("create table wide (id int primary key, body text); create publication etl for table wide; "
+                               "insert into wide select n, 'größe ' || repeat(md5(n::text), 400) from generate_series(1, 1500) n")
+        program = start_stream(source.url(), standin.to, *STREAM)
+        program.wait_for_event("live", 90)
+        verified = Verified(source, standin, program)
+        assert [verified.json(*mode)["result"] for mode in ((), ("--full",))] == ["equal", "equal"]
+        assert any(entry["query"].get("partition") == "1" for entry in standin.ask("/log?step=sql.poll")["requests"])
+        verified.seed(f'UPDATE {verified.name("wide")} SET "BODY" = REPLACE("BODY", \'größe\', \'große\') WHERE "ID" IN (1, 1500)')
+        for mode in ((), ("--full",)):
+            table = verified.table("wide", *mode)
+            assert {(row["difference"], row["key"]["id"]) for row in table["rows"]} == {("changed", "1"), ("changed", "1500")}
+        assert program.terminate() == 0
+    finally:
+        postgres.drop_database(name)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_pipeline_of_the_service(source, standin, postgres, start_service, kind):
+    if kind == "postgres":
+        start_service.catalog = PostgresCatalog(postgres, "verify_catalog")
     service = start_service(*POLL)
     catalog = start_service.catalog
     source.sql(TABLES)
