@@ -14,6 +14,8 @@
 #define BREAKER_PAUSE_US 30000000
 #define BREAKER_SUCCESSES 2
 
+struct breaker_meter;
+
 enum breaker_state { BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN };
 
 struct breaker {
@@ -25,6 +27,10 @@ struct breaker {
     uint64_t open_until_us;  // OPEN
     uint64_t opened_count, rejected_count;
     char reason[768];  // what the newest failure was; whoever reports it writes it
+    // io/breaker_meter.h: where it is shown, and what was shown last.
+    struct breaker_meter *meter;
+    enum breaker_state shown_state;
+    uint64_t shown_rejected;
 };
 
 // Starts as zeros: closed. All times monotonic, in microseconds.

@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/check.h"
+#include "io/breaker_meter.h"
 #include "io/lock.h"
 #include "io/resolver.h"
 
@@ -80,6 +81,7 @@ struct http_client {
     struct loop_deferred refuse;
     bool is_delivering;
     struct http_client_stats stats;
+    struct http_meter meter;
 };
 
 // ---- libcurl's memory
@@ -364,6 +366,13 @@ static void breaker_note(const struct http_request *request, const struct err *e
     breaker_failed(breaker, request->done_us);
 }
 
+static void meter_note(struct http_client *client, const struct http_request *request)
+{
+    uint64_t took_us =
+        request->sent_us > 0 && request->done_us > request->sent_us ? request->done_us - request->sent_us : 0;
+    http_meter_note(&client->meter, request->meter, request->operation, request->status, took_us);
+}
+
 // Frees the transfer and tells. The request is idle before on_done, which may start it again or free it.
 static void deliver(struct transfer *take_transfer, const struct err *error)
 {
@@ -384,8 +393,12 @@ static void deliver(struct transfer *take_transfer, const struct err *error)
     }
     request->done_us = loop_fresh_us(client->loop);
     request->handle = NULL;
-    if (!is_refused)
+    if (!is_refused) {
         breaker_note(request, error);
+        meter_note(client, request);
+    }
+    if (request->breaker != NULL)
+        breaker_meter_note(request->breaker);
     transfer_free(take_transfer);
     client->is_delivering = true;
     request->on_done(request, error);
@@ -725,6 +738,8 @@ bool http_client_start(struct http_client *client, struct http_request *request,
     bool is_sent = send_request(client, request, out_error);
     if (!is_sent && request->breaker != NULL)
         breaker_abandoned(request->breaker);
+    if (request->breaker != NULL)
+        breaker_meter_note(request->breaker);  // a trial begins
     return is_sent;
 }
 
@@ -782,6 +797,7 @@ struct http_client *http_client_new(struct loop *loop, struct err *out_error)
         http_client_free(client);
         return NULL;
     }
+    http_meter_init(&client->meter);
     return client;
 }
 
@@ -802,6 +818,7 @@ void http_client_free(struct http_client *client)
     loop_timer_stop(client->loop, &client->timer);
     loop_defer_stop(client->loop, &client->refuse);
     resolver_free(client->resolver);
+    http_meter_deinit(&client->meter);
     free(client);
 }
 

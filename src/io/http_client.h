@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "io/breaker.h"
+#include "io/http_meter.h"
 #include "io/loop.h"
 
 struct http_client;
@@ -45,6 +46,8 @@ struct http_request {
     // The destination's, borrowed until the request is idle; NULL: none. While it is open nothing is sent, and on_done says so
     // (ERR_TRANSIENT, code "circuit_open"). No answer and 5xx count as failures, any other answer as a success.
     struct breaker *breaker;
+    enum http_meter_kind meter;  // where it is counted
+    const char *operation;       // static; what it is, in etl_snowflake_errors_total; NULL: a failure is none
 
     // Called exactly once per started request, by the loop, never inside http_client_start; not after a cancel. The request is
     // idle again by then: it may be started anew, and others started or cancelled. Free the client elsewhere.

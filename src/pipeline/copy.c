@@ -280,6 +280,7 @@ static void on_turn_end(void *context)
     uint64_t bytes = pg_copy_stats(run->pg)->bytes;
     pipeline->copied_bytes += bytes - run->bytes_seen;
     run->bytes_seen = bytes;
+    meter_copied(pipeline);
     rate_window_note(&pipeline->copy_rate, loop_now_us(pipeline->loop), pipeline->copied_rows, pipeline->copied_bytes);
     pipeline->sink->operations->flush(pipeline->sink);
 }

@@ -91,6 +91,17 @@ bool copy_is_shown(const struct pipeline *pipeline)
     return is_shown;
 }
 
+bool copy_expected(const struct pipeline_table *table, uint64_t *out_rows, uint64_t *out_rows_expected)
+{
+    struct table_progress progress;
+    if (table->copy == NULL || table->copy->range_count == 0)
+        return false;
+    table_progress_get(table, &progress);
+    *out_rows = progress.rows;
+    *out_rows_expected = progress.rows_expected;
+    return true;
+}
+
 uint64_t copy_rows_of(const struct pipeline_table *table)
 {
     return table->copy != NULL ? table->copy->rows_taken : table->record.copied_rows;

@@ -38,6 +38,7 @@ static bool wants_to_join(const struct pipeline_table *table)
 
 static void stop_at_sink(struct pipeline_table *table)
 {
+    meter_table_leaves(table);
     if (table->sink_table != NULL)
         table->pipeline->sink->operations->table_stop(table->sink_table);
     table->sink_table = NULL;
@@ -89,6 +90,7 @@ void join_trouble(struct pipeline_table *table, const struct err *error)
     if (!err_is_set(&table->trouble))
         table->trouble_since_us = loop_wall_us(pipeline->loop);
     table->trouble = *error;
+    meter_error(pipeline, error);
     table->try_count += counts;
     table->retry_us = loop_now_us(pipeline->loop) + (uint64_t)pipeline->options.table_retry_delay_ms * 1000;
     log_line(LOG_WARNING, &scope, "table_retry", "%s.%s is tried again in %u ms (failure %u, parked after %u): %s",
@@ -115,6 +117,7 @@ void pipeline_park(struct pipeline_table *table, const struct err *error)
         return;
     log_line(LOG_ERROR, &scope, "parked", "%s.%s is parked, the other tables run on: %s", table->table->schema_name,
              table->table->table_name, error->text);
+    meter_error(pipeline, error);
     table->record.state = CATALOG_TABLE_PARKED;
     (void)snprintf(table->record.reason, sizeof table->record.reason, "%s", error->text);
     table->record.is_in_merge = false;

@@ -6,7 +6,8 @@ static void merge_neighbours(struct lag *lag)
 {
     for (uint32_t i = 0; i < LAG_RUNS_MAX / 2; i++)
         lag->runs[i] = (struct lag_run){.last_lsn = lag->runs[2 * i + 1].last_lsn,
-                                        .first_time_us = lag->runs[2 * i].first_time_us};
+                                        .first_time_us = lag->runs[2 * i].first_time_us,
+                                        .commits = lag->runs[2 * i].commits + lag->runs[2 * i + 1].commits};
     lag->count = LAG_RUNS_MAX / 2;
 }
 
@@ -16,16 +17,24 @@ void lag_note(struct lag *lag, lsn_t commit_lsn, int64_t commit_time_us)
         return;
     if (lag->count == LAG_RUNS_MAX)
         merge_neighbours(lag);
-    lag->runs[lag->count++] = (struct lag_run){.last_lsn = commit_lsn, .first_time_us = commit_time_us};
+    lag->runs[lag->count++] = (struct lag_run){.last_lsn = commit_lsn, .first_time_us = commit_time_us, .commits = 1};
+}
+
+bool lag_take(struct lag *lag, lsn_t committed_lsn, struct lag_run *out_run)
+{
+    if (lag->count == 0 || lag->runs[0].last_lsn >= committed_lsn)
+        return false;
+    *out_run = lag->runs[0];
+    lag->count--;
+    memmove(lag->runs, lag->runs + 1, lag->count * sizeof lag->runs[0]);
+    return true;
 }
 
 bool lag_oldest(struct lag *lag, lsn_t committed_lsn, int64_t *out_commit_time_us)
 {
-    uint32_t done = 0;
-    while (done < lag->count && lag->runs[done].last_lsn < committed_lsn)
-        done++;
-    lag->count -= done;
-    memmove(lag->runs, lag->runs + done, lag->count * sizeof lag->runs[0]);
+    struct lag_run done;
+    while (lag_take(lag, committed_lsn, &done)) {
+    }
     if (lag->count == 0)
         return false;
     *out_commit_time_us = lag->runs[0].first_time_us;

@@ -15,6 +15,7 @@
 struct lag_run {
     lsn_t last_lsn;         // commit LSN of its last commit
     int64_t first_time_us;  // commit time of its first
+    uint64_t commits;
 };
 
 struct lag {
@@ -27,5 +28,7 @@ void lag_note(struct lag *lag, lsn_t commit_lsn, int64_t commit_time_us);
 // Every commit below committed_lsn is committed. False: nothing that was noted is pending; else the commit time of the
 // oldest that is.
 bool lag_oldest(struct lag *lag, lsn_t committed_lsn, int64_t *out_commit_time_us);
+// Takes the oldest run out if all of it is committed; false: there is none.
+bool lag_take(struct lag *lag, lsn_t committed_lsn, struct lag_run *out_run);
 
 #endif

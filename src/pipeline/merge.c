@@ -279,6 +279,7 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
     pipeline->merge_ended_us = loop_now_us(pipeline->loop);
     if (pipeline->merge_began_us != 0)
         pipeline->merge_took_us = pipeline->merge_ended_us - pipeline->merge_began_us;
+    meter_merged(pipeline, true);
     log_line(LOG_DEBUG, &pipeline->scope, "merged", "%u tables merged up to " LSN_FORMAT, pipeline->merge_table_count,
              LSN_ARGUMENTS(below_lsn));
     merge_tell_live(pipeline);
@@ -302,6 +303,7 @@ static void failed(struct pipeline *pipeline, const struct pipeline_table *suspe
     log_line(LOG_ERROR, &pipeline->scope, "merge_failed", "%s", error->text);
     pipeline->merge_error = *error;
     pipeline->is_merging = false;
+    meter_merged(pipeline, false);
     // Whether it was done all the same is asked: an answer may be lost.
     pipeline->is_merge_resolving = true;
     retry_later(pipeline);

@@ -35,6 +35,7 @@ void pipeline_set_state(struct pipeline *pipeline, enum pipeline_state state)
     log_line(LOG_DEBUG, &pipeline->scope, "state", "%s -> %s", pipeline_state_name(pipeline->state),
              pipeline_state_name(state));
     pipeline->state = state;
+    meter_state(pipeline);
     pipeline->pending_count = 0;
     pipeline->status_us = 0;  // publish it
 }
@@ -53,8 +54,10 @@ void pipeline_end(struct pipeline *pipeline, const struct err *error)
         return;
     pipeline->is_end_wanted = true;
     err_clear(&pipeline->end_error);
-    if (error != NULL)
+    if (error != NULL) {
         pipeline->end_error = *error;
+        meter_error(pipeline, error);
+    }
     loop_defer(pipeline->loop, &pipeline->reap);
 }
 
@@ -94,6 +97,7 @@ void pipeline_fail(struct pipeline *pipeline, const struct err *error)
     if (is_worth_another_try(pipeline, error)) {
         pipeline->is_history_lost |= error->kind == ERR_LOST;
         log_line(LOG_WARNING, &pipeline->scope, "retrying", "%s", error->text);
+        meter_error(pipeline, error);
         pipeline_restart(pipeline, error);
         return;
     }
@@ -105,6 +109,7 @@ void pipeline_rewind(struct pipeline *pipeline, const struct err *why)
     log_line(LOG_WARNING, &pipeline->scope, "rewind", "reading the slot again from " LSN_FORMAT ": %s",
              LSN_ARGUMENTS(pipeline->saved_lsn), why->text);
     pipeline->received_lsn = pipeline->saved_lsn;
+    meter_error(pipeline, why);
     if (pipeline->state == PIPELINE_RUNNING || pipeline->state == PIPELINE_CHANNELS)
         pipeline_restart(pipeline, why);
 }
@@ -144,6 +149,7 @@ static void do_end(struct pipeline *pipeline)
     pipeline_set_state(pipeline, PIPELINE_ENDED);
     hold_deinit(pipeline);
     progress_ended(pipeline);
+    meter_end(pipeline);
     pipeline->events.on_ended(pipeline->events.context, err_is_set(&error) ? &error : NULL);
 }
 
@@ -202,6 +208,7 @@ struct pipeline_table *pipeline_find_table(struct pipeline *pipeline, uint32_t o
 void pipeline_table_free(struct pipeline_table *table)
 {
     copy_table_free(table);
+    meter_table_end(&table->meter);
     catalog_table_deinit(&table->record);
     table_free(table->table);
     free(table->channels);
@@ -685,6 +692,7 @@ void pipeline_start(struct pipeline *pipeline)
 {
     CHECK(pipeline->state == PIPELINE_IDLE);
     pipeline->started_us = loop_now_us(pipeline->loop);
+    meter_begin(pipeline);
     loop_timer_set(pipeline->loop, &pipeline->tick, 1);
     start_check(pipeline);
 }
@@ -699,6 +707,7 @@ void pipeline_free(struct pipeline *pipeline)
     if (pipeline == NULL)
         return;
     close_source(pipeline);
+    meter_end(pipeline);
     progress_deinit(pipeline);
     loop_timer_stop(pipeline->loop, &pipeline->restart_timer);
     loop_timer_stop(pipeline->loop, &pipeline->stop_timer);

@@ -21,6 +21,7 @@
 #include "pg/pgoutput.h"
 #include "pipeline/lag.h"
 #include "pipeline/merge_search.h"
+#include "pipeline/meter.h"
 #include "pipeline/pipeline.h"
 
 #define POSTGRES_EPOCH_US 946684800000000  // 2000-01-01 in microseconds since 1970-01-01
@@ -68,6 +69,7 @@ struct pipeline_table {
     lsn_t unchanged_lsn, moved_lsn;  // newest commit that brought such a row; UINT64_MAX after a restart: not known …
     lsn_t observed_from_lsn;         // … until everything up to here is merged: committed rows are not seen again
     uint64_t rows_streamed, rows_cleaned;
+    struct table_meter meter;
 };
 
 struct pipeline_transaction {
@@ -210,6 +212,7 @@ struct pipeline {
     bool is_end_wanted;
     struct err end_error;
     uint64_t rows_streamed, started_us;
+    struct pipeline_meter meter;
 };
 
 // pipeline.c
@@ -304,6 +307,8 @@ bool copy_is_read(const struct pipeline_table *table);  // every row was read; c
 // copy_progress.c
 bool copy_is_shown(const struct pipeline *pipeline);
 uint64_t copy_rows_of(const struct pipeline_table *table);
+// Of a copy under way: rows that were read, and how many there seem to be. False: it was not cut into ranges yet.
+bool copy_expected(const struct pipeline_table *table, uint64_t *out_rows, uint64_t *out_rows_expected);
 struct json_t *copy_json(const struct pipeline *pipeline);
 struct json_t *copy_table_json(const struct pipeline_table *table);  // of a table whose copy is under way
 void copy_describe(const struct pipeline *pipeline, char *out, size_t out_size);
@@ -358,6 +363,16 @@ void follow_published(struct pipeline_table *table);
 // status.c
 // pipeline_status with positions and lag as of now, published on the board as well. Heap.
 char *status_take(struct pipeline *pipeline);
+// bytes: from what is confirmed to the end of the source's WAL, as it was told last; not known before it was told. seconds: since
+// the commit of the oldest transaction that was read and is not committed at the destination; 0 when there is none. While
+// the stream does not run nobody knows what was committed at the source: then since nothing was pending last, so that it
+// grows until the stream runs again; not known before it ran. The commit's time is the source's clock, now is ours.
+struct pipeline_lag {
+    bool has_bytes, has_seconds;
+    uint64_t bytes;
+    double seconds;
+};
+void status_lag(const struct pipeline *pipeline, struct pipeline_lag *out_lag);
 void status_tick(
     struct pipeline *pipeline);  // publishes on the board when something has changed, at most once a second
 

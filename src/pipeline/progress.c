@@ -48,8 +48,10 @@ void progress_update(struct pipeline *pipeline)
         if (uncommitted_lsn < position)
             position = uncommitted_lsn;
     }
-    if (position > pipeline->committed_lsn)
+    if (position > pipeline->committed_lsn) {
         pipeline->committed_lsn = position;
+        meter_committed(pipeline);
+    }
     progress_check(pipeline);
 }
 
@@ -285,6 +287,7 @@ void progress_on_reply(void *context, void *message)
     struct catalog_save *save = message;
     CHECK(save == pipeline->save_inflight);
     pipeline->save_inflight = NULL;
+    meter_saved(pipeline);
     if (err_is_set(&save->error)) {
         struct err error = save->error;
         save_failed(pipeline, &error);
@@ -402,6 +405,7 @@ void progress_tick(struct loop_timer *timer)
     merge_tick(pipeline);
     status_send(pipeline);
     status_tick(pipeline);
+    meter_tick(pipeline);
     bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
                      pipeline->is_merging || pipeline->is_trying || pipeline->hold.command_id != 0 ||
                      (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||

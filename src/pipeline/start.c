@@ -93,6 +93,7 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
     copy_end(pipeline);
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
+        meter_table_leaves(table);
         if (table->sink_table != NULL)
             pipeline->sink->operations->table_stop(table->sink_table);  // its channels belong to the old epoch
         table->sink_table = NULL;

@@ -213,26 +213,30 @@ static void lag_update(struct pipeline *pipeline)
         pipeline->caught_up_us = loop_wall_us(pipeline->loop);
 }
 
-// bytes: from what is confirmed to the end of the source's WAL, as it was told last; null before it was told. seconds: since
-// the commit of the oldest transaction that was read and is not committed at the destination; 0 when there is none. While
-// the stream does not run nobody knows what was committed at the source: then since nothing was pending last, so that it
-// grows until the stream runs again; null before it ran. The commit's time is the source's clock, now is ours.
-static json_t *lag_json(const struct pipeline *pipeline)
+void status_lag(const struct pipeline *pipeline, struct pipeline_lag *out_lag)
 {
-    json_t *object = json_object();
-    CHECK(object != NULL);
     int64_t since_us = pipeline->pending_us, now_us = loop_wall_us(pipeline->loop);
-    bool is_known = since_us != 0 || is_streaming(pipeline);
+    *out_lag = (struct pipeline_lag){.has_bytes = pipeline->server_lsn != LSN_NONE,
+                                     .has_seconds = since_us != 0 || is_streaming(pipeline)};
     if (!is_streaming(pipeline) && pipeline->caught_up_us != 0 &&
         (since_us == 0 || pipeline->caught_up_us < since_us)) {
         since_us = pipeline->caught_up_us;
-        is_known = true;
+        out_lag->has_seconds = true;
     }
-    uint64_t bytes = pipeline->server_lsn > pipeline->saved_lsn ? pipeline->server_lsn - pipeline->saved_lsn : 0;
-    json_object_set_new(object, "bytes",
-                        pipeline->server_lsn != LSN_NONE ? json_integer((json_int_t)bytes) : json_null());
-    int64_t lag_us = since_us != 0 && now_us > since_us ? now_us - since_us : 0;
-    json_object_set_new(object, "seconds", is_known ? json_real((double)lag_us / 1e6) : json_null());
+    if (pipeline->server_lsn > pipeline->saved_lsn)
+        out_lag->bytes = pipeline->server_lsn - pipeline->saved_lsn;
+    if (since_us != 0 && now_us > since_us)
+        out_lag->seconds = (double)(now_us - since_us) / 1e6;
+}
+
+static json_t *lag_json(const struct pipeline *pipeline)
+{
+    struct pipeline_lag lag;
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    status_lag(pipeline, &lag);
+    json_object_set_new(object, "bytes", lag.has_bytes ? json_integer((json_int_t)lag.bytes) : json_null());
+    json_object_set_new(object, "seconds", lag.has_seconds ? json_real(lag.seconds) : json_null());
     return object;
 }
 

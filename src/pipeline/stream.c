@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/trap.h"
+#include "io/metric_registry.h"
 #include "pipeline/pipeline_private.h"
 
 #define GIANT_MESSAGE_BYTES (8U << 20)
@@ -164,9 +165,11 @@ static void on_relation(struct pipeline *pipeline, const struct pgoutput_message
     bool is_ours = table != NULL && table->is_joined;
     if (is_ours && relation_matches(pipeline, table->table, message, why, sizeof why)) {
         table->is_relation_checked = true;
+        metric_add(pipeline->meter.relation_hits, 1);
         relation_forget(pipeline, message->relation_oid);
         return;
     }
+    metric_add(pipeline->meter.relation_misses, 1);
     relation_keep(pipeline, message->relation_oid, data, size);
     if (table != NULL)
         table->is_relation_checked = false;
@@ -269,7 +272,8 @@ static bool on_begin(struct pipeline *pipeline, const struct pgoutput_message *m
         return stop_with(pipeline, ERR_DATA, "protocol", "the server began a transaction within another");
     pipeline->transaction = (struct pipeline_transaction){
         .is_open = true, .commit_lsn = message->begin.commit_lsn, .commit_time_us = message->begin.commit_time_us};
-    lag_note(&pipeline->lag, message->begin.commit_lsn, message->begin.commit_time_us + POSTGRES_EPOCH_US);
+    if (message->begin.commit_lsn >= pipeline->committed_lsn)  // else it is read again
+        lag_note(&pipeline->lag, message->begin.commit_lsn, message->begin.commit_time_us + POSTGRES_EPOCH_US);
     received_raise(pipeline, message->begin.commit_lsn);
     return true;
 }
@@ -296,6 +300,8 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
     }
     if (size > GIANT_MESSAGE_BYTES)
         pipeline->giant_lsn = pipeline->transaction.commit_lsn;
+    if (meter_message(&pipeline->meter, message.kind, size))
+        pipeline->meter.turn_began_us = loop_fresh_us(pipeline->loop);
     switch (message.kind) {
     case PGOUTPUT_BEGIN: goes_on = on_begin(pipeline, &message); break;
     case PGOUTPUT_COMMIT: goes_on = on_commit(pipeline, &message); break;
@@ -328,6 +334,7 @@ static void on_turn_end(void *context)
 {
     struct pipeline *pipeline = context;
     pipeline->sink->operations->flush(pipeline->sink);
+    meter_turn_end(pipeline);
     progress_update(pipeline);
 }
 

@@ -381,6 +381,7 @@ void line_lane_sent(struct line_lane *lane, size_t wire_bytes, uint32_t retry_af
         sink->stats.wire_bytes += wire_bytes;
         sink->stats.append_latency_us = loop_fresh_us(sink->options.loop) - lane->sent_us;
         sink->stats.commit_latency_us = sink->stats.append_latency_us;
+        append_meter_note(&table->meter, lane->first->rows, lane->first->data.size, sink->stats.append_latency_us);
         if (lane->kind == LINE_STREAM)
             lane->committed = lane->first->last;
         lane_drop_first(lane);
@@ -454,6 +455,7 @@ static void table_tell(struct line_table *table)
 static void table_free_all(struct line_table *table)
 {
     CHECK(table->lanes == NULL);
+    append_meter_deinit(&table->meter);
     row_encoder_deinit(&table->encoder);
     free(table->column_as_text);
     free(table->target);
@@ -550,6 +552,7 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
     }
     table->encoder.has_commit_at = sink->options.has_commit_at;
     table->encoder.pipeline = sink->options.pipeline;
+    append_meter_init(&table->meter, sink->options.pipeline, options->table, false);
     table->column_as_text = calloc((size_t)options->table->column_count + 1, sizeof *table->column_as_text);
     CHECK(table->column_as_text != NULL);
     for (uint16_t i = 0; i < options->table->column_count; i++)
@@ -746,7 +749,14 @@ static bool has_inflight(const struct sink *base)
 
 static void stats(const struct sink *base, struct sink_stats *out_stats)
 {
-    *out_stats = ((const struct line_sink *)base)->stats;
+    const struct line_sink *sink = (const struct line_sink *)base;
+    *out_stats = sink->stats;
+    out_stats->held_bytes = sink->budget.used_bytes;
+    out_stats->held_bytes_max = sink->budget.bytes_max;
+    for (const struct line_table *table = sink->tables; table != NULL; table = table->next)
+        for (const struct line_lane *lane = table->lanes; lane != NULL; lane = lane->next)
+            if (lane->kind == LINE_COPY)
+                out_stats->held_copy_bytes += lane->held_bytes;
 }
 
 static void free_sink(struct sink *base)

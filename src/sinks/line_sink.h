@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "encode/ndjson.h"
 #include "io/loop.h"
+#include "sinks/append_meter.h"
 #include "sinks/sink.h"
 
 struct line_sink;
@@ -74,7 +75,8 @@ struct line_table {
     struct line_sink *sink;
     const struct table *table;  // borrowed
     void *context;              // the pipeline's
-    char *target;               // name at the destination; set by the carrier's table_add, freed here
+    struct append_meter meter;
+    char *target;  // name at the destination; set by the carrier's table_add, freed here
     struct row_encoder encoder;
     bool *column_as_text;
     struct line_lane *lanes;

@@ -122,6 +122,8 @@ struct sink_merge {
 struct sink_stats {
     uint64_t rows, appends, raw_bytes, wire_bytes, retries;
     uint64_t append_latency_us, commit_latency_us;  // the newest
+    // What rows hold now, those of copies among it, and the budget at which reading stops.
+    size_t held_bytes, held_copy_bytes, held_bytes_max;
     const char *circuit;       // of the destination: "closed", "half_open", "open"; NULL: it has none
     uint64_t circuit_open_us;  // how long it stays open still; 0: it is not
 };

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/process.h"
+#include "io/metric_registry.h"
 #include "pipeline/remedy.h"
 
 static const struct backoff_policy job_backoff = {
@@ -28,6 +29,7 @@ void job_free(struct job *job)
         free(job->held[i].arguments);
     free(job->held);
     free(job->last_status);
+    metric_drop(job->state_metric);
     free(job);
 }
 
@@ -44,6 +46,18 @@ const char *job_state_word(const struct job *job)
     }
     CHECK(false);
     return "";
+}
+
+void job_meter(struct job *job)
+{
+    bool is_ours = job->state != JOB_RUNNING && job->state != JOB_STOPPING && !job->is_elsewhere && !job->is_gone;
+    const char *word = is_ours ? job_state_word(job) : NULL;
+    if (word == job->metric_word)
+        return;
+    metric_drop(job->state_metric);
+    job->state_metric = word != NULL ? metric_get(METRIC_PIPELINE_STATE, job->name, word) : NULL;
+    metric_set(job->state_metric, 1);
+    job->metric_word = word;
 }
 
 static void set_text(json_t *object, const char *key, const char *text)

@@ -44,10 +44,15 @@ struct job {
     char *last_status;  // what the pipeline published at its end, or what the catalog knows; NULL: nothing yet
     struct catalog_command *held;  // given while it did not run: done when it does
     uint32_t held_count;
+    struct metric
+        *state_metric;  // etl_pipeline_state, while nothing of it runs; what it shows: a word of job_state_word
+    const char *metric_word;
 };
 
 struct job *job_new(const char *name, uint64_t seed);
 void job_free(struct job *job);
+// Keeps etl_pipeline_state right while no worker runs the pipeline; one that runs shows its own.
+void job_meter(struct job *job);
 // Of a pipeline that has not run in this process: what a status can say of it. Heap; NULL: it was never started.
 char *job_known_status(const struct catalog_known *known);
 const char *job_state_word(const struct job *job);  // for people: "waiting", "paused" …

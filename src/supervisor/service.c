@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "catalog/requests.h"
+#include "io/metric_registry.h"
 #include "supervisor/configure.h"
 #include "supervisor/crew.h"
 #include "supervisor/hold_command.h"
@@ -273,6 +274,7 @@ static void settle(struct service *service)
         if (job->is_gone && job->state == JOB_IDLE && !job->is_asked && !job->has_claim) {
             *link = job->next;
             show(service, job);
+            metric_forget("pipeline_name", job->name);
             job_free(job);
         } else {
             link = &job->next;
@@ -622,6 +624,10 @@ static void line_show(const struct service *service)
 
 static void report_now(struct service *service)
 {
+    for (struct job *job = service->jobs; job != NULL; job = job->next)
+        job_meter(job);
+    metric_set_to(METRIC_CATALOG_HEALTHY, report_is_catalog_healthy(&service->report, loop_now_us(service->loop)),
+                  catalog_is_postgres(service->options->catalog) ? "postgres" : "sqlite");
     report_jobs(&service->report, service->jobs);
     report_publish(&service->report, loop_now_us(service->loop), loop_wall_us(service->loop));
 }

@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "base/check.h"
+#include "io/metric_registry.h"
 #include "sinks/line_sink.h"
 
 #define BATCH_BYTES_MAX ((size_t)4 << 20)
@@ -96,6 +97,7 @@ static bool start(struct http_sink *sink, struct http_request *request, struct h
     request->timeout_ms = config->timeout_ms;
     request->ca_file = config->ca_file;
     request->answer_bytes_max = ANSWER_BYTES_MAX;
+    request->meter = HTTP_METER_HTTP;
     return http_client_start(sink->options.http, request, out_error);
 }
 
@@ -175,6 +177,7 @@ static void on_hello_done(struct http_request *request, const struct err *error)
     if (judge(sink, request, error, &problem)) {
         line_sink_opened(&sink->lines, NULL);
     } else if (problem.kind == ERR_TRANSIENT && ++sink->hello_tries < ATTEMPTS_AT_OPEN) {
+        metric_add_to(METRIC_HTTP_RETRIES, 1);
         uint64_t delay_ms = request->retry_after_s > 0 ? (uint64_t)request->retry_after_s * 1000 : 500;
         loop_timer_set(sink->options.loop, &sink->hello_timer, delay_ms * 1000);
     } else {
@@ -353,6 +356,8 @@ static void on_done(struct http_request *request, const struct err *error)
     // It worked before: what is wrong with the address or the access is mended there, and nothing is dropped until then.
     if (!is_done && problem.kind != ERR_INTERNAL && (error != NULL || is_of_destination(request->status)))
         problem.kind = ERR_TRANSIENT;
+    if (!is_done && problem.kind == ERR_TRANSIENT)
+        metric_add_to(METRIC_HTTP_RETRIES, 1);
     uint32_t retry_after_ms = request->retry_after_s * 1000;
     const struct err *told = is_done ? NULL : &problem;
     if (lane->is_finishing)

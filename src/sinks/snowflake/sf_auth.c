@@ -9,6 +9,7 @@
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "io/breaker_meter.h"
 #include "sinks/snowflake/sf_http.h"
 
 enum {
@@ -493,6 +494,7 @@ static bool start(struct sf_auth *auth, struct err *out_error)
     sf_append_request_id(&auth->url, &auth->request_id);
     auth->request_id.retry_count++;
     request->method = is_token ? "POST" : "GET";
+    request->operation = is_token ? "token" : "hostname";
     request->url = buf_text(&auth->url);
     request->headers = headers.items;
     request->header_count = headers.count;
@@ -562,6 +564,10 @@ struct sf_auth *sf_auth_new(struct loop *loop, struct http_client *http, const s
     auth->request.answer_bytes_max = ANSWER_BYTES_MAX;
     auth->request.on_done = on_answer;
     auth->request.breaker = &auth->breaker;
+    auth->request.meter = HTTP_METER_SNOWFLAKE;
+    char name[2 * HOST_SIZE_MAX + 16];
+    (void)snprintf(name, sizeof name, "snowflake:%.*s/%s", HOST_SIZE_MAX, config->account, auth->user_claim);
+    breaker_meter_open(&auth->breaker, name);
     auth->request.context = auth;
     auth->timer = (struct loop_timer){.on_due = on_timer, .context = auth};
     auth->deliver = (struct loop_deferred){.call = on_deliver, .context = auth};
@@ -580,6 +586,7 @@ void sf_auth_free(struct sf_auth *auth)
     http_request_deinit(&auth->request);
     loop_timer_stop(auth->loop, &auth->timer);
     loop_defer_stop(auth->loop, &auth->deliver);
+    breaker_meter_close(&auth->breaker);
     buf_wipe(&auth->jwt.bearer);
     buf_wipe(&auth->ingest.bearer);
     buf_wipe(&auth->assertion);

@@ -146,11 +146,12 @@ void sf_channel_append_path(struct sf_channel *channel, const char *prefix)
     sf_append_pipe_path(url, channel->database, channel->schema, channel->pipe_name);
 }
 
-bool sf_channel_start(struct sf_channel *channel, const char *method, struct sf_headers *headers,
+bool sf_channel_start(struct sf_channel *channel, const char *operation, const char *method, struct sf_headers *headers,
                       const struct buf *body)
 {
     struct http_request *request = &channel->request;
     struct err error;
+    request->operation = operation;
     request->method = method;
     request->url = buf_text(&channel->url);
     request->headers = headers->items;
@@ -201,7 +202,7 @@ static void send_append(struct sf_channel *channel)
     sf_headers_add(&headers, "x-snowflake-uncompressed-content-length", raw_bytes);
     sf_headers_add(&headers, "x-snowflake-min-append-timestamp-ms", oldest_ms);
     sf_rate_sent(&channel->rate);
-    sf_channel_start(channel, "POST", &headers, &append->wire);
+    sf_channel_start(channel, "append", "POST", &headers, &append->wire);
 }
 
 // DELETE …: without a body, as Snowflake's own SDK sends it.
@@ -213,7 +214,7 @@ static void send_drop(struct sf_channel *channel)
     buf_append_byte(&channel->url, '?');
     sf_append_request_id(&channel->url, &channel->request_id);
     sf_headers_begin(&headers, sf_auth_ingest_bearer(channel->shared.auth), true);
-    sf_channel_start(channel, "DELETE", &headers, NULL);
+    sf_channel_start(channel, "drop", "DELETE", &headers, NULL);
 }
 
 void sf_channel_send(struct sf_channel *channel)
@@ -603,6 +604,7 @@ static void on_accepted(struct sf_channel *channel, const char *continuation)
     channel->stats.raw_bytes += append->raw_bytes;
     channel->stats.wire_bytes += append->wire.size;
     channel->stats.last_append_latency_us = channel->request.done_us - channel->request.sent_us;
+    append_meter_note(channel->meter, append->rows, append->raw_bytes, channel->stats.last_append_latency_us);
     channel->missing_count = channel->refused_count = 0;
     backoff_reset(&channel->backoff);
     sf_append_drop(channel);
@@ -771,6 +773,8 @@ struct sf_channel *sf_channel_new(const struct sf_channel_shared *shared, const 
     buf_init(&channel->continuation, ANSWER_BYTES_MAX);
     http_request_init(&channel->request);
     channel->request.breaker = sf_auth_breaker(channel->shared.auth);
+    channel->request.meter = HTTP_METER_SNOWFLAKE;
+    channel->meter = options->meter;
     channel->request.timeout_ms = REQUEST_TIMEOUT_MS;
     channel->request.ca_file = shared->ca_file;
     channel->request.answer_bytes_max = ANSWER_BYTES_MAX;

@@ -23,6 +23,7 @@
 #include "encode/zstd_frame.h"
 #include "io/http_client.h"
 #include "io/loop.h"
+#include "sinks/append_meter.h"
 #include "sinks/snowflake/sf_auth.h"
 
 #define SF_TOKEN_SIZE_MAX 40
@@ -89,8 +90,9 @@ struct sf_channel_options {
     // Rows at or below it are had, whatever Snowflake knows; a channel that does not exist yet is opened with it. "": none.
     struct sf_token initial_token;
     struct sf_channel_record kept;
-    uint32_t batch_rows_max;     // batch_max_size: sent at the latest then, also in the middle of a reading turn
-    uint32_t batch_fill_ms_max;  // batch_max_fill_ms: a batch waits for the rate limit only, which is far shorter
+    uint32_t batch_rows_max;           // batch_max_size: sent at the latest then, also in the middle of a reading turn
+    const struct append_meter *meter;  // where its appends are counted; borrowed; NULL: nowhere
+    uint32_t batch_fill_ms_max;        // batch_max_fill_ms: a batch waits for the rate limit only, which is far shorter
 };
 
 struct sf_channel_stats {

@@ -88,7 +88,8 @@ static void send_look(struct sf_channel *channel, struct sf_headers *headers)
     buf_append_text(&channel->body, "{\"channel_names\":[");
     append_json_text(&channel->body, channel->name);
     buf_append_text(&channel->body, "]}");
-    sf_channel_start(channel, "POST", headers, &channel->body);
+    // 404: it does not exist, which is a good answer.
+    sf_channel_start(channel, NULL, "POST", headers, &channel->body);
 }
 
 void sf_channel_send_open(struct sf_channel *channel)
@@ -113,7 +114,8 @@ void sf_channel_send_open(struct sf_channel *channel)
         append_json_text(body, channel->initial.text);
     }
     buf_append_byte(body, '}');
-    sf_channel_start(channel, "PUT", &headers, body);
+    // 409 tells a probe that rows are still on their way.
+    sf_channel_start(channel, channel->is_stall_probe ? NULL : "open", "PUT", &headers, body);
 }
 
 // ---- the answer
@@ -182,6 +184,7 @@ static void on_reopened(struct sf_channel *channel, bool is_moved)
         channel->stats.appends++;
         channel->stats.raw_bytes += append->raw_bytes;
         channel->stats.wire_bytes += append->wire.size;
+        append_meter_note(channel->meter, append->rows, append->raw_bytes, 0);
         sf_append_drop(channel);
         sf_channel_note_room(channel);
         backoff_reset(&channel->backoff);

@@ -115,6 +115,7 @@ struct sf_channel {
     uint32_t open_generation, asked_generation;
     bool is_status_asked;
     struct sf_channel_stats stats;
+    const struct append_meter *meter;
 };
 
 // What became of a request: Snowflake's answer, or (no answer: SF_SIGNAL_TRANSIENT) the transport's error.
@@ -132,7 +133,8 @@ void sf_channel_note_room(struct sf_channel *channel);
 // A 401: true when a new token is fetched and the same request goes out again; false when the channel has failed.
 bool sf_channel_renew_token(struct sf_channel *channel, const struct sf_outcome *outcome);
 void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *outcome);
-bool sf_channel_start(struct sf_channel *channel, const char *method, struct sf_headers *headers,
+// operation: static; see http_request.operation.
+bool sf_channel_start(struct sf_channel *channel, const char *operation, const char *method, struct sf_headers *headers,
                       const struct buf *body);
 void sf_channel_append_path(struct sf_channel *channel, const char *prefix);  // into channel->url
 bool sf_channel_commit_to(struct sf_channel *channel, const char *token);     // true: the committed token has moved

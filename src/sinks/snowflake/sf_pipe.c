@@ -327,6 +327,8 @@ struct sf_pipe *sf_pipe_new(const struct sf_channel_shared *shared, const char *
     buf_init(&pipe->body, ANSWER_BYTES_MAX);
     http_request_init(&pipe->request);
     pipe->request.breaker = sf_auth_breaker(pipe->shared.auth);
+    pipe->request.meter = HTTP_METER_SNOWFLAKE;
+    pipe->request.operation = "status";
     pipe->request.timeout_ms = REQUEST_TIMEOUT_MS;
     pipe->request.ca_file = shared->ca_file;
     pipe->request.answer_bytes_max = ANSWER_BYTES_MAX;

@@ -409,6 +409,8 @@ struct sf_remove *sf_remove_new(const struct sf_remove_options *options, const s
     buf_init(&remove->url, TEXT_BYTES_MAX);
     http_request_init(&remove->request);
     remove->request.breaker = sf_auth_breaker(remove->options.auth);
+    remove->request.meter = HTTP_METER_SNOWFLAKE;
+    remove->request.operation = "drop";
     remove->request.timeout_ms = REQUEST_TIMEOUT_MS;
     remove->request.ca_file = options->config->ca_file;
     remove->request.answer_bytes_max = TEXT_BYTES_MAX;

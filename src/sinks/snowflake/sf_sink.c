@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/trap.h"
+#include "io/metric_registry.h"
 #include "sinks/snowflake/sf_merge.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
@@ -49,6 +50,8 @@ static void table_free_all(struct sf_sink_table *table)
         sf_pipe_free(table->pipe);
     sf_layout_deinit(&table->layout);
     row_encoder_deinit(&table->encoder);
+    append_meter_deinit(&table->meter);
+    metric_put(table->meter_prepared);
     free(table->column_as_text);
     free(table->pipe_name);
     sf_evolution_deinit(&table->evolution);
@@ -166,6 +169,7 @@ struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, u
                                          .pipe = table->pipe_name,
                                          .channel = name,
                                          .batch_rows_max = sink->options.batch_rows_max,
+                                         .meter = &table->meter,
                                          .batch_fill_ms_max = sink->options.batch_fill_ms_max};
     if (initial_token != NULL)
         options.initial_token = *initial_token;
@@ -296,6 +300,10 @@ static struct sink_table *table_add(struct sink *base, const struct sink_table_o
     (void)snprintf(table->pipe_name, name_size, "%s-STREAMING", table->layout.landing_name);
     table->pipe = sf_pipe_new(&sink->channel_shared, config->database, config->landing_schema, table->pipe_name,
                               SF_STATUS_INTERVAL_MS);
+    char name[512];
+    table_format_name(options->table, name, sizeof name);
+    append_meter_init(&table->meter, sink->options.pipeline, options->table, true);
+    table->meter_prepared = metric_get(METRIC_SNOWFLAKE_TABLES, name);
     table->next = sink->tables;
     sink->tables = table;
     return (struct sink_table *)table;
@@ -375,6 +383,8 @@ static void stats(const struct sink *base, struct sink_stats *out_stats)
             sf_sink_add_stats(table->stream.channels[i], out_stats);
         sf_sink_copy_stats(table, out_stats);
     }
+    out_stats->held_bytes = sink->budget.used_bytes;
+    out_stats->held_bytes_max = sink->budget.bytes_max;
     const struct breaker *breaker = sf_auth_breaker(sink->options.auth);
     uint64_t now_us = loop_now_us(sink->options.loop);
     out_stats->circuit = breaker_state_name(breaker->state);

@@ -286,6 +286,8 @@ bool sf_sink_copy_has_inflight(const struct sf_sink_table *table)
 void sf_sink_copy_stats(const struct sf_sink_table *table, struct sink_stats *stats)
 {
     for (uint32_t i = 0; i < table->copy_count; i++)
-        if (table->copies[i] != NULL)
+        if (table->copies[i] != NULL) {
             sf_sink_add_stats(table->copies[i]->channel, stats);
+            stats->held_copy_bytes += sf_channel_held_bytes(table->copies[i]->channel);
+        }
 }

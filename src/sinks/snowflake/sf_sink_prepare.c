@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "io/metric_registry.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
 #define EVOLVE_TRIES_MAX 5
@@ -100,6 +101,8 @@ static void prepare_done(struct sf_setup_slot *slot, const struct err *error)
     sf_evolution_deinit(&table->shadow_evolution);
     table->prepare_step = SF_PREPARE_NONE;
     table->is_preparing = false;
+    if (!table->is_publishing && error == NULL && table->prepare_mode != SINK_PREPARE_CHECK)
+        metric_add(table->meter_prepared, 1);
     if (!table->is_publishing)
         table->events |= SF_EVENT_PREPARED;
     else if (error == NULL)

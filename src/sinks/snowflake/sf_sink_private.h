@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "encode/ndjson.h"
 #include "io/loop.h"
+#include "sinks/append_meter.h"
 #include "sinks/sink.h"
 #include "sinks/snowflake/sf_channel.h"
 #include "sinks/snowflake/sf_ddl.h"
@@ -119,6 +120,8 @@ struct sf_sink_table {
     struct sf_sink *sink;
     void *context;  // the pipeline's
     struct row_encoder encoder;
+    struct append_meter meter;
+    struct metric *meter_prepared;  // etl_snowflake_tables_initialized_total
     struct sf_table_layout layout;
     bool *column_as_text;
     char *pipe_name;

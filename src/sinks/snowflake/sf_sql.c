@@ -490,6 +490,8 @@ struct sf_sql *sf_sql_new(struct loop *loop, struct http_client *http, struct sf
     buf_init(&sql->body, (size_t)16 << 20);
     http_request_init(&sql->request);
     sql->request.breaker = sf_auth_breaker(sql->auth);
+    sql->request.meter = HTTP_METER_SNOWFLAKE;
+    sql->request.operation = "sql";
     sql->request.timeout_ms = REQUEST_TIMEOUT_MS;
     sql->request.ca_file = config->ca_file;
     sql->request.on_done = on_answer;
