@@ -28,22 +28,23 @@ static const double batch_bytes[] = {1e3, 1e4, 1e5, 2.5e5, 5e5, 1e6, 2e6, 4e6, 8
 const struct metric_family metric_families[METRIC_ID_COUNT] = {
     [METRIC_PIPELINE_ACTIVE] = CONTRACT("etl_pipeline_active", METRIC_GAUGE, "Pipelines that run in this process",
                                         "From the start of a pipeline's actor to its end, whatever its state"),
-    [METRIC_PIPELINE_STARTS] = CONTRACT(
-        "etl_pipeline_starts_total", METRIC_COUNTER, "Starts of a pipeline",
-        "Every start counts: by command, after a failure, after a change of its configuration", "pipeline_name"),
+    [METRIC_PIPELINE_STARTS] = CONTRACT("etl_pipeline_starts_total", METRIC_COUNTER, "Starts of a pipeline",
+                                        "By command, after a failure, after a change of its configuration. A run that "
+                                        "interrupts itself and goes on is no new start",
+                                        "pipeline_name"),
     [METRIC_PIPELINE_STOPS] = CONTRACT(
         "etl_pipeline_stops_total", METRIC_COUNTER, "Ends of a pipeline's run",
         "Whatever ended it: a pause, a failure, another configuration, the end of the process", "pipeline_name"),
-    [METRIC_PIPELINE_ERRORS] = CONTRACT(
-        "etl_pipeline_errors_total", METRIC_COUNTER, "Errors of a pipeline",
-        "error_type is `transient`, `config`, `lost`, `fenced`, `data` or `internal`: what ended a run, interrupted "
-        "the stream or parked a table",
-        "pipeline_name", "error_type"),
-    [METRIC_EVENTS_PROCESSED] = CONTRACT(
-        "etl_events_processed_total", METRIC_COUNTER, "Replication messages and copied rows processed",
-        "event_type is `insert`, `update`, `delete`, `truncate`, `begin`, `commit`, `relation` or `copy`, over all "
-        "pipelines. Messages that are read again after an interruption count again",
-        "event_type"),
+    [METRIC_PIPELINE_ERRORS] = CONTRACT("etl_pipeline_errors_total", METRIC_COUNTER, "Errors of a pipeline",
+                                        "error_type is `transient`, `config`, `lost`, `fenced`, `data` or `internal`: "
+                                        "what ended a run, interrupted the stream, made a table try again or parked it",
+                                        "pipeline_name", "error_type"),
+    [METRIC_EVENTS_PROCESSED] =
+        CONTRACT("etl_events_processed_total", METRIC_COUNTER, "Replication messages and copied rows processed",
+                 "event_type is `begin`, `commit`, `relation`, `insert`, `update`, `delete`, `truncate`, `origin`, "
+                 "`type`, `message`, or `copy` for rows of copies; over all pipelines. What is read again after an "
+                 "interruption counts again",
+                 "event_type"),
     [METRIC_EVENTS_BYTES] =
         CONTRACT("etl_events_bytes_processed_total", METRIC_COUNTER, "Bytes of what etl_events_processed_total counts",
                  "As PostgreSQL sent them", "event_type"),
@@ -65,11 +66,10 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
         "etl_connection_pool_cleanup_total", METRIC_COUNTER, "Connections closed by the pool",
         "Because their source is gone or failed, or to make room for another; the least recently used goes first",
         "pool"),
-    [METRIC_BREAKER_STATE] =
-        CONTRACT("etl_circuit_breaker_state", METRIC_GAUGE, "0: closed, 0.5: half open, 1: open",
-                 "breaker is the destination: one for each login at Snowflake, and for each URL, that pipelines of one "
-                 "worker share. With several workers, the highest of theirs",
-                 "breaker"),
+    [METRIC_BREAKER_STATE] = CONTRACT(
+        "etl_circuit_breaker_state", METRIC_GAUGE, "0: closed, 0.5: half open, 1: open",
+        "breaker is `snowflake:ACCOUNT/USER`. Every worker thread has one of its own; this is the worst of them",
+        "breaker"),
     [METRIC_BREAKER_CHANGES] =
         CONTRACT("etl_circuit_breaker_state_changes_total", METRIC_COUNTER, "Times that a circuit breaker took a state",
                  "state is `closed`, `half_open` or `open`", "breaker", "state"),
@@ -86,13 +86,15 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
                                        "Time until an http destination's answer", "Failed requests too"),
     [METRIC_SNOWFLAKE_REQUESTS] =
         CONTRACT("etl_snowflake_requests_total", METRIC_COUNTER, "Requests to Snowflake",
-                 "Streaming and SQL. status is the answer's code, or `error` where there was none", "status"),
-    [METRIC_SNOWFLAKE_DURATION] =
-        HISTOGRAM("etl_snowflake_request_duration_seconds", true, request_seconds, "Time until Snowflake's answer",
-                  "Streaming and SQL, failed requests too. A merge that Snowflake works on is asked for several times"),
+                 "Streaming, SQL and login. status is the answer's code, or `error` where there was none", "status"),
+    [METRIC_SNOWFLAKE_DURATION] = HISTOGRAM(
+        "etl_snowflake_request_duration_seconds", true, request_seconds, "Time until Snowflake's answer",
+        "Streaming, SQL and login, failed requests too. A merge that Snowflake works on is asked for several times"),
     [METRIC_SNOWFLAKE_ROWS] =
         CONTRACT("etl_snowflake_rows_inserted_total", METRIC_COUNTER, "Rows that Snowflake took by Snowpipe Streaming",
-                 "table is the source's table; rows that are sent again after a loss count again", "table"),
+                 "table is the source's, as `schema.table`, over all pipelines. Rows that are sent again count again, "
+                 "but those that Snowflake turned out to have",
+                 "table"),
     [METRIC_SNOWFLAKE_BYTES] = CONTRACT("etl_snowflake_bytes_processed_total", METRIC_COUNTER,
                                         "Bytes of the rows that Snowflake took", "NDJSON, before compression"),
     [METRIC_SNOWFLAKE_TABLES] = CONTRACT(
@@ -100,7 +102,9 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
         "At every start of its pipeline, when it joins and when it is copied anew", "table"),
     [METRIC_SNOWFLAKE_ERRORS] =
         CONTRACT("etl_snowflake_errors_total", METRIC_COUNTER, "Requests to Snowflake that failed",
-                 "operation is `token`, `hostname`, `open`, `append`, `status`, `drop` or `sql`", "operation"),
+                 "operation is `token`, `hostname`, `open`, `append`, `status`, `drop` or `sql`. No answer, or a "
+                 "status from 400 on that is no ordinary one",
+                 "operation"),
     [METRIC_SCHEMA_CACHE_HITS] = CONTRACT(
         "etl_schema_cache_hits_total", METRIC_COUNTER, "Descriptions of tables that were known already",
         "type is `relation`: PostgreSQL describes a table after each connecting and each change nearby", "type"),
@@ -133,27 +137,32 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
 
     [METRIC_BUILD_INFO] =
         OURS("etl_build_info", METRIC_GAUGE, "1, with the version as a label", "For dashboards", "version"),
-    [METRIC_PIPELINE_STATE] =
-        OURS("etl_pipeline_state", METRIC_GAUGE, "1 for the state that the pipeline is in, 0 for those it was in",
-             "state as `etl-stream status` shows it", "pipeline_name", "state"),
+    [METRIC_PIPELINE_STATE] = OURS("etl_pipeline_state", METRIC_GAUGE, "1, with the state that the pipeline is in",
+                                   "state as `etl-stream status` shows it; there is one series a pipeline at a time",
+                                   "pipeline_name", "state"),
     [METRIC_PIPELINE_LAG_BYTES] =
-        OURS("etl_pipeline_lag_bytes", METRIC_GAUGE, "WAL that the server has and the destination does not",
-             "The server's end of WAL, as its newest message told it, less the committed position", "pipeline_name"),
-    [METRIC_PIPELINE_LAG_SECONDS] = OURS("etl_pipeline_lag_seconds", METRIC_GAUGE,
-                                         "Age of the oldest change that is not committed in the destination",
-                                         "0 when everything that was received is committed", "pipeline_name"),
+        OURS("etl_pipeline_lag_bytes", METRIC_GAUGE, "WAL from the confirmed position to the end of the source's WAL",
+             "As the server told it last; absent until it has", "pipeline_name"),
+    [METRIC_PIPELINE_LAG_SECONDS] = OURS(
+        "etl_pipeline_lag_seconds", METRIC_GAUGE, "Age of the oldest change that is not committed in the destination",
+        "Since the commit of the oldest transaction that was read and is not committed at the destination; 0 when "
+        "there is none. While the stream is interrupted, since nothing was pending last; absent until the stream ran",
+        "pipeline_name"),
     [METRIC_PIPELINE_TABLES] = OURS("etl_pipeline_tables", METRIC_GAUGE, "Tables of a pipeline by state",
                                     "state as `etl-stream status` shows it", "pipeline_name", "state"),
     [METRIC_PIPELINE_MEMORY] =
         OURS("etl_pipeline_memory_bytes", METRIC_GAUGE, "Memory that a pipeline holds, by what uses it",
-             "user is `rows` (batches and appends in flight, what the budget counts)", "pipeline_name", "user"),
+             "user is `stream` or `copy`: rows in batches and in appends under way. Together they are what the budget "
+             "counts",
+             "pipeline_name", "user"),
     [METRIC_PIPELINE_MEMORY_LIMIT] =
         OURS("etl_pipeline_memory_limit_bytes", METRIC_GAUGE, "The budget at which a pipeline stops reading",
              "`memory_limit_mb`", "pipeline_name"),
     [METRIC_COMMIT_TO_COMMITTED] =
         HISTOGRAM("etl_commit_to_committed_seconds", false, delay_seconds,
                   "From the commit at the source to committed in the destination",
-                  "By the source's clock and ours: transactions of the stream, when their newest row is committed",
+                  "Every transaction of the stream, by the source's clock and ours, when all its rows are committed. "
+                  "Where more than 64 wait, neighbours count as the oldest of them",
                   "pipeline_name"),
     [METRIC_APPEND_ROWS] = HISTOGRAM("etl_append_rows", false, batch_rows, "Rows of an append",
                                      "Those the destination took", "pipeline_name"),
@@ -165,7 +174,7 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
                   "Those the destination took", "pipeline_name"),
     [METRIC_MERGES] =
         OURS("etl_merges_total", METRIC_COUNTER, "Merges into the targets",
-             "outcome is `done` or `failed`; where nothing is new there is no merge", "pipeline_name", "outcome"),
+             "outcome is `done` or `failed`; while nothing is new there is none", "pipeline_name", "outcome"),
     [METRIC_MERGE_DURATION] = HISTOGRAM("etl_merge_duration_seconds", false, merge_seconds, "Time that a merge took",
                                         "From the statement to its outcome", "pipeline_name"),
     [METRIC_MERGED_AT] = OURS("etl_pipeline_merged_timestamp_seconds", METRIC_GAUGE, "When the newest merge was done",

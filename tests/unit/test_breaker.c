@@ -6,6 +6,8 @@
 #include <cmocka.h>
 
 #include "io/breaker.h"
+#include "io/breaker_meter.h"
+#include "io/metric_registry.h"
 
 #define SECOND UINT64_C(1000000)
 
@@ -80,6 +82,51 @@ static void test_breaker_opens_again_when_the_trial_fails(void **state)
     assert_true(breaker_may_send(&breaker, 102 * SECOND));
 }
 
+// Two workers' breakers of one name are one series, the worse of them.
+static void test_breaker_meter_shows_the_worst(void **state)
+{
+    (void)state;
+    struct breaker one = {0}, two = {0}, other = {0};
+    breaker_meter_open(&one, "snowflake:A/U");
+    breaker_meter_open(&two, "snowflake:A/U");
+    breaker_meter_open(&other, "snowflake:B/U");
+    struct metric *gauge = metric_get(METRIC_BREAKER_STATE, "snowflake:A/U");
+    struct metric *opened = metric_get(METRIC_BREAKER_CHANGES, "snowflake:A/U", "open");
+    struct metric *halved = metric_get(METRIC_BREAKER_CHANGES, "snowflake:A/U", "half_open");
+    struct metric *closed = metric_get(METRIC_BREAKER_CHANGES, "snowflake:A/U", "closed");
+    struct metric *rejected = metric_get(METRIC_BREAKER_REJECTED, "snowflake:A/U");
+    assert_true(metric_value(gauge) == 0);
+    fail_times(&one, 5, SECOND, 1);
+    breaker_meter_note(&one);
+    breaker_meter_note(&two);
+    assert_true(metric_value(gauge) == 1 && metric_value(opened) == 1);
+    assert_false(breaker_may_send(&one, SECOND));
+    assert_false(breaker_may_send(&one, SECOND));
+    breaker_meter_note(&one);
+    assert_true(metric_value(rejected) == 2);
+    assert_true(breaker_may_send(&one, 40 * SECOND));
+    breaker_meter_note(&one);
+    assert_true(metric_value(gauge) == 0.5 && metric_value(halved) == 1);
+    fail_times(&two, 5, 40 * SECOND, 1);
+    breaker_meter_note(&two);
+    assert_true(metric_value(gauge) == 1 && metric_value(opened) == 2);
+    breaker_meter_close(&two);
+    assert_true(metric_value(gauge) == 0.5);
+    breaker_succeeded(&one);
+    assert_true(breaker_may_send(&one, 41 * SECOND));
+    breaker_succeeded(&one);
+    breaker_meter_note(&one);
+    assert_true(metric_value(gauge) == 0 && metric_value(closed) == 1);
+    breaker_meter_close(&one);
+    breaker_meter_close(&one);
+    breaker_meter_close(&other);
+    metric_put(gauge);
+    metric_put(opened);
+    metric_put(halved);
+    metric_put(closed);
+    metric_put(rejected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -87,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_breaker_forgets_failures_that_are_old_or_followed_by_a_success),
         cmocka_unit_test(test_breaker_closes_after_two_successes_one_trial_at_a_time),
         cmocka_unit_test(test_breaker_opens_again_when_the_trial_fails),
+        cmocka_unit_test(test_breaker_meter_shows_the_worst),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

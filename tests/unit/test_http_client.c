@@ -16,8 +16,10 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "io/breaker_meter.h"
 #include "io/http_client.h"
 #include "io/loop.h"
+#include "io/metric_registry.h"
 #include "unit/http_server.h"
 
 // ---- the name server that the test is: libcurl's look-ups come here too, being calls from another library
@@ -787,6 +789,55 @@ static void test_http_client_clears_secrets(void **state)
 
 #endif
 
+static double counted(enum metric_id id, const char *label)
+{
+    struct metric *metric = label != NULL ? metric_get(id, label) : metric_get(id);
+    double value = metric_value(metric);
+    metric_put(metric);
+    return value;
+}
+
+// By status and duration where the request says; failures by operation; what the breaker holds back is no request.
+static void test_http_client_counts(void **state)
+{
+    struct fixture *fixture = *state;
+    struct call call;
+    struct breaker breaker = {0};
+    call_init(&call, fixture, server.tls_port, "/echo");
+    call_run(&call);  // counted nowhere
+    call.request.meter = HTTP_METER_HTTP;
+    call_run(&call);
+    assert_true(counted(METRIC_HTTP_REQUESTS, "200") == 1);
+    assert_true(counted(METRIC_HTTP_DURATION, NULL) == 1);
+    call.request.meter = HTTP_METER_SNOWFLAKE;
+    call.request.operation = "append";
+    call.request.breaker = &breaker;
+    breaker_meter_open(&breaker, "test");
+    call_run(&call);
+    snprintf(call.url, sizeof call.url, "https://127.0.0.1:%d/status?code=503", server.tls_port);
+    call_run(&call);
+    call.request.operation = NULL;
+    call_run(&call);
+    assert_true(counted(METRIC_SNOWFLAKE_REQUESTS, "200") == 1);
+    assert_true(counted(METRIC_SNOWFLAKE_REQUESTS, "503") == 2);
+    assert_true(counted(METRIC_SNOWFLAKE_DURATION, NULL) == 3);
+    assert_true(counted(METRIC_SNOWFLAKE_ERRORS, "append") == 1);
+    snprintf(call.url, sizeof call.url, "https://none.test/");
+    call.request.operation = "open";
+    for (int i = 0; i < 3; i++)
+        call_run(&call);
+    assert_true(counted(METRIC_SNOWFLAKE_REQUESTS, "error") == 3);
+    assert_true(counted(METRIC_SNOWFLAKE_ERRORS, "open") == 3);
+    assert_true(counted(METRIC_BREAKER_STATE, "test") == 1);
+    call_run(&call);
+    assert_string_equal(call.error.code, "circuit_open");
+    assert_true(counted(METRIC_SNOWFLAKE_REQUESTS, "error") == 3);
+    assert_true(counted(METRIC_BREAKER_REJECTED, "test") == 1);
+    assert_true(counted(METRIC_HTTP_REQUESTS, "200") == 1);
+    breaker_meter_close(&breaker);
+    http_request_deinit(&call.request);
+}
+
 static void test_http_client_segment(void **state)
 {
     (void)state;
@@ -837,6 +888,7 @@ int main(void)
         TEST(test_http_client_cancel_anywhere),
         TEST(test_http_client_start_and_cancel_in_callback),
         TEST(test_http_client_free_cancels),
+        TEST(test_http_client_counts),
         TEST(test_http_client_clears_secrets),
         cmocka_unit_test(test_http_client_segment),
     };

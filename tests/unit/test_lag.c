@@ -54,11 +54,38 @@ static void test_lag_is_never_too_small(void **state)
     }
 }
 
+// However many commits become one run, each is told once, with a time that is at most its own.
+static void test_lag_take_tells_every_commit_once(void **state)
+{
+    (void)state;
+    enum { COMMITS = 1000 };
+    struct lag lag = {0};
+    struct lag_run run;
+    uint64_t told = 0;
+    for (unsigned i = 1; i <= COMMITS; i++) {
+        lag_note(&lag, (lsn_t)i * 10, (int64_t)i * 1000);
+        assert_false(lag_take(&lag, 10, &run));
+    }
+    for (lsn_t committed_lsn = 5; committed_lsn <= COMMITS * 10 + 1; committed_lsn += 7) {
+        while (lag_take(&lag, committed_lsn, &run)) {
+            assert_true(run.last_lsn < committed_lsn);
+            assert_true(run.first_time_us <= (int64_t)(told + 1) * 1000);
+            told += run.commits;
+            assert_int_equal(run.last_lsn, told * 10);
+        }
+    }
+    while (lag_take(&lag, COMMITS * 10 + 1, &run))
+        told += run.commits;
+    assert_int_equal(told, COMMITS);
+    assert_int_equal(lag.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lag_is_the_oldest_pending_commit),
         cmocka_unit_test(test_lag_is_never_too_small),
+        cmocka_unit_test(test_lag_take_tells_every_commit_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

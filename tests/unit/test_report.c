@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/metric_registry.h"
 #include "supervisor/report.h"
 
 #define SECOND_US 1000000ULL
@@ -53,6 +54,47 @@ static void test_report_catalog_health(void **state)
     report_answered(&report, &away, 1 * SECOND_US, 1);
     assert_false(report_is_catalog_healthy(&report, 17 * SECOND_US));
     report_deinit(&report);
+}
+
+static bool shows_state(const char *state)
+{
+    char line[100];
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    metric_render(&text);
+    (void)snprintf(line, sizeof line, "etl_pipeline_state{pipeline_name=\"shop\",state=\"%s\"} 1\n", state);
+    bool is_shown = strstr(buf_text(&text), line) != NULL;
+    bool is_alone = strstr(buf_text(&text), "etl_pipeline_state{") == NULL;
+    buf_deinit(&text);
+    return *state == '\0' ? is_alone : is_shown;
+}
+
+// One state at a time, and none of ours while a worker shows its own.
+static void test_job_meter(void **state)
+{
+    (void)state;
+    struct job *job = job_new("shop", 1);
+    assert_true(shows_state(""));
+    job_meter(job);
+    assert_true(shows_state("paused"));
+    job->is_wanted = true;
+    job_meter(job);
+    job_meter(job);
+    assert_true(shows_state("starting") && !shows_state("paused"));
+    job->state = JOB_RUNNING;
+    job_meter(job);
+    assert_true(shows_state(""));
+    job->state = JOB_WAITING;
+    job_meter(job);
+    assert_true(shows_state("failed"));
+    job->state = JOB_IDLE;
+    job->is_elsewhere = true;
+    job_meter(job);
+    assert_true(shows_state(""));
+    job->is_elsewhere = false;
+    job_meter(job);
+    job_free(job);
+    assert_true(shows_state(""));
 }
 
 static void test_report_document(void **state)
@@ -140,6 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_report_catalog_health),
         cmocka_unit_test(test_report_document),
+        cmocka_unit_test(test_job_meter),
         cmocka_unit_test(test_job_shows_itself_while_it_does_not_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
