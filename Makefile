@@ -17,8 +17,9 @@ EDGE_SERVERS := 14 18
 WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest -q --durations=10
 PYTEST_ALL := $(PYTEST) $(if $(K),-k '$(K)',-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
-# The way of a row from end to end, a few kills, the commands: what is worth its time under AddressSanitizer.
-SANITIZED = $(wildcard $(addprefix tests/integration/test_, pipeline.py kill.py cli_commands.py))
+# The way of a row from end to end, a few kills, the commands, columns that change: what is worth its time under AddressSanitizer.
+SANITIZED = $(wildcard $(addprefix tests/integration/test_, pipeline.py kill.py cli_commands.py)) \
+    tests/integration/test_schema_changes.py::test_columns_that_change_while_it_runs
 MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
 # The unit tests in which there is more than one thread. test_sf_key searches all memory of its process, and under
 # ThreadSanitizer that is terabytes.

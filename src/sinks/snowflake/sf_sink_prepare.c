@@ -231,11 +231,13 @@ static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, con
     for (size_t row = 0; row < result->row_count; row++)
         columns[row] = (struct sf_described_column){.name = described(result, row, "name"),
                                                     .type = described(result, row, "type")};
+    sf_evolution_deinit(&table->evolution);  // the landing table's, or that of an earlier try
     sf_evolve_plan(&table->layout, naming, is_landing ? SF_EVOLVE_LANDING : SF_EVOLVE_TARGET, columns,
                    result->row_count, when, &table->evolution);
     if (table->evolution.needs_shadow) {
         // Readers keep the target as it is: what can be done to it is done to the shadow as well.
         sf_evolution_deinit(&table->evolution);
+        sf_evolution_deinit(&table->shadow_evolution);
         sf_evolve_plan(&table->layout, naming, SF_EVOLVE_SHADOW, columns, result->row_count, when,
                        &table->shadow_evolution);
         table->shadow_evolution.needs_shadow = true;
