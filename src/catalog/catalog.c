@@ -228,6 +228,7 @@ void catalog_request_free(struct catalog_request *request)
     for (uint32_t i = 0; i < request->command_count; i++)
         free(request->commands[i].arguments);
     free(request->commands);
+    free(request->arguments);
     free(request);
 }
 
@@ -448,6 +449,12 @@ static void on_request(void *context, void *message)
         case CATALOG_ASK_WAITING: commands_waiting(catalog->db, request); break;
         case CATALOG_ASK_ANSWER: commands_answer(catalog->db, request, error); break;
         case CATALOG_ASK_FORGET: state_forget(catalog->db, request->pipeline, error); break;
+        case CATALOG_ASK_CONTROL:
+            // SQLite does not tell a connection of its own changes.
+            if (commands_control(catalog->db, request))
+                catalog_tell(catalog->news, CATALOG_TOLD_CHANGED, NULL);
+            break;
+        case CATALOG_ASK_COMMAND: commands_look(catalog->db, request); break;
         case CATALOG_ASK_CLAIM:
         case CATALOG_ASK_RELEASE: break;  // SQLite: all of it is ours
         case CATALOG_TOLD_CHANGED:

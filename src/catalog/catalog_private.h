@@ -56,6 +56,8 @@ const char *config_table(enum catalog_kind kind);
 bool commands_take(struct db *db, struct catalog_request *request);
 bool commands_waiting(struct db *db, struct catalog_request *request);
 bool commands_answer(struct db *db, const struct catalog_request *request, struct err *out_error);
+bool commands_control(struct db *db, struct catalog_request *request);
+bool commands_look(struct db *db, struct catalog_request *request);
 
 // claims.c: PostgreSQL only. A thread with a connection of its own.
 struct claims *claims_new(const struct catalog_location *location, struct mailbox *news, struct err *out_error);

@@ -85,7 +85,7 @@ bool commands_answer(struct db *db, const struct catalog_request *request, struc
     return db_run(db, "UPDATE etl_commands SET state = $2, answer = $3 WHERE id = $1", 3, parameters, NULL, out_error);
 }
 
-// --- the command line's side -----------------------------------------------------------------------------------------
+// --- from a command line, or within the service ----------------------------------------------------------------------
 
 static bool on_new_id(void *context, const char *const *values)
 {
@@ -93,12 +93,11 @@ static bool on_new_id(void *context, const char *const *values)
     return true;
 }
 
-bool catalog_command_add(struct catalog *catalog, const char *pipeline, const char *word, const char *arguments,
-                         int64_t *out_id, struct err *out_error)
+// In a transaction. Those that nobody took within a day are removed.
+static bool insert(struct db *db, const char *pipeline, const char *word, const char *arguments, int64_t *out_id,
+                   struct err *out_error)
 {
-    struct db *db = catalog->db;
     char now[NUMBER_SIZE], old[NUMBER_SIZE];
-    CHECK(!catalog->is_started && catalog->role != CATALOG_READER && strlen(word) < CATALOG_COMMAND_SIZE);
     now_text(0, now);
     now_text(KEPT_MS, old);
     const char *too_old[] = {old}, *parameters[] = {pipeline, word, arguments, now};
@@ -108,12 +107,64 @@ bool catalog_command_add(struct catalog *catalog, const char *pipeline, const ch
                              .parameters = parameters,
                              .on_row = on_new_id,
                              .context = out_id};
-    bool is_added = db_begin(db, out_error) &&
-                    db_run(db, "DELETE FROM etl_commands WHERE made_ms < $1", 1, too_old, NULL, out_error) &&
-                    db_query(db, &query, out_error) && db->operations->notify(db, out_error) &&
-                    db_commit(db, out_error);
+    return db_run(db, "DELETE FROM etl_commands WHERE made_ms < $1", 1, too_old, NULL, out_error) &&
+           db_query(db, &query, out_error) && db->operations->notify(db, out_error);
+}
+
+bool catalog_command_add(struct catalog *catalog, const char *pipeline, const char *word, const char *arguments,
+                         int64_t *out_id, struct err *out_error)
+{
+    struct db *db = catalog->db;
+    CHECK(!catalog->is_started && catalog->role != CATALOG_READER && strlen(word) < CATALOG_COMMAND_SIZE);
+    bool is_added =
+        db_begin(db, out_error) && insert(db, pipeline, word, arguments, out_id, out_error) && db_commit(db, out_error);
     db_rollback(db);
     return is_added;
+}
+
+struct wanted {
+    bool is_found, is_started;
+};
+
+static bool on_status(void *context, const char *const *values)
+{
+    struct wanted *wanted = context;
+    *wanted = (struct wanted){.is_found = true, .is_started = values[0] != NULL && strcasecmp(values[0], "START") == 0};
+    return true;
+}
+
+static bool control(struct db *db, struct catalog_request *request, struct err *out_error)
+{
+    const char *arguments = request->arguments != NULL ? request->arguments : "{}";
+    bool is_start = strcmp(request->word, "start") == 0, is_pause = strcmp(request->word, "pause") == 0;
+    const char *parameters[] = {request->pipeline, is_start ? "START" : "PAUSE"};
+    struct wanted wanted = {0};
+    struct db_query query = {.sql = "SELECT status FROM pipelines WHERE name = $1",
+                             .parameter_count = 1,
+                             .parameters = parameters,
+                             .on_row = on_status,
+                             .context = &wanted};
+    if (!db_query(db, &query, out_error))
+        return false;
+    if (!wanted.is_found)
+        return err_set(out_error, ERR_CONFIG, "missing", "there is no pipeline \"%s\" in %s", request->pipeline,
+                       db->location->text);
+    request->was_so = (is_start || is_pause) && wanted.is_started == is_start;
+    if ((is_start || is_pause) && !request->was_so)
+        return db_run(db, "UPDATE pipelines SET status = $2, updated_at = CURRENT_TIMESTAMP WHERE name = $1", 2,
+                      parameters, NULL, out_error) &&
+               db->operations->notify(db, out_error);
+    // One that waits after a failure is tried at once; a pause of what is paused asks for nothing.
+    return is_pause || insert(db, request->pipeline, request->word, arguments, &request->command_id, out_error);
+}
+
+bool commands_control(struct db *db, struct catalog_request *request)
+{
+    request->command_id = 0;
+    bool is_done =
+        db_begin(db, &request->error) && control(db, request, &request->error) && db_commit(db, &request->error);
+    db_rollback(db);
+    return is_done;
 }
 
 struct looking {
@@ -136,8 +187,8 @@ static bool on_state(void *context, const char *const *values)
     return true;
 }
 
-bool catalog_command_look(struct catalog *catalog, int64_t id, enum catalog_command_state *out_state, char *out_text,
-                          struct err *out_error)
+static bool look(struct db *db, int64_t id, enum catalog_command_state *out_state, char *out_text,
+                 struct err *out_error)
 {
     char text[NUMBER_SIZE];
     const char *parameters[] = {text};
@@ -147,12 +198,23 @@ bool catalog_command_look(struct catalog *catalog, int64_t id, enum catalog_comm
                              .parameters = parameters,
                              .on_row = on_state,
                              .context = &looking};
-    CHECK(!catalog->is_started);
     (void)snprintf(text, sizeof text, "%" PRId64, id);
-    if (!db_query(catalog->db, &query, out_error))
+    if (!db_query(db, &query, out_error))
         return false;
     *out_state = looking.state;
     return looking.is_found || err_set(out_error, ERR_LOST, "command", "the command was removed from the catalog");
+}
+
+bool catalog_command_look(struct catalog *catalog, int64_t id, enum catalog_command_state *out_state, char *out_text,
+                          struct err *out_error)
+{
+    CHECK(!catalog->is_started);
+    return look(catalog->db, id, out_state, out_text, out_error);
+}
+
+bool commands_look(struct db *db, struct catalog_request *request)
+{
+    return look(db, request->command_id, &request->command_state, request->text, &request->error);
 }
 
 bool catalog_command_withdraw(struct catalog *catalog, int64_t id, bool *out_taken_back, struct err *out_error)

@@ -29,12 +29,23 @@ enum catalog_request_kind {
     CATALOG_ASK_KNOWN,     // pipeline → known
     CATALOG_ASK_COMMANDS,  // pipeline ("": of every pipeline) → commands: those that wait, each given out exactly once
     CATALOG_ASK_WAITING,  // → commands: a command (only its pipeline is told) for each pipeline for which some wait; none is taken
-    CATALOG_ASK_ANSWER,      // command_id, has_failed, text
-    CATALOG_ASK_CLAIM,       // pipeline → claim; ERR_FENCED: another process has it, the text says which
-    CATALOG_ASK_RELEASE,     // pipeline
-    CATALOG_ASK_FORGET,      // pipeline: as catalog_forget
+    CATALOG_ASK_ANSWER,   // command_id, has_failed, text
+    CATALOG_ASK_CLAIM,    // pipeline → claim; ERR_FENCED: another process has it, the text says which
+    CATALOG_ASK_RELEASE,  // pipeline
+    CATALOG_ASK_FORGET,   // pipeline: as catalog_forget
+    // pipeline, word "start", "pause" or "resync", arguments → was_so, command_id: sets what is wanted of it, and adds the
+    // command that the service still needs. ERR_CONFIG: there is no such pipeline.
+    CATALOG_ASK_CONTROL,
+    CATALOG_ASK_COMMAND,     // command_id → command_state, text: how far it is
     CATALOG_TOLD_CHANGED,    // what is configured may have changed, or a command waits: ask
     CATALOG_TOLD_CLAIM_LOST  // pipeline: it must end at once; its saves fail from now on
+};
+
+enum catalog_command_state {
+    CATALOG_COMMAND_WAITING,
+    CATALOG_COMMAND_TAKEN,
+    CATALOG_COMMAND_DONE,
+    CATALOG_COMMAND_FAILED
 };
 
 struct catalog_command {
@@ -50,6 +61,8 @@ struct catalog_request {
     int64_t command_id;
     bool has_failed;
     char text[ERR_TEXT_SIZE];
+    char word[CATALOG_COMMAND_SIZE];
+    char *arguments;           // owned; JSON, NULL: {}
     struct mailbox *reply_to;  // NULL: nobody waits
     void *context;             // the asker's
     // The answer. error is clear when it was done.
@@ -59,6 +72,8 @@ struct catalog_request {
     struct catalog_command *commands;
     uint32_t command_count;
     uint64_t claim;  // for catalog_save
+    bool was_so;     // it was started (paused) already; command_id 0: no command was needed
+    enum catalog_command_state command_state;
 };
 
 struct catalog_request *catalog_request_new(enum catalog_request_kind kind, const char *pipeline);
@@ -74,13 +89,6 @@ bool catalog_ask_and_wait(struct catalog *catalog, struct catalog_request *reque
 void catalog_listen(struct catalog *catalog, struct mailbox *mailbox);
 
 // --- commands to a running service, from a command line (blocking) ---------------------------------------------------
-
-enum catalog_command_state {
-    CATALOG_COMMAND_WAITING,
-    CATALOG_COMMAND_TAKEN,
-    CATALOG_COMMAND_DONE,
-    CATALOG_COMMAND_FAILED
-};
 
 // Adds one for the service that runs the pipeline, and tells it. Those that nobody took within a day are removed.
 bool catalog_command_add(struct catalog *catalog, const char *pipeline, const char *word, const char *arguments,

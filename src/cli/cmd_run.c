@@ -8,9 +8,11 @@
 #include "base/log.h"
 #include "catalog/catalog.h"
 #include "catalog/requests.h"
+#include "cli/api_token.h"
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/endpoints.h"
+#include "http/http.h"
 #include "io/board.h"
 #include "supervisor/service.h"
 #include "supervisor/signals.h"
@@ -18,7 +20,19 @@
 
 #define STOP_DEADLINE_MS 20000
 
-enum { RUN_FROM, RUN_TO, RUN_NAME, RUN_STATE, RUN_MEMORY, RUN_POLL_INTERVAL, RUN_WORKERS, RUN_OPTION_COUNT };
+enum {
+    RUN_FROM,
+    RUN_TO,
+    RUN_NAME,
+    RUN_STATE,
+    RUN_MEMORY,
+    RUN_POLL_INTERVAL,
+    RUN_WORKERS,
+    RUN_METRICS_ADDRESS,
+    RUN_HEALTH_ADDRESS,
+    RUN_TOKEN_FILE,
+    RUN_OPTION_COUNT
+};
 
 static const struct option_spec options[RUN_OPTION_COUNT] = {
     [RUN_FROM] =
@@ -43,6 +57,18 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
          "how often the catalog is looked at for changes, and publications for tables that come and go"},
     [RUN_WORKERS] = {"workers", "ETL_WORKERS", OPTION_NUMBER, "N", "0", 0, 256, NULL,
                      "threads that run the service's pipelines; 0: one a core"},
+    [RUN_METRICS_ADDRESS] = {"metrics-addr", "METRICS_ADDR", OPTION_TEXT, "HOST:PORT", "[::]:9000", 0, 0, NULL,
+                             "where Prometheus finds /metrics; [::] is every address, IPv4 too, and off is none. With "
+                             "--from and --to nothing\n"
+                             "listens unless this is given"},
+    [RUN_HEALTH_ADDRESS] =
+        {"health-addr", "HEALTH_ADDR", OPTION_TEXT, "HOST:PORT", "[::]:8080", 0, 0, NULL,
+         "where probes find /health, /ready and /liveness, people the page at /, and programs /api/v1; likewise"},
+    [RUN_TOKEN_FILE] =
+        {"api-token-file", "ETL_API_TOKEN_FILE", OPTION_TEXT, "PATH", NULL, 0, 0, NULL,
+         "a file with the token that the page and the API ask for: of readers from elsewhere, and for every change. "
+         "The\n"
+         "token may be in the variable ETL_API_TOKEN instead, or in the systemd credential etl_api_token"},
 };
 
 struct run {
@@ -52,8 +78,28 @@ struct run {
     struct plan *plan;
     struct catalog *catalog;
     struct board *board;  // what runs is published here
+    struct http *http;    // NULL: nothing listens
     bool is_state_new;    // the file was made by this run
 };
+
+// *out_http NULL: nothing listens.
+static bool listen_open(const struct option_value *values, struct http **out_http, struct err *out_error)
+{
+    struct http_token token = {0};
+    bool is_one = values[RUN_FROM].text != NULL;
+    const struct option_value *metrics = &values[RUN_METRICS_ADDRESS], *health = &values[RUN_HEALTH_ADDRESS];
+    // One pipeline, or several on one machine, run for a person: a port of their own nobody asked for.
+    const struct http_options http = {
+        .metrics_address = is_one && metrics->text == options[RUN_METRICS_ADDRESS].default_value ? NULL : metrics->text,
+        .health_address = is_one && health->text == options[RUN_HEALTH_ADDRESS].default_value ? NULL : health->text,
+        .metrics_origin = metrics->is_given ? "--metrics-addr" : options[RUN_METRICS_ADDRESS].variable,
+        .health_origin = health->is_given ? "--health-addr" : options[RUN_HEALTH_ADDRESS].variable,
+        .token = &token};
+    if (!api_token_read(values[RUN_TOKEN_FILE].text, &token, out_error))
+        return false;
+    *out_http = http_open(&http, out_error);
+    return *out_http != NULL || !err_is_set(out_error);
+}
 
 static bool plan_set_ends(struct plan *plan, const struct endpoints *endpoints, struct err *out_error)
 {
@@ -92,7 +138,8 @@ static bool run_prepare(struct run *run, struct err *out_error)
     struct plan *plan = run->plan = plan_new();
     run->board = board_new(&clock_system);
     signals_block();
-    if (!sf_key_process_init(out_error) || !plan_set_ends(plan, &run->endpoints, out_error))
+    if (!sf_key_process_init(out_error) || !listen_open(run->values, &run->http, out_error) ||
+        !plan_set_ends(plan, &run->endpoints, out_error))
         return false;
     plan_set_settings(plan, &run->settings);
     plan->pipeline.stop_deadline_ms = STOP_DEADLINE_MS;
@@ -107,7 +154,7 @@ static bool run_prepare(struct run *run, struct err *out_error)
     plan->pipeline.catalog = run->catalog;
     plan->pipeline.board = run->board;
     plan_finish(plan);
-    return true;
+    return http_start(run->http, run->board, run->catalog, out_error);
 }
 
 static bool is_config_empty(struct catalog *catalog)
@@ -140,6 +187,7 @@ static void run_close(struct run *run, bool has_failed)
     catalog_close(run->catalog);
     if (has_failed && was_open && run->is_state_new)
         state_remove_if_unused(run);
+    http_free(run->http);
     plan_free(run->plan);
     board_free(run->board);
     endpoints_deinit(&run->endpoints);
@@ -154,10 +202,23 @@ static int run_service(struct run *run)
     enum supervisor_outcome outcome = supervisor_run(plan, &error);
     if (outcome == SUPERVISOR_INTERRUPTED)
         _exit(EXIT_INTERRUPTED);  // the worker still runs; what it did is safe at any instant
+    http_stop(run->http);
     run_close(run, outcome == SUPERVISOR_FAILED);
     if (outcome == SUPERVISOR_FAILED)
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
     return EXIT_DONE;
+}
+
+static bool on_started(void *context, struct err *out_error)
+{
+    const struct run *run = context;
+    return http_start(run->http, run->board, run->catalog, out_error);
+}
+
+static void on_closing(void *context)
+{
+    const struct run *run = context;
+    http_stop(run->http);
 }
 
 // Every pipeline of the catalog, until a signal.
@@ -165,15 +226,19 @@ static int run_all(struct run *run)
 {
     struct err error = {0};
     signals_block();
-    struct catalog *catalog = NULL;
-    if (sf_key_process_init(&error))
-        catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, &error);
-    if (catalog == NULL)
+    if (sf_key_process_init(&error) && listen_open(run->values, &run->http, &error))
+        run->catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, &error);
+    if (run->catalog == NULL) {
+        http_free(run->http);
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);
-    log_line(LOG_INFO, NULL, "starting", "etl-stream " ETL_VERSION ": pipelines of %s", catalog_text(catalog));
+    }
+    log_line(LOG_INFO, NULL, "starting", "etl-stream " ETL_VERSION ": pipelines of %s", catalog_text(run->catalog));
     run->board = board_new(&clock_system);
-    const struct service_options service = {.catalog = catalog,
+    const struct service_options service = {.catalog = run->catalog,
                                             .board = run->board,
+                                            .on_started = on_started,
+                                            .on_closing = on_closing,
+                                            .context = run,
                                             .poll_interval_s = (uint32_t)run->values[RUN_POLL_INTERVAL].number,
                                             .worker_count = (uint32_t)run->values[RUN_WORKERS].number,
                                             .memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20,
@@ -182,6 +247,7 @@ static int run_all(struct run *run)
     enum supervisor_outcome outcome = service_run(&service, &error);
     if (outcome == SUPERVISOR_INTERRUPTED)
         _exit(EXIT_INTERRUPTED);
+    http_free(run->http);
     board_free(run->board);
     if (outcome == SUPERVISOR_FAILED)
         return command_fail(&error, error.kind == ERR_CONFIG ? EXIT_USAGE : EXIT_FAILED);

@@ -322,7 +322,8 @@ static void config_apply(struct service *service, struct catalog_config *take_co
     for (uint32_t i = 0; i < take_config->counts[CATALOG_PIPELINE]; i++) {
         const struct catalog_object *pipeline = &take_config->objects[CATALOG_PIPELINE][i];
         struct job *job = find(service, pipeline->name);
-        if (job == NULL) {
+        bool is_new = job == NULL;
+        if (is_new) {
             job = job_new(pipeline->name, (uint64_t)loop_wall_us(service->loop) + i);
             job->next = service->jobs;
             service->jobs = job;
@@ -332,8 +333,10 @@ static void config_apply(struct service *service, struct catalog_config *take_co
             log_line(LOG_INFO, &scope, "changed", "its configuration changed");
             job->is_changed = true;
         }
+        bool is_news = is_new || job->is_wanted != pipeline->is_wanted;
         job->is_wanted = pipeline->is_wanted;
-        show(service, job);
+        if (is_news)
+            show(service, job);
     }
     catalog_config_free(service->config);
     service->config = take_config;
@@ -554,7 +557,9 @@ static void on_answer(void *context, void *message)
         break;
     case CATALOG_ASK_ANSWER:
     case CATALOG_ASK_RELEASE:
-    case CATALOG_ASK_FORGET: break;
+    case CATALOG_ASK_FORGET:
+    case CATALOG_ASK_CONTROL:
+    case CATALOG_ASK_COMMAND: break;
     case CATALOG_TOLD_CHANGED:
         config_ask(service);
         commands_look(service);
@@ -689,7 +694,7 @@ static bool service_open(struct service *service, struct err *out_error)
     report_now(service);
     loop_timer_set(service->loop, &service->poll_timer, 1);
     loop_timer_set(service->loop, &service->tick_timer, ASK_AGAIN_US);
-    return true;
+    return service->options->on_started == NULL || service->options->on_started(service->options->context, out_error);
 }
 
 static void service_close(struct service *service)

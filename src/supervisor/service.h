@@ -20,6 +20,8 @@
 struct service_options {
     struct catalog *catalog;  // opened as a service, not started
     struct board *board;      // where pipelines and the service itself are published
+    // Called when the catalog answers and before anything runs; false: the service ends with that error. May be NULL.
+    bool (*on_started)(void *context, struct err *out_error);
     // Called when nothing runs any more and the catalog is about to close: nobody may ask it after that. May be NULL.
     void (*on_closing)(void *context);
     void *context;

@@ -45,6 +45,8 @@ def wait_until(condition, seconds, what, pause=0.05):
 def environment(state, **more):
     return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **SANITIZER_OPTIONS,
             "ETL_STATE": str(state), "LOG_FORMAT": "json", "LOG_LEVEL": "debug",
+            # Many run at a time on one machine: only a test that asks for a port gets one.
+            "METRICS_ADDR": "off", "HEALTH_ADDR": "off",
             **{name: str(value) for name, value in more.items()}}
 
 

@@ -48,6 +48,80 @@ static void test_a_service_is_told_of_changes_and_asks(void **state)
     catalog_close(service);
 }
 
+// As the HTTP side has it, from within the service.
+static struct catalog_request *control(struct catalog *catalog, const char *pipeline, const char *word)
+{
+    struct err ignored = {0};
+    struct catalog_request *request = catalog_request_new(CATALOG_ASK_CONTROL, pipeline);
+    (void)snprintf(request->word, sizeof request->word, "%s", word);
+    catalog_ask_and_wait(catalog, request, &ignored);
+    return request;
+}
+
+static bool is_wanted(struct catalog *catalog, const char *pipeline)
+{
+    struct catalog_request *request = ask(catalog, CATALOG_ASK_CONFIG, NULL);
+    const struct catalog_object *object = catalog_config_find(request->config, CATALOG_PIPELINE, pipeline);
+    assert_non_null(object);
+    bool is_started = object->is_wanted;
+    catalog_request_free(request);
+    return is_started;
+}
+
+static void test_a_service_controls_what_it_runs(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *service = start_service(fixture), *editor = open_as(fixture, CATALOG_EDITOR);
+    edit(editor, all_three, 3);
+    const char *name = all_three[2].name;
+    catalog_request_free(control(service, name, "pause"));
+    struct catalog_request *request = control(service, name, "pause");
+    assert_true(request->was_so);
+    assert_int_equal(request->command_id, 0);  // nothing is left to do
+    catalog_request_free(request);
+    assert_false(is_wanted(service, name));
+    forget_news(fixture);
+    request = control(service, name, "start");
+    assert_string_equal(request->error.text, "");
+    assert_false(request->was_so);
+    assert_int_equal(request->command_id, 0);  // the configuration says it
+    catalog_request_free(request);
+    assert_true(is_wanted(service, name));
+    wait_for_news(fixture, CATALOG_TOLD_CHANGED);
+    // Started already: it is told to try at once.
+    request = control(service, name, "start");
+    assert_true(request->was_so);
+    assert_true(request->command_id != 0);
+    int64_t id = request->command_id;
+    catalog_request_free(request);
+    struct catalog_request *look = catalog_request_new(CATALOG_ASK_COMMAND, name);
+    struct err error = {0};
+    look->command_id = id;
+    assert_true(catalog_ask_and_wait(service, look, &error));
+    assert_int_equal(look->command_state, CATALOG_COMMAND_WAITING);
+    request = ask(service, CATALOG_ASK_COMMANDS, name);
+    assert_int_equal(request->command_count, 1);
+    assert_int_equal(request->commands[0].id, id);
+    assert_string_equal(request->commands[0].word, "start");
+    catalog_request_free(request);
+    struct catalog_request *answer = catalog_request_new(CATALOG_ASK_ANSWER, "");
+    answer->command_id = id;
+    answer->has_failed = true;
+    (void)snprintf(answer->text, sizeof answer->text, "no");
+    assert_true(catalog_ask_and_wait(service, answer, &error));
+    catalog_request_free(answer);
+    assert_true(catalog_ask_and_wait(service, look, &error));
+    assert_int_equal(look->command_state, CATALOG_COMMAND_FAILED);
+    assert_string_equal(look->text, "no");
+    catalog_request_free(look);
+    request = control(service, "nobody", "pause");
+    assert_int_equal(request->error.kind, ERR_CONFIG);
+    assert_non_null(strstr(request->error.text, "there is no pipeline \"nobody\""));
+    catalog_request_free(request);
+    catalog_close(editor);
+    catalog_close(service);
+}
+
 static void test_a_command_is_taken_once_and_answered(void **state)
 {
     struct fixture *fixture = *state;
@@ -267,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_service_is_told_of_changes_and_asks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_service_controls_what_it_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_command_is_taken_once_and_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_commands_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_forgotten_is_gone, set_up, tear_down),

@@ -1,0 +1,253 @@
+"""Metrics, probes and the API over HTTP: bodies, who may do what, slow clients, and what happens when the rest is not well."""
+import signal
+import socket
+import time
+
+import pytest
+
+import load
+from http_side import BEARER, JSON, LISTENS, TOKEN, Client, other_address, ports_of
+from program import run_command, wait_until
+from service import PostgresCatalog
+from test_service import POLL, make_destination, sources, wait_live  # noqa: F401
+
+HEALTHY = {"status": "healthy", "checks": {"database": {"healthy": True, "message": "the catalog answers"},
+                                           "pipelines": {"active": 0, "healthy": True}}}
+
+
+@pytest.fixture
+def served(start_service):
+    """An empty catalog's service with a token: (service, client of HEALTH_ADDR, client of METRICS_ADDR)."""
+    service = start_service(*POLL, **LISTENS, ETL_API_TOKEN=TOKEN)
+    metrics, health = ports_of(service)
+    client = Client(health)
+    wait_until(lambda: client.get("/ready").status == 200, 30, "the service to be ready")
+    return service, client, Client(metrics)
+
+
+def test_probes_metrics_and_errors(served):
+    service, client, metrics = served
+    assert client.get("/health").json == HEALTHY
+    assert (client.get("/ready").text, client.get("/liveness").text) == ("ready", "alive")
+    for one in (client, metrics):
+        answer = one.get("/metrics")
+        assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert "\netl_pipeline_active 0\n" in answer.text
+    assert metrics.get("/health").status == 404
+    status = client.get("/api/v1/status")
+    assert status.headers["Content-Type"] == "application/json"
+    body = status.json
+    assert set(body) == {"service", "pipelines", "sources", "alerts"} and body["pipelines"] == []
+    assert body["service"]["state"] == "running" and body["service"]["catalog"]["healthy"] is True
+    for name, value in (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY")):
+        assert status.headers[name] == value
+    assert "default-src 'self'" in status.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in status.headers["Content-Security-Policy"]
+    head = client.ask("HEAD", "/health")
+    assert head.status == 200 and head.body == b"" and int(head.headers["Content-Length"]) > 0
+    missing = client.get("/api/v1/pipelines/nobody")
+    assert (missing.status, missing.json["error"]) == (404, 'there is no pipeline "nobody"')
+    assert client.get("/nowhere").status == 404 and client.get("/nowhere").json["error"]
+    for method, path, allowed in (("DELETE", "/health", "GET, HEAD"), ("POST", "/api/v1/status", "GET, HEAD"),
+                                  ("GET", "/api/v1/pipelines/x/start", "POST"), ("PUT", "/metrics", "GET, HEAD")):
+        answer = client.ask(method, path)
+        assert (answer.status, answer.headers["Allow"]) == (405, allowed) and answer.json["error"], (method, path)
+    assert service.terminate() == 0
+
+
+def test_who_may_do_what(served):
+    service, client, _ = served
+    start = "/api/v1/pipelines/nobody/start"
+    # From loopback reading needs nothing, but for names that lead here and proxies.
+    assert client.get("/api/v1/status", Host="localhost:1").status == 200
+    assert client.get("/api/v1/status", Host="evil.example").status == 401
+    assert client.get("/api/v1/status", X_Forwarded_For="198.51.100.1").status == 401
+    assert client.get("/api/v1/status", Host="evil.example", **BEARER).status == 200
+    # A change needs the token as Bearer, from our own page or no page, as JSON.
+    refused = client.ask("POST", start, "{}", **JSON)
+    assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="etl-stream"')
+    assert client.post(start, Authorization="Bearer wrong-and-long-enough").status == 401
+    assert client.post(start, Origin="http://evil.example").status == 403
+    assert client.post(start, Sec_Fetch_Site="cross-site").status == 403
+    assert client.post(start, Content_Type="text/plain").status == 415
+    assert client.post(start).status == 404  # it may; there is no such pipeline
+    assert client.post(start, Origin=f"http://127.0.0.1:{client.port}").status == 404
+    assert client.ask("POST", start, b"x" * 20000, **JSON, **BEARER).status == 413
+    # Probes and metrics are open, whatever the headers say.
+    assert client.get("/health", Host="evil.example").status == 200
+    # The token stays where it is.
+    environ = (b"ETL_API_TOKEN=" + TOKEN.encode())
+    assert environ not in open(f"/proc/{service.pid}/environ", "rb").read()
+    assert TOKEN not in service.tail(1000)
+
+
+def test_from_elsewhere_reading_needs_the_token(start_service, tmp_path):
+    address = other_address()
+    if address is None:
+        pytest.skip("the machine has no address but loopback")
+    service = start_service(*POLL, HEALTH_ADDR="[::]:0", ETL_API_TOKEN=TOKEN)
+    port = ports_of(service)[1]
+    client = Client(port, address)
+    wait_until(lambda: client.get("/ready").status == 200, 30, "the service to be ready")
+    assert client.get("/health").status == 200 and client.get("/metrics").status == 200
+    refused = client.get("/api/v1/status")
+    assert refused.status == 401 and refused.headers["WWW-Authenticate"].startswith("Basic ")
+    assert client.get("/api/v1/status", **BEARER).status == 200
+    assert Client(port).get("/api/v1/status").status == 200  # the same socket, from loopback
+    assert service.terminate() == 0
+    # Without a token nobody reads from elsewhere, and nobody changes anything from anywhere. One from a file is as good.
+    service = start_service(*POLL, HEALTH_ADDR="[::]:0")
+    port = ports_of(service)[1]
+    for answer in (Client(port, address).get("/api/v1/status", **BEARER), Client(port).post("/api/v1/pipelines/x/pause")):
+        assert answer.status == 403 and "ETL_API_TOKEN" in answer.json["allowed"], answer
+    assert service.terminate() == 0
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    service = start_service(*POLL, "--api-token-file", tmp_path / "token", HEALTH_ADDR="[::]:0")
+    assert Client(ports_of(service)[1], address).get("/api/v1/status", **BEARER).status == 200
+
+
+def test_bad_settings_end_the_start(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        for variables, words in (
+                ({"METRICS_ADDR": f"127.0.0.1:{port}"}, ["METRICS_ADDR", str(port), "another program listens there"]),
+                ({"HEALTH_ADDR": f"[::]:{port}"}, ["HEALTH_ADDR", str(port), "another program listens there"]),
+                ({"METRICS_ADDR": "9000"}, ['METRICS_ADDR is "9000"', "HOST:PORT", "off"]),
+                ({"HEALTH_ADDR": "db1:8080"}, ['HEALTH_ADDR is "db1:8080"', "HOST:PORT"]),
+                ({"HEALTH_ADDR": "127.0.0.1:0", "ETL_API_TOKEN": "short"}, ["ETL_API_TOKEN has 5 characters", "16"])):
+            done = run_command("run", state=tmp_path / "state.db", **variables)
+            assert done.returncode == 2, done
+            assert all(word in done.stderr for word in words) and "short;" not in done.stderr, done.stderr
+        done = run_command("run", "--metrics-addr", "x", state=tmp_path / "state.db")
+        assert done.returncode == 2 and '--metrics-addr is "x"' in done.stderr
+    assert not (tmp_path / "state.db").exists()  # before anything else was done
+
+
+def test_one_pipeline_listens_when_asked(source, standin, start_stream):
+    with source.connect() as connection:
+        load.create_tables(connection, source.publication)
+        load.fill(connection, 10)
+    program = start_stream(source.url(), standin.to, HEALTH_ADDR="127.0.0.1:0")
+    client = Client(ports_of(program)[1])
+    status = wait_until(lambda: (found := client.get("/api/v1/status").json)["pipelines"] and
+                        found["pipelines"][0].get("is_live") and found, 60, "the pipeline to be live")
+    assert status["service"]["pipelines"]["active"] == 1
+    name = status["pipelines"][0]["pipeline"]
+    refused = client.post(f"/api/v1/pipelines/{name}/pause")
+    assert refused.status == 403  # no token is set
+    one = client.get(f"/api/v1/pipelines/{name}").json
+    assert one["wanted"] == "START" and one["is_running"] is True and one["age_seconds"] < 60
+    lag = wait_until(lambda: (found := client.get(f"/api/v1/pipelines/{name}").json["lag"])["seconds"] == 0 and found, 30,
+                     "the pipeline to be caught up")
+    assert isinstance(lag["bytes"], int)
+    shown = run_command("status", state=program.state)
+    assert "lag: " in shown.stdout
+
+
+def test_slow_clients_hold_up_nobody(served):
+    _, client, _ = served
+    slow = [client.open(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ") for _ in range(300)]
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            assert client.get("/health").status == 200
+        assert time.monotonic() - began < 20
+        # Those that were silent longest made way; at most 128 are left.
+        def closed_count():
+            count = 0
+            for one in slow:
+                one.setblocking(False)
+                try:
+                    count += one.recv(1) == b""
+                except BlockingIOError:
+                    pass
+                except ConnectionError:
+                    count += 1
+            return count
+        wait_until(lambda: closed_count() >= 300 - 128, 30, "the slowest to make way")
+    finally:
+        for one in slow:
+            one.close()
+    with client as kept:  # one connection for many requests
+        for _ in range(50):
+            assert kept.get("/liveness").text == "alive"
+    # One that has its answer and more to say, byte by byte.
+    raw = client.open()
+    for byte in b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n":
+        raw.send(bytes([byte]))
+    answer = b""
+    while more := raw.recv(4096):
+        answer += more
+    assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"ready")
+    raw.close()
+
+
+def test_what_is_no_http_is_refused(served):
+    _, client, _ = served
+    for text in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 300, b"GET\r\n\r\n",
+                 b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n",
+                 b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20000 + b"\r\n",
+                 b"POST /api/v1/pipelines/x/start HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"):
+        try:
+            client.open(text).close()
+        except ConnectionError:
+            pass  # it hung up while we spoke
+    assert client.get("/health").json == HEALTHY
+    # A name with what a URL can hold.
+    assert client.get("/api/v1/pipelines/%00%0a%22%3Cx%3E").status == 404
+
+
+def test_commands(sources, standin, start_service):  # noqa: F811
+    service = start_service(*POLL, **LISTENS, ETL_API_TOKEN=TOKEN)
+    client, catalog, source = Client(ports_of(service)[1]), start_service.catalog, sources(10)
+    catalog.add_source("shop", source)
+    make_destination(catalog, standin, "shop")
+    catalog.add_pipeline("shop", "shop", "shop")
+    wait_live(service, "shop")
+    assert client.get("/health").json["checks"]["pipelines"] == {"active": 1, "healthy": True}
+    base = "/api/v1/pipelines/shop"
+    assert client.post(base + "/start").json == {"done": True, "pipeline": "shop", "state": "running", "message": "it runs"}
+    again = client.post(base + "/resync", {"tables": ["customers"]})
+    assert again.status == 202 and again.json["done"] is True and again.json["message"] == "1 table is copied anew", again
+    wrong = client.post(base + "/resync", {"tables": ["nothing"]})
+    assert wrong.status == 400 and "nothing" in wrong.json["error"] and "SCHEMA.TABLE" in wrong.json["allowed"]
+    for value in ([], {"table": "customers"}, {"tables": "customers"}, {"tables": [1]}):
+        assert client.post(base + "/resync", value).status == 400, value
+    assert client.ask("POST", base + "/resync", "{", **JSON, **BEARER).status == 400
+    paused = client.post(base + "/pause")
+    assert paused.status == 202 and paused.json["done"] and paused.json["state"] == "paused", paused
+    assert client.post(base + "/pause").json["done"]  # it is so already
+    assert client.get("/health").json["checks"]["pipelines"] == {"active": 0, "healthy": True}
+    status = client.get(base).json
+    assert (status["state"], status["wanted"], status["lag"]["seconds"]) == ("paused", "PAUSE", None)
+    started = client.post(base + "/start")
+    assert started.status == 202 and started.json["done"] and started.json["state"] == "running", started
+    # One that cannot run says why; and it makes nobody unhealthy.
+    catalog.add_source("bad", source, user="nobody_there")
+    catalog.add_pipeline("bad", "bad", "shop", status="PAUSE")
+    wait_until(lambda: client.get("/api/v1/pipelines/bad").status == 200, 30, "the new pipeline to be known")
+    failed = client.post("/api/v1/pipelines/bad/start")
+    assert failed.status == 202 and failed.json["done"] is False and "nobody_there" in failed.json["error"], failed
+    assert client.get("/health").json["status"] == "healthy"
+    # Removed: it is gone here too.
+    catalog.execute("DELETE FROM pipelines WHERE name = 'bad'")
+    wait_until(lambda: client.get("/api/v1/pipelines/bad").status == 404, 30, "the removed pipeline to be gone")
+
+
+def test_catalog_away_and_back(own_postgres, start_service):
+    start_service.catalog = PostgresCatalog(own_postgres.server, "etl_config")
+    service = start_service(*POLL, **LISTENS, ETL_API_TOKEN=TOKEN)
+    client = Client(ports_of(service)[1])
+    wait_until(lambda: client.get("/ready").status == 200, 30, "the service to be ready")
+    own_postgres.server.stop()
+    sick = wait_until(lambda: (answer := client.get("/health")).status == 503 and answer, 60, "the health check to fail")
+    assert sick.json["status"] == "unhealthy" and sick.json["checks"]["pipelines"]["healthy"] is True
+    assert sick.json["checks"]["database"]["healthy"] is False
+    assert sick.json["checks"]["database"]["message"].startswith("the catalog fails")
+    assert client.get("/api/v1/status").json["service"]["catalog"]["error"]
+    own_postgres.server.start()
+    wait_until(lambda: client.get("/health").status == 200, 60, "the health check to pass again")
+    # It stands still as a whole: afterwards it says so itself, and then is well again.
+    service.signal(signal.SIGSTOP)
+    service.signal(signal.SIGCONT)
+    wait_until(lambda: client.get("/health").status == 200, 30, "the health check to pass")
