@@ -47,7 +47,8 @@ def test_what_is_installed_runs(package, root):
     assert f"etl-stream {run('dpkg-deb', '-f', package, 'Version').stdout}" == version
     for path in ("usr/share/man/man1/etl-stream.1.gz", "usr/share/bash-completion/completions/etl-stream",
                  "usr/share/zsh/vendor-completions/_etl-stream", "usr/share/fish/vendor_completions.d/etl-stream.fish",
-                 "usr/share/doc/etl-stream/docs/operations.md.gz", "etc/etl-stream"):
+                 "usr/share/doc/etl-stream/docs/operations.md.gz", "etc/etl-stream",
+                 "usr/share/doc/etl-stream/monitoring/alerts.yml", "usr/share/doc/etl-stream/monitoring/grafana.json"):
         assert (root / path).exists(), path
 
 
