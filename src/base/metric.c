@@ -1,6 +1,5 @@
 #include "base/metric.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,10 +142,24 @@ void metric_append_labels(struct buf *out, const struct metric_family *family, c
     }
 }
 
+static void append_count(struct buf *out, uint64_t count)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + count % 10);
+    while ((count /= 10) > 0);
+    buf_append(out, digits + at, sizeof digits - at);
+}
+
 void metric_append_number(struct buf *out, double number)
 {
     if (isnan(number) || isinf(number)) {
         buf_append_text(out, isnan(number) ? "NaN" : number > 0 ? "+Inf" : "-Inf");
+        return;
+    }
+    if (number >= 0 && number < 1e15 && number == (double)(uint64_t)number && !signbit(number)) {
+        append_count(out, (uint64_t)number);
         return;
     }
     char text[40];
@@ -180,42 +193,68 @@ void metric_append_head(struct buf *out, const struct metric_family *family)
     buf_appendf(out, "\n# TYPE %s %s\n", family->name, type_name(family->type));
 }
 
+void metric_bounds_format(const struct metric_family *family, struct metric_bounds *out_bounds)
+{
+    struct buf text;
+    buf_init(&text, sizeof out_bounds->texts[0]);
+    out_bounds->count = metric_bucket_count(family);
+    for (size_t i = 0; i <= out_bounds->count; i++) {
+        buf_reset(&text);
+        metric_append_number(&text, i < out_bounds->count ? family->buckets[i] : (double)INFINITY);
+        (void)snprintf(out_bounds->texts[i], sizeof out_bounds->texts[i], "%s", buf_text(&text));
+    }
+    buf_deinit(&text);
+}
+
 static void append_sample(struct buf *out, const struct metric *metric, const char *suffix)
 {
-    buf_appendf(out, "%s%s", metric->family->name, suffix);
-    if (metric->labels[0] != '\0')
-        buf_appendf(out, "{%s}", metric->labels);
+    buf_append_text(out, metric->family->name);
+    buf_append_text(out, suffix);
+    if (metric->labels[0] != '\0') {
+        buf_append_byte(out, '{');
+        buf_append_text(out, metric->labels);
+        buf_append_byte(out, '}');
+    }
     buf_append_byte(out, ' ');
 }
 
-static void append_histogram(struct buf *out, const struct metric *metric)
+static void append_bucket(struct buf *out, const struct metric *metric, const char *bound, uint64_t count)
+{
+    buf_append_text(out, metric->family->name);
+    buf_append_text(out, "_bucket{");
+    buf_append_text(out, metric->labels);
+    buf_append_text(out, metric->labels[0] != '\0' ? ",le=\"" : "le=\"");
+    buf_append_text(out, bound);
+    buf_append_text(out, "\"} ");
+    append_count(out, count);
+    buf_append_byte(out, '\n');
+}
+
+static void append_histogram(struct buf *out, const struct metric *metric, const struct metric_bounds *bounds)
 {
     uint64_t count = 0;
-    size_t bounds = metric_bucket_count(metric->family);
     double sum = from_bits(load(&metric->value));
-    for (size_t i = 0; i <= bounds; i++) {
+    for (size_t i = 0; i <= bounds->count; i++) {
         count += load(&metric->buckets[i]);
-        buf_appendf(out, "%s_bucket{%s%sle=\"", metric->family->name, metric->labels,
-                    metric->labels[0] != '\0' ? "," : "");
-        metric_append_number(out, i < bounds ? metric->family->buckets[i] : (double)INFINITY);
-        buf_appendf(out, "\"} %" PRIu64 "\n", count);
+        append_bucket(out, metric, bounds->texts[i], count);
     }
     append_sample(out, metric, "_sum");
     metric_append_number(out, sum);
     buf_append_byte(out, '\n');
     append_sample(out, metric, "_count");
-    buf_appendf(out, "%" PRIu64 "\n", count);
+    append_count(out, count);
+    buf_append_byte(out, '\n');
 }
 
-void metric_append_series(struct buf *out, const struct metric *metric)
+void metric_append_series(struct buf *out, const struct metric *metric, const struct metric_bounds *bounds)
 {
     if (metric->family->type == METRIC_HISTOGRAM) {
-        append_histogram(out, metric);
+        append_histogram(out, metric, bounds);
         return;
     }
     append_sample(out, metric, "");
     if (metric->family->type == METRIC_COUNTER)
-        buf_appendf(out, "%" PRIu64, (uint64_t)load(&metric->value));
+        append_count(out, load(&metric->value));
     else
         metric_append_number(out, from_bits(load(&metric->value)));
     buf_append_byte(out, '\n');

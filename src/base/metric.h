@@ -140,6 +140,11 @@ void metric_observe_times(struct metric *metric, double value, uint64_t times);
 // What it stands at: the number, the gauge, or how many were observed. For tests and for rendering.
 double metric_value(const struct metric *metric);
 
+struct metric_bounds {
+    size_t count;
+    char texts[METRIC_BUCKETS_MAX + 1][24];  // the last is +Inf
+};
+
 size_t metric_label_count(const struct metric_family *family);
 size_t metric_bucket_count(const struct metric_family *family);  // without +Inf
 // `a="x",b="y"`: backslash, quote and line break escaped, bytes that are no UTF-8 replaced.
@@ -149,7 +154,9 @@ void metric_append_number(struct buf *out, double number);
 // The two comment lines of a family, and the lines of a series, in Prometheus' text format 0.0.4
 // (https://prometheus.io/docs/instrumenting/exposition_formats/).
 void metric_append_head(struct buf *out, const struct metric_family *family);
-void metric_append_series(struct buf *out, const struct metric *metric);
+void metric_append_series(struct buf *out, const struct metric *metric, const struct metric_bounds *bounds);
+// The upper bounds as text, once for all series of a histogram's family; of another one nothing.
+void metric_bounds_format(const struct metric_family *family, struct metric_bounds *out_bounds);
 // docs/metrics.md.
 void metric_append_reference(struct buf *out);
 

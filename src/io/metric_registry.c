@@ -342,11 +342,14 @@ void metric_render(struct buf *out)
         return;
     }
     const struct metric_family *family = NULL;
+    struct metric_bounds bounds;
     for (size_t i = 0; i < count; i++) {
-        if (list[i]->family != family)
-            metric_append_head(out, list[i]->family);
-        family = list[i]->family;
-        metric_append_series(out, list[i]);
+        if (list[i]->family != family) {
+            family = list[i]->family;
+            metric_append_head(out, family);
+            metric_bounds_format(family, &bounds);
+        }
+        metric_append_series(out, list[i], &bounds);
     }
     end_listing(list);
 }

@@ -150,6 +150,11 @@ static void numbers_read_back_as_the_same(void **state)
 {
     (void)state;
     static const double numbers[] = {0,
+                                     -0.0,
+                                     1e14,
+                                     999999999999999,
+                                     1e15 - 0.5,
+                                     -3,
                                      1,
                                      0.1,
                                      1.0 / 3,
