@@ -15,6 +15,7 @@
 #include "encode/encoding.h"
 #include "encode/ndjson.h"
 #include "encode/zstd_frame.h"
+#include "io/metric_registry.h"
 #include "pg/copy_binary.h"
 #include "pg/pgoutput.h"
 #include "unit/encode_tables.h"
@@ -326,6 +327,28 @@ static void a_copied_row_allocates_nothing(void **state)
     row_encoder_deinit(&encoder);
 }
 
+static void counting_for_metrics_allocates_nothing(void **state)
+{
+    (void)state;
+    struct metric *counter = metric_get(METRIC_TABLE_ROWS, "p", "t");
+    struct metric *gauge = metric_get(METRIC_PIPELINE_LAG_SECONDS, "p");
+    struct metric *histogram = metric_get(METRIC_APPEND_ROWS, "p");
+    allocations = 0;
+    is_counting = true;
+    for (int i = 0; i < 1000; i++) {
+        metric_add(counter, 2);
+        metric_set(gauge, i);
+        metric_adjust(gauge, 1);
+        metric_observe(histogram, i);
+    }
+    is_counting = false;
+    assert_true(metric_value(counter) == 2000 && metric_value(gauge) == 1000 && metric_value(histogram) == 1000);
+    metric_put(counter);
+    metric_put(gauge);
+    metric_put(histogram);
+    assert_int_equal(allocations, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +357,7 @@ int main(void)
         cmocka_unit_test(a_row_in_text_allocates_nothing),
         cmocka_unit_test(a_row_in_another_encoding_allocates_nothing),
         cmocka_unit_test(a_copied_row_allocates_nothing),
+        cmocka_unit_test(counting_for_metrics_allocates_nothing),
     };
     install_counter();
     describe_table();
