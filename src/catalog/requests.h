@@ -34,7 +34,7 @@ enum catalog_request_kind {
     CATALOG_ASK_RELEASE,  // pipeline
     CATALOG_ASK_FORGET,   // pipeline: as catalog_forget
     // pipeline, word "start", "pause" or "resync", arguments → was_so, command_id: sets what is wanted of it, and adds the
-    // command that the service still needs. ERR_CONFIG: there is no such pipeline.
+    // command that the service still needs. ERR_CONFIG: there is none to start or pause.
     CATALOG_ASK_CONTROL,
     CATALOG_ASK_COMMAND,     // command_id → command_state, text: how far it is
     CATALOG_TOLD_CHANGED,    // what is configured may have changed, or a command waits: ask

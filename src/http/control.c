@@ -335,9 +335,9 @@ static void change(struct http_request *request, const char *word)
         http_answer_error(request, 503, NULL, "the service ends");
     else if (!is_there)
         http_answer_error(request, 404, "/api/v1/status lists them", "there is no pipeline \"%s\"", request->name);
-    else if (is_alone)
-        http_answer_error(request, 409, "end its process, or run it as a service (etl-stream pipeline add)",
-                          "a pipeline that runs by run --from --to takes no commands");
+    else if (is_alone && strcmp(word, "resync") != 0)
+        http_answer_error(request, 409, "end its process, or run it by a service (etl-stream pipeline add)",
+                          "what runs by run --from --to ends with its process: there is nothing to start or pause");
     else
         arguments = arguments_read(request, status, strcmp(word, "resync") == 0);
     json_decref(status);

@@ -55,6 +55,7 @@ def test_probes_metrics_and_errors(served):
     assert service.terminate() == 0
 
 
+@pytest.mark.threads
 def test_who_may_do_what(served):
     service, client, _ = served
     start = "/api/v1/pipelines/nobody/start"
@@ -127,14 +128,16 @@ def test_one_pipeline_listens_when_asked(source, standin, start_stream):
     with source.connect() as connection:
         load.create_tables(connection, source.publication)
         load.fill(connection, 10)
-    program = start_stream(source.url(), standin.to, HEALTH_ADDR="127.0.0.1:0")
+    program = start_stream(source.url(), standin.to, "--poll-interval-seconds", 1, HEALTH_ADDR="127.0.0.1:0", ETL_API_TOKEN=TOKEN)
     client = Client(ports_of(program)[1])
     status = wait_until(lambda: (found := client.get("/api/v1/status").json)["pipelines"] and
                         found["pipelines"][0].get("is_live") and found, 60, "the pipeline to be live")
     assert status["service"]["pipelines"]["active"] == 1
     name = status["pipelines"][0]["pipeline"]
     refused = client.post(f"/api/v1/pipelines/{name}/pause")
-    assert refused.status == 403  # no token is set
+    assert refused.status == 409 and "run --from --to" in refused.json["error"]
+    again = client.post(f"/api/v1/pipelines/{name}/resync")
+    assert again.status == 202 and again.json["done"] is True, again
     one = client.get(f"/api/v1/pipelines/{name}").json
     assert one["wanted"] == "START" and one["is_running"] is True and one["age_seconds"] < 60
     lag = wait_until(lambda: (found := client.get(f"/api/v1/pipelines/{name}").json["lag"])["seconds"] == 0 and found, 30,
@@ -204,7 +207,7 @@ def test_commands(sources, standin, start_service):  # noqa: F811
     make_destination(catalog, standin, "shop")
     catalog.add_pipeline("shop", "shop", "shop")
     wait_live(service, "shop")
-    assert client.get("/health").json["checks"]["pipelines"] == {"active": 1, "healthy": True}
+    wait_until(lambda: client.get("/health").json["checks"]["pipelines"] == {"active": 1, "healthy": True}, 10, "one to be active")
     base = "/api/v1/pipelines/shop"
     assert client.post(base + "/start").json == {"done": True, "pipeline": "shop", "state": "running", "message": "it runs"}
     again = client.post(base + "/resync", {"tables": ["customers"]})
@@ -217,7 +220,7 @@ def test_commands(sources, standin, start_service):  # noqa: F811
     paused = client.post(base + "/pause")
     assert paused.status == 202 and paused.json["done"] and paused.json["state"] == "paused", paused
     assert client.post(base + "/pause").json["done"]  # it is so already
-    assert client.get("/health").json["checks"]["pipelines"] == {"active": 0, "healthy": True}
+    wait_until(lambda: client.get("/health").json["checks"]["pipelines"] == {"active": 0, "healthy": True}, 10, "none to be active")
     status = client.get(base).json
     assert (status["state"], status["wanted"], status["lag"]["seconds"]) == ("paused", "PAUSE", None)
     started = client.post(base + "/start")

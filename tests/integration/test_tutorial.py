@@ -17,6 +17,7 @@ def test_every_command_of_the_tutorial(tmp_path, source, standin):
     work.mkdir()
     reading = manual.Manual(ROOT / "docs" / "tutorial.md", work, {
         "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": str(work), "LOG_FORMAT": "text", "PIPELINE_POLL_INTERVAL_SECS": "1",
+        "METRICS_ADDR": "off", "HEALTH_ADDR": "off",
         "SOURCE": source.server.url(source.name), "SNOWFLAKE": standin.to, **SANITIZER_OPTIONS}, source.sql)
     reading.run()
     assert reading.commands > 30
