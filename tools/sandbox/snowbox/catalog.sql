@@ -83,3 +83,34 @@ CREATE TABLE IF NOT EXISTS snowbox.procedures (
     created_on timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (schema_id, name, types)
 );
+
+CREATE TABLE IF NOT EXISTS snowbox.tasks (
+    task_id      bigserial PRIMARY KEY,
+    schema_id    bigint NOT NULL REFERENCES snowbox.schemas ON DELETE CASCADE,
+    name         text NOT NULL,
+    owner        text NOT NULL,
+    warehouse    text NOT NULL,
+    schedule     text NOT NULL,
+    comment      text NOT NULL DEFAULT '',
+    may_overlap     boolean NOT NULL DEFAULT false,
+    state        text NOT NULL DEFAULT 'suspended',
+    definition   text NOT NULL,
+    created_on   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    suspended_on timestamptz,
+    UNIQUE (schema_id, name)
+);
+
+-- Beside those that users have.
+CREATE TABLE IF NOT EXISTS snowbox.roles (name text PRIMARY KEY);
+
+-- kind and object_id: TABLE and tables.table_id, TASK and tasks.task_id. No number is used twice.
+CREATE TABLE IF NOT EXISTS snowbox.grants (
+    kind        text NOT NULL,
+    object_id   bigint NOT NULL,
+    privilege   text NOT NULL,
+    grantee     text NOT NULL,
+    with_option boolean NOT NULL,
+    granted_by  text NOT NULL,
+    created_on  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (kind, object_id, privilege, grantee)
+);

@@ -40,6 +40,10 @@ def missing_object(kind: str, name: str) -> SnowflakeError:
     return compilation("002003", state, f"{kind} '{name}' does not exist or not authorized.")
 
 
+def insufficient_privileges(kind: str, name: str) -> SnowflakeError:
+    return SnowflakeError("003001", "42501", f"SQL access control error:\nInsufficient privileges to operate on {kind} '{name}'.")
+
+
 def no_warehouse() -> SnowflakeError:
     return SnowflakeError(
         "000606", "57P03", "No active warehouse selected in the current session.  Select an active warehouse with the 'use warehouse' command."

@@ -8,7 +8,7 @@ import re
 import psycopg
 from psycopg import sql
 
-from . import errors, procedures
+from . import errors, grants, procedures, tasks
 from .conversions import NUMBER, TEXT, TIMESTAMP_LTZ
 from .results import Result
 from .sftypes import Type
@@ -512,6 +512,11 @@ _HANDLERS = {
     "CREATE TABLE LIKE": Objects.create_table_like,
     "CREATE PROCEDURE": procedures.do_create,
     "DROP PROCEDURE": procedures.do_drop,
+    "CREATE TASK": tasks.do_create,
+    "ALTER TASK": tasks.do_alter,
+    "DROP TASK": tasks.do_drop,
+    "CREATE ROLE": grants.do_create_role,
+    "GRANT": grants.do_grant,
     "DROP TABLE": Objects.drop_table,
     "DROP SCHEMA": Objects.drop_schema,
     "DROP DATABASE": Objects.drop_database,
@@ -535,9 +540,11 @@ _HANDLERS = {
     "SHOW TABLES": Objects.show_tables,
     "SHOW COLUMNS": Objects.show_columns,
     "SHOW CHANNELS": Objects.show_channels,
+    "SHOW TASKS": tasks.do_show,
+    "SHOW GRANTS": grants.do_show,
     "SHOW WAREHOUSES": Objects.show_warehouses,
     "SHOW PARAMETERS": Objects.show_parameters,
     "DESCRIBE TABLE": Objects.describe,
 }
 # What commits an open transaction before it runs.
-DDL = frozenset(kind for kind in _HANDLERS if kind.split()[0] in ("CREATE", "DROP", "ALTER"))
+DDL = frozenset(kind for kind in _HANDLERS if kind.split()[0] in ("CREATE", "DROP", "ALTER", "GRANT"))

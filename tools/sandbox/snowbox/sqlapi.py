@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 from sqlglot.tokens import Token, TokenType
 
-from . import dialect, errors
+from . import dialect, errors, tasks
 from .conversions import TEXT
 from .results import Result, encode_rows, row_type
 from .scripting import is_block
@@ -407,13 +407,13 @@ def _parse_body(body: bytes, content_type: str) -> Submission:
 
 
 def _split(text: str) -> list[list[Token]]:
-    """The statements of a text. One that is a scripting block stays whole."""
+    """The statements of a text. One that is a scripting block stays whole, also as the body of a task."""
     tokens = dialect.tokenize(text)
     while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
         tokens = tokens[:-1]
     if not tokens:
         raise errors.SnowflakeError("000900", "42601", "SQL compilation error:\nEmpty SQL statement.")
-    if is_block(tokens):
+    if is_block(tokens) or is_block(tasks.body(tokens)):
         return [tokens]
     statements: list[list[Token]] = [[]]
     for token in tokens:

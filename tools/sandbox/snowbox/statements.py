@@ -252,8 +252,12 @@ def _show(reader: Reader) -> Statement:
     terse = reader.accept("TERSE")
     if terse:
         raise errors.unsupported("SHOW TERSE")
+    if reader.accept("GRANTS"):
+        from . import grants
+
+        return grants.show(reader)
     kind = reader.word()
-    if kind not in ("DATABASES", "SCHEMAS", "TABLES", "WAREHOUSES", "COLUMNS", "PARAMETERS", "CHANNELS"):
+    if kind not in ("DATABASES", "SCHEMAS", "TABLES", "WAREHOUSES", "COLUMNS", "PARAMETERS", "CHANNELS", "TASKS"):
         raise reader.fail()
     reader.index += 1
     pattern = reader.string() if reader.accept("LIKE") else None
@@ -264,7 +268,7 @@ def _show(reader: Reader) -> Statement:
                 path = reader.path() if within not in ("ACCOUNT", "SESSION") else ()
                 break
         else:
-            within, path = ("SCHEMA" if kind in ("TABLES", "COLUMNS", "CHANNELS") else "DATABASE"), reader.path()
+            within, path = ("SCHEMA" if kind in ("TABLES", "COLUMNS", "CHANNELS", "TASKS") else "DATABASE"), reader.path()
     return Statement(f"SHOW {kind}", {"pattern": pattern, "within": within, "path": path})
 
 
@@ -274,6 +278,14 @@ def _create(reader: Reader) -> Statement:
         from . import procedures
 
         return procedures.create(reader, replace)
+    if reader.accept("TASK"):
+        from . import tasks
+
+        return tasks.create(reader, replace)
+    if not replace and reader.accept("ROLE"):
+        from . import grants
+
+        return grants.create_role(reader)
     transient = reader.accept("TRANSIENT")
     kind = reader.word()
     if kind not in ("TABLE", "SCHEMA", "DATABASE", "WAREHOUSE") or kind == "WAREHOUSE" and transient:
@@ -371,6 +383,10 @@ def _drop(reader: Reader) -> Statement:
         from . import procedures
 
         return procedures.drop(reader)
+    if reader.accept("TASK"):
+        from . import tasks
+
+        return tasks.drop(reader)
     kind = reader.word()
     if kind not in ("TABLE", "SCHEMA", "DATABASE", "WAREHOUSE"):
         raise reader.fail()
@@ -384,6 +400,10 @@ def _drop(reader: Reader) -> Statement:
 def _alter(reader: Reader) -> Statement:
     if reader.accept("SESSION"):
         return _alter_session(reader)
+    if reader.accept("TASK"):
+        from . import tasks
+
+        return tasks.alter(reader)
     if reader.accept("WAREHOUSE"):
         path = reader.path()
         if not (reader.accept("SUSPEND") or reader.accept("RESUME")):
@@ -465,6 +485,12 @@ def _comment(reader: Reader) -> Statement:
     return Statement("ALTER TABLE SET", {"if_exists": if_exists, "path": path, "options": {"COMMENT": reader.string()}})
 
 
+def _grant(reader: Reader) -> Statement:
+    from . import grants
+
+    return grants.grant(reader)
+
+
 _STATEMENTS = {
     "BEGIN": _begin,
     "START": _start,
@@ -481,4 +507,5 @@ _STATEMENTS = {
     "CALL": _call,
     "ALTER": _alter,
     "COMMENT": _comment,
+    "GRANT": _grant,
 }
