@@ -180,6 +180,16 @@ bool catalog_config_read(struct catalog *catalog, struct catalog_config **out_co
     return config_read(catalog->db, out_config, out_error);
 }
 
+bool catalog_config_foresee(const struct catalog_location *location, struct catalog_config **out_config,
+                            struct err *out_error)
+{
+    CHECK(location->is_postgres);
+    struct db *db = db_postgres_open(location, NULL, out_error);
+    bool is_read = db != NULL && schema_foresee(db, out_config, out_error);
+    db_close(db);
+    return is_read;
+}
+
 bool catalog_forget(struct catalog *catalog, const char *pipeline, struct err *out_error)
 {
     CHECK(!catalog->is_started && catalog->role != CATALOG_READER);

@@ -42,6 +42,9 @@ struct catalog {
 // Creates, upgrades (under a lock against others who do) or only looks, by role.
 bool schema_prepare(struct db *db, enum catalog_role role, bool is_served, struct err *out_error);
 
+// Makes what is lacking of the catalog's tables, reads the configuration, and rolls everything back. PostgreSQL only.
+bool schema_foresee(struct db *db, struct catalog_config **out_config, struct err *out_error);
+
 // state.c
 bool state_save(struct db *db, const struct catalog_save *save, struct err *out_error);
 bool state_load(struct db *db, const char *pipeline, struct catalog_known *out_known, struct err *out_error);
@@ -49,6 +52,7 @@ bool state_forget(struct db *db, const char *pipeline, struct err *out_error);
 
 // config.c
 bool config_read(struct db *db, struct catalog_config **out_config, struct err *out_error);
+bool config_read_within(struct db *db, struct catalog_config **out_config, struct err *out_error);  // a transaction
 // "source", "destination", "pipeline" → sources, destinations, pipelines
 const char *config_table(enum catalog_kind kind);
 

@@ -49,7 +49,7 @@ static char *value_of(const struct setting *setting, const char *text)
     return copy(setting->option.kind == OPTION_FLAG ? as_flag(text) : text);
 }
 
-// The columns before the settings': id, name, and for pipelines status, source's name, destination's name.
+// The columns before the settings': id, name, and for pipelines status, source's name, destination's name, id_pipeline.
 static bool on_object(void *context, const char *const *values)
 {
     struct reading *reading = context;
@@ -70,7 +70,8 @@ static bool on_object(void *context, const char *const *values)
         object->is_wanted = values[0] != NULL && strcasecmp(values[0], "START") == 0;
         object->source = copy(values[1]);
         object->destination = copy(values[2]);
-        values += 3;
+        object->first_id = values[3] != NULL ? strtoll(values[3], NULL, 10) : 0;
+        values += 4;
     }
     while (settings_nth(reading->kind, object->value_count) != NULL)
         object->value_count++;
@@ -92,7 +93,7 @@ static bool read_objects(struct db *db, enum catalog_kind kind, struct catalog_c
     buf_init(&sql, SQL_BYTES_MAX);
     buf_append_text(&sql, "SELECT o.id, o.name");
     if (kind == CATALOG_PIPELINE)
-        buf_append_text(&sql, ", o.status, s.name, d.name");
+        buf_append_text(&sql, ", o.status, s.name, d.name, o.id_pipeline");
     for (size_t i = 0; (setting = settings_nth(kind, i)) != NULL; i++)
         if (setting->is_column)
             buf_appendf(&sql, ", o.%s", setting->name);
@@ -137,15 +138,21 @@ static int compare_names(const void *a, const void *b)
 
 bool config_read(struct db *db, struct catalog_config **out_config, struct err *out_error)
 {
+    bool is_read = db_begin_read(db, out_error) && config_read_within(db, out_config, out_error);
+    db_rollback(db);
+    return is_read;
+}
+
+bool config_read_within(struct db *db, struct catalog_config **out_config, struct err *out_error)
+{
     struct catalog_config *config = calloc(1, sizeof *config);
     CHECK(config != NULL);
     struct db_query settings = {
         .sql = "SELECT owner, owner_id, name, value FROM etl_settings", .on_row = on_setting, .context = config};
-    bool is_read = db_begin_read(db, out_error);
+    bool is_read = true;
     for (enum catalog_kind kind = CATALOG_SOURCE; is_read && kind <= CATALOG_PIPELINE; kind++)
         is_read = read_objects(db, kind, config, out_error);
     is_read = is_read && db_query(db, &settings, out_error);
-    db_rollback(db);
     if (!is_read) {
         catalog_config_free(config);
         return false;

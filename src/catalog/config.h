@@ -25,6 +25,7 @@ struct catalog_object {
     char *name;
     char *source, *destination;  // a pipeline's, by name
     bool is_wanted;              // a pipeline's status is START
+    int64_t first_id;            // a pipeline's id_pipeline: nothing of ours, it names the first etl-stream's slots
     struct catalog_value *values;
     uint32_t value_count;
 };
@@ -36,6 +37,11 @@ struct catalog_config {
 
 // Blocking. *out_config by catalog_config_free, which wipes it: it may hold passwords.
 bool catalog_config_read(struct catalog *catalog, struct catalog_config **out_config, struct err *out_error);
+// The same of a PostgreSQL database that holds no catalog of ours yet (the contract's tables at most): as it will be read once
+// a service has made the rest. Nothing is changed there: what is made for it is rolled back.
+struct catalog_location;
+bool catalog_config_foresee(const struct catalog_location *location, struct catalog_config **out_config,
+                            struct err *out_error);
 void catalog_config_free(struct catalog_config *config);
 const struct catalog_object *catalog_config_find(const struct catalog_config *config, enum catalog_kind kind,
                                                  const char *name);

@@ -61,3 +61,17 @@ bool schema_prepare(struct db *db, enum catalog_role role, bool is_served, struc
         return false;
     return version == VERSION || upgrade(db, role, is_served, out_error);
 }
+
+bool schema_foresee(struct db *db, struct catalog_config **out_config, struct err *out_error)
+{
+    int version = 0;
+    *out_config = NULL;
+    bool is_done = db_begin(db, out_error) && db_script(db, lock_schema, out_error) &&
+                   db->operations->version(db, &version, out_error) &&
+                   check(db, version, CATALOG_EDITOR, false, out_error);
+    for (; is_done && version < VERSION; version++)
+        is_done = db_script(db, scripts[true][version], out_error);
+    is_done = is_done && config_read_within(db, out_config, out_error);
+    db_rollback(db);
+    return is_done;
+}

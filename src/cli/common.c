@@ -1,5 +1,6 @@
 #include "cli/common.h"
 
+#include "catalog/config.h"
 #include "catalog/location.h"
 #include "cli/command.h"
 
@@ -11,6 +12,17 @@ struct catalog *command_catalog_open(const struct option_value *state, enum cata
     struct catalog *catalog = catalog_open(&location, role, out_error);
     catalog_location_deinit(&location);
     return catalog;
+}
+
+bool command_config_foresee(const struct option_value *state, struct catalog_config **out_config, struct err *out_error)
+{
+    struct catalog_location location;
+    *out_config = NULL;
+    if (!catalog_location_read(state->text, state->is_given, &location, out_error))
+        return false;
+    bool is_read = location.is_postgres && catalog_config_foresee(&location, out_config, out_error);
+    catalog_location_deinit(&location);
+    return is_read;
 }
 
 int command_fail_kind(const struct err *error)

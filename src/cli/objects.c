@@ -27,7 +27,13 @@ bool objects_open(struct objects *objects, const struct option_value *state, boo
     *objects = (struct objects){.state = state};
     objects->catalog = command_catalog_open(state, CATALOG_READER, &error);
     if (objects->catalog == NULL && strcmp(error.code, CATALOG_ERROR_NONE) == 0) {
-        objects->config = calloc(1, sizeof *objects->config);
+        err_clear(&error);
+        if (!command_config_foresee(state, &objects->config, &error) && err_is_set(&error)) {
+            *out_exit_code = command_fail_kind(&error);
+            return false;
+        }
+        if (objects->config == NULL)
+            objects->config = calloc(1, sizeof *objects->config);
         CHECK(objects->config != NULL);
         return true;
     }

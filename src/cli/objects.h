@@ -13,7 +13,7 @@
 struct objects {
     const struct option_value *state;  // borrowed
     struct catalog *catalog;           // NULL: there is none yet
-    struct catalog_config *config;     // empty where there is none
+    struct catalog_config *config;     // then what the first etl-stream has configured there, if anything
     bool is_editor;
 };
 
