@@ -29,7 +29,8 @@ struct command {
 };
 
 extern const struct command command_run, command_status, command_check, command_tail, command_version, command_help;
-extern const struct command command_export, command_apply, command_keygen, command_verify, command_completion;
+extern const struct command command_export, command_apply, command_keygen, command_verify, command_completion,
+    command_migrate;
 extern const struct command command_source_add, command_source_list, command_source_show, command_source_edit,
     command_source_remove;
 extern const struct command command_destination_add, command_destination_list, command_destination_show,

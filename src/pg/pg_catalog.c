@@ -21,6 +21,11 @@ const char *pg_catalog_facts_sql(void)
     return sql_pg_source_facts;
 }
 
+const char *pg_catalog_slots_sql(void)
+{
+    return sql_pg_logical_slots;
+}
+
 const char *pg_catalog_tables_sql(void)
 {
     return sql_pg_publication_tables;

@@ -66,6 +66,10 @@ bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *ou
 const struct pg_published_table *pg_publication_look_find(const struct pg_publication_look *look, uint32_t oid);
 void pg_publication_look_deinit(struct pg_publication_look *look);  // one of zeros is fine
 
+// logical_slots.sql: the pgoutput slots of this database, a row each: its name, the process that reads it (or NULL), that
+// process's application and address, whether it holds back WAL, and how much, for people.
+const char *pg_catalog_slots_sql(void);
+
 // Quoting for statements that take no parameters (COPY, LOCK, CREATE_REPLICATION_SLOT). Appends "a""b" or 'a''b'.
 struct buf;
 void pg_append_identifier(struct buf *out, const char *name);

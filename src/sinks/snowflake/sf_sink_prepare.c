@@ -146,7 +146,9 @@ static void explain_owner(const struct sf_sink_table *table, enum sf_owner owner
     else
         err_set(out_error, ERR_CONFIG, "table_not_ours",
                 "table \"%s\".\"%s\".\"%s\" exists and %s; move it out of the way with: ALTER TABLE "
-                "\"%s\".\"%s\".\"%s\" RENAME TO \"%s\".\"%s\".\"%s_OLD\"; or let existing_tables = replace do that",
+                "\"%s\".\"%s\".\"%s\" RENAME TO \"%s\".\"%s\".\"%s_OLD\"; or let existing_tables = replace do that; "
+                "etl-stream "
+                "migrate does it for all that the first etl-stream has left",
                 database, schema, name,
                 owner == SF_OWNER_OTHER_TABLE ? "was made for another table of the source"
                                               : "was not made by etl-stream",
