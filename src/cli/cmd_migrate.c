@@ -22,6 +22,7 @@
 
 #define OPERANDS_MAX 1000
 #define LOOK_INTERVAL_MS 1000
+#define CODE_PRIVILEGES "003001"  // Snowflake: insufficient privileges to operate on …
 // The first etl-stream wrote one for each table into its working directory, with the private key in plain text
 // (github.com/dwickyfp/etl-stream, etl-snowflake-py/etl_snowflake/client.py).
 #define PROFILE_FOLDER "profile_json"
@@ -257,6 +258,13 @@ static void remember_shown(struct migrating *migrating)
     }
 }
 
+static void explain_privileges(const struct migrate_step *step, struct err *error)
+{
+    struct err whole = {0};
+    err_set(&whole, error->kind, error->code, "%s; %s", error->text, step->remedy);
+    *error = whole;
+}
+
 static bool do_step(struct migrating *migrating, struct one *one, const struct migrate_step *step,
                     struct err *out_error)
 {
@@ -274,16 +282,16 @@ static bool do_step(struct migrating *migrating, struct one *one, const struct m
         fflush(stdout);
         return true;
     }
+    if (step->remedy != NULL && strcmp(error.code, CODE_PRIVILEGES) == 0)
+        explain_privileges(step, &error);
     err_prefix(&error, "pipeline %s: %s", one->pipeline->name, step->statement);
-    if (step->action == MIGRATE_SUSPEND_TASK && strstr(error.text, "rivileges") != NULL)
-        err_prefix(&error, "whoever owns the task has to suspend it, or to GRANT OPERATE on it");
-    // A grant may need another role (in a schema with managed access), and nothing else depends on it.
+    // A grant may need another role, and nothing else depends on it.
     if (step->action != MIGRATE_GRANT) {
         *out_error = error;
         return false;
     }
     migrating->has_failed = true;
-    fprintf(stderr, "etl-stream: %s; it has to be given by a role that may\n", error.text);
+    fprintf(stderr, "etl-stream: %s\n", error.text);
     return true;
 }
 

@@ -39,6 +39,7 @@ struct facts {
     bool is_snowflake;
     const char *database, *schema, *landing_schema;  // ours, as Snowflake stores them
     const char *old_schema, *old_landing_schema;  // as they are spelt in the configuration, which the first one quoted
+    const char *role;                             // that we have there; NULL: the user's default
     struct sf_naming naming;
     const struct catalog_known *known;
     bool is_wanted;             // its status is START

@@ -327,6 +327,7 @@ static bool configure(struct migrate *migrate, struct key_ring *ring, struct err
     if (migrate->facts.is_snowflake) {
         const struct sf_config *config = &migrate->destination.snowflake;
         migrate->facts.database = config->database;
+        migrate->facts.role = config->role;
         migrate->facts.schema = config->schema;
         migrate->facts.landing_schema = config->landing_schema;
         migrate->facts.old_schema = spelt(destination, "snowflake_schema", config->schema);

@@ -55,20 +55,22 @@ static bool has_statement(const struct migrate_plan *plan, const char *statement
 }
 
 // Two tables of the source may have shared what the first etl-stream made: it is one step.
+// remedy: NULL or taken.
 static void add_step(struct planning *planning, enum migrate_action action, bool is_waiting, struct buf *what,
-                     struct buf *statement)
+                     struct buf *statement, struct buf *remedy)
 {
     struct migrate_plan *plan = planning->plan;
-    char *text = taken(statement), *words = taken(what);
+    char *text = taken(statement), *words = taken(what), *mends = remedy != NULL ? taken(remedy) : NULL;
     if (has_statement(plan, text)) {
         free(text);
         free(words);
+        free(mends);
         return;
     }
     plan->steps = reallocarray(plan->steps, (size_t)plan->step_count + 1, sizeof *plan->steps);
     CHECK(plan->steps != NULL);
-    plan->steps[plan->step_count++] =
-        (struct migrate_step){.action = action, .what = words, .statement = text, .is_waiting = is_waiting};
+    plan->steps[plan->step_count++] = (struct migrate_step){
+        .action = action, .what = words, .statement = text, .remedy = mends, .is_waiting = is_waiting};
 }
 
 static bool is_started(const struct facts_task *task)
@@ -127,9 +129,18 @@ static const struct table *table_of_task(const struct facts *facts, const struct
     return found;
 }
 
+static void append_role(const struct facts *facts, struct buf *out)
+{
+    buf_append_text(out, " TO ROLE ");
+    if (facts->role != NULL)
+        sf_append_identifier(out, facts->role);
+    else
+        buf_append_text(out, "… (the user's default)");
+}
+
 static void suspend_task(struct planning *planning, const struct facts_task *task, bool is_theirs)
 {
-    struct buf what, statement;
+    struct buf what, statement, remedy;
     buf_init(&what, SIZE_MAX);
     buf_init(&statement, SIZE_MAX);
     buf_appendf(&what, "suspend task %s.%s, which runs every %s%s", task->schema, task->name, task->schedule,
@@ -138,7 +149,11 @@ static void suspend_task(struct planning *planning, const struct facts_task *tas
     buf_append_text(&statement, "ALTER TASK ");
     sf_append_qualified(&statement, planning->facts->database, task->schema, task->name);
     buf_append_text(&statement, " SUSPEND");
-    add_step(planning, MIGRATE_SUSPEND_TASK, false, &what, &statement);
+    buf_init(&remedy, SIZE_MAX);
+    buf_append_text(&remedy, "have the task's owner run: GRANT OPERATE ON TASK ");
+    sf_append_qualified(&remedy, planning->facts->database, task->schema, task->name);
+    append_role(planning->facts, &remedy);
+    add_step(planning, MIGRATE_SUSPEND_TASK, false, &what, &statement, &remedy);
 }
 
 static void plan_tasks(struct planning *planning)
@@ -175,7 +190,7 @@ static void plan_tasks(struct planning *planning)
 
 static void move_aside(struct planning *planning, enum migrate_action action, const struct facts_table *table)
 {
-    struct buf what, statement;
+    struct buf what, statement, remedy;
     unsigned number = 0;
     const char *database = planning->facts->database;
     (void)find_aside(planning->facts, table->schema, table->name, &number);
@@ -190,7 +205,12 @@ static void move_aside(struct planning *planning, enum migrate_action action, co
     sf_append_qualified(&statement, database, table->schema, table->name);
     buf_append_text(&statement, " RENAME TO ");
     sf_append_qualified(&statement, database, table->schema, aside);
-    add_step(planning, action, false, &what, &statement);
+    buf_init(&remedy, SIZE_MAX);
+    buf_append_text(&remedy, "have the table's owner rename it by this statement, or run: GRANT OWNERSHIP ON TABLE ");
+    sf_append_qualified(&remedy, database, table->schema, table->name);
+    append_role(planning->facts, &remedy);
+    buf_append_text(&remedy, " COPY CURRENT GRANTS");
+    add_step(planning, action, false, &what, &statement, &remedy);
     free(aside);
 }
 
@@ -285,7 +305,7 @@ static void plan_grant(struct planning *planning, const struct facts_grant *gran
     const char *database = planning->facts->database, *grantee = grant->grantee;
     bool is_role = strcmp(grant->granted_to, "ROLE") == 0,
          is_database_role = strcmp(grant->granted_to, "DATABASE_ROLE") == 0;
-    struct buf what, statement;
+    struct buf what, statement, remedy;
     buf_init(&what, SIZE_MAX);
     buf_init(&statement, SIZE_MAX);
     if ((!is_role && !is_database_role) || !is_privilege(grant->privilege)) {
@@ -310,7 +330,10 @@ static void plan_grant(struct planning *planning, const struct facts_grant *gran
     sf_append_identifier(&statement, grantee);
     if (grant->has_option)
         buf_append_text(&statement, " WITH GRANT OPTION");
-    add_step(planning, MIGRATE_GRANT, is_waiting, &what, &statement);
+    buf_init(&remedy, SIZE_MAX);
+    buf_append_text(&remedy,
+                    "have a role run this statement that may grant there (in a schema with managed access: its owner)");
+    add_step(planning, MIGRATE_GRANT, is_waiting, &what, &statement, &remedy);
 }
 
 static void plan_grants(struct planning *planning)
@@ -375,7 +398,7 @@ static void plan_slots(struct planning *planning)
             buf_append_text(&statement, "SELECT pg_drop_replication_slot(");
             pg_append_literal(&statement, slot->name);
             buf_append_byte(&statement, ')');
-            add_step(planning, MIGRATE_DROP_SLOT, is_waiting, &text, &statement);
+            add_step(planning, MIGRATE_DROP_SLOT, is_waiting, &text, &statement, NULL);
         }
     }
 }
@@ -571,6 +594,7 @@ void migrate_plan_deinit(struct migrate_plan *plan)
     for (uint32_t i = 0; i < plan->step_count; i++) {
         free(plan->steps[i].what);
         free(plan->steps[i].statement);
+        free(plan->steps[i].remedy);
     }
     free(plan->steps);
     free(plan->waits_for);

@@ -28,6 +28,7 @@ struct migrate_step {
     enum migrate_action action;
     char *what;       // for a person
     char *statement;  // exactly what is sent; a slot's to the source, the others to Snowflake
+    char *remedy;     // what mends it where the role may not do it; NULL: the answer says
     bool is_waiting;  // until the pipeline is live
 };
 

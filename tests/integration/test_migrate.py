@@ -275,6 +275,15 @@ def test_it_is_refused_while_the_first_one_runs(first):
         reader.wait(20)
     wait_until(lambda: not world.source.value("SELECT count(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [world.slots[0]]),
                30, "the slot to be free")
+    # A task of somebody else's: it is said who mends that and how, and nothing is moved while it may still run.
+    task = f'"DEMO_DB"."{world.landing_schema}"."SOMEBODYS"'
+    world.snowflake.execute(f"CREATE TASK {task} WAREHOUSE = ETL_WH SCHEDULE = '5 MINUTES' AS DELETE FROM {world.landing('orders')}", role="PUBLIC")
+    world.snowflake.execute(f"GRANT MONITOR ON TASK {task} TO ROLE ETL_ROLE", role="PUBLIC")
+    world.snowflake.execute(f"ALTER TASK {task} RESUME", role="PUBLIC")
+    refused = world.ours("migrate", "--yes", code=1)
+    assert f'have the task\'s owner run: GRANT OPERATE ON TASK {task} TO ROLE "ETL_ROLE"' in refused.stderr
+    assert world.names(world.schema) == ["CUSTOMERS", "ORDERS"]
+    world.snowflake.execute(f"GRANT OPERATE ON TASK {task} TO ROLE ETL_ROLE", role="PUBLIC")
     # Somebody has started a task again: it is suspended again, and nothing else is done twice.
     world.ours("migrate", "--yes")
     world.snowflake.execute(f'ALTER TASK "DEMO_DB"."{world.landing_schema}"."ETL_MERGE_ORDERS_TASK" RESUME')
