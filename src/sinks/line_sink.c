@@ -1,5 +1,6 @@
 #include "sinks/line_sink.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "sinks/line_sink_private.h"
 
 #define SPARE_BYTES_MAX ((size_t)1 << 20)  // of the empty batch that is kept
+#define RECORD_OF_TABLE "_T"               // behind what a carrier calls a stream in its record, with the table's oid
 #define ROW_BYTES_MAX \
     ((size_t)1 << 30)  // a buffer's limit: far above what PostgreSQL's 1 GB row becomes with the budget's stop
 
@@ -600,8 +602,12 @@ static void stream_open(struct sink_table *sink_table, uint8_t epoch, lsn_t floo
     CHECK(table->stream == NULL);
     table->stream = line_lane_new(table, LINE_STREAM, epoch);
     table->stream->high = table->stream->committed = (struct seq){.commit_lsn = floor_lsn, .epoch = epoch};
-    if (kept->channel_count > 0)
+    if (kept->channel_count > 0) {
         table->stream->kept = kept->channels[0];
+        char *of_table = strstr(table->stream->kept.name, RECORD_OF_TABLE);
+        if (of_table != NULL)
+            *of_table = '\0';
+    }
     line_lane_queue(table->stream);
     line_dispatch(table->sink);
 }
@@ -701,7 +707,11 @@ static void stream_record(const struct sink_table *sink_table, struct sink_strea
     if (table->stream == NULL || !table->stream->is_open)
         return;
     out_record->channel_count = 1;
-    table->sink->options.carrier->lane_record(table->stream, &out_record->channels[0]);
+    struct sink_channel_record *record = &out_record->channels[0];
+    table->sink->options.carrier->lane_record(table->stream, record);
+    // Carriers name what they know of the stream, and two tables may be at the same place; in the catalog a name is one table's.
+    size_t size = strlen(record->name);
+    (void)snprintf(record->name + size, sizeof record->name - size, RECORD_OF_TABLE "%u", table->table->oid);
 }
 
 // The floor and the streams' records are saved in one transaction, and one save is under way at a time: so what

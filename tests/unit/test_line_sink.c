@@ -44,6 +44,7 @@ static struct {
     struct column columns[TABLES];
     char names[TABLES][8];
     struct sink_table *sink_tables[TABLES];
+    char kept_name[SINK_CHANNEL_NAME_SIZE];  // what lane_open was told last
     uint32_t streams_opened, copies_opened, copies_committed, published, failed, committed, rooms;
     uint64_t copied_rows;
     struct err failure;
@@ -74,7 +75,7 @@ static void carrier_table_add(struct line_table *table)
 
 static void carrier_lane_open(struct line_lane *lane, const struct sink_channel_record *kept)
 {
-    (void)kept;
+    (void)snprintf(t.kept_name, sizeof t.kept_name, "%s", kept->name);
     note(ASKED_OPEN, lane, NULL);
     line_lane_opened(lane, NULL, NULL);
 }
@@ -219,7 +220,8 @@ static void set_up_with(uint32_t inflight_max, uint32_t quiet_tries)
         static char schema[] = "public";
         (void)snprintf(t.names[i], sizeof t.names[i], "t%u", i);
         t.columns[i] = make_column("body", OID_TEXT, 1, -1);
-        t.tables[i] = (struct table){.schema_name = schema,
+        t.tables[i] = (struct table){.oid = 16384 + i,
+                                     .schema_name = schema,
                                      .table_name = t.names[i],
                                      .identity = IDENTITY_NOTHING,
                                      .columns = &t.columns[i],
@@ -526,9 +528,36 @@ static void test_streams_hear_when_they_are_saved(void **state)
     open_stream(0, 100);
     t.operations->stream_record(t.sink_tables[0], &record);
     assert_int_equal(record.channel_count, 1);
-    assert_string_equal(record.channels[0].name, "lane");
+    assert_memory_equal(record.channels[0].name, "lane_T", 6);
     t.operations->floor_saved(t.sink, 100);
     assert_int_equal(t.saved_count, 1);
+}
+
+// The catalog keeps a pipeline's records by their names: PostgreSQL refuses a save that has one twice.
+static void test_tables_have_records_of_their_own(void **state)
+{
+    (void)state;
+    struct sink_stream_record first, second;
+    set_up_with(8, 0);
+    open_stream(0, 100);
+    open_stream(1, 100);
+    t.operations->stream_record(t.sink_tables[0], &first);
+    t.operations->stream_record(t.sink_tables[1], &second);
+    assert_string_not_equal(first.channels[0].name, second.channels[0].name);
+    // The carrier reads what it wrote.
+    t.operations->stream_open(t.sink_tables[2], 1, 100, &second);
+    turn();
+    assert_string_equal(t.kept_name, "lane");
+}
+
+static void test_records_of_before_tables_had_their_own_are_read(void **state)
+{
+    (void)state;
+    const struct sink_stream_record kept = {.channel_count = 1, .channels = {{.name = "lane"}}};
+    set_up_with(8, 0);
+    t.operations->stream_open(t.sink_tables[0], 1, 100, &kept);
+    turn();
+    assert_string_equal(t.kept_name, "lane");
 }
 
 int main(void)
@@ -545,6 +574,8 @@ int main(void)
         cmocka_unit_test_teardown(test_ranges_share_the_budget, tear_down),
         cmocka_unit_test_teardown(test_columns_that_fold_alike_are_refused, tear_down),
         cmocka_unit_test_teardown(test_streams_hear_when_they_are_saved, tear_down),
+        cmocka_unit_test_teardown(test_tables_have_records_of_their_own, tear_down),
+        cmocka_unit_test_teardown(test_records_of_before_tables_had_their_own_are_read, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
