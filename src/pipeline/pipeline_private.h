@@ -176,6 +176,8 @@ struct pipeline {
     bool is_resync_dirty, is_resync_saving;      // on_resync_taken waits until what was asked for is durable
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
     uint64_t saved_us, status_us;
+    uint32_t idle_saves;               // in a row, of a position that only keepalives moved
+    uint64_t status_marks;             // of the status that was sent to the catalog last
     uint64_t shown_us;                 // when it was published on the board …
     uint64_t shown_marks;              // … and what it depended on then
     bool is_merging, is_merge_saving;  // saving: the intent, before the merge itself
@@ -362,6 +364,7 @@ void follow_published(struct pipeline_table *table);
 
 // status.c
 // pipeline_status with positions and lag as of now, published on the board as well. Heap.
+uint64_t status_marks(const struct pipeline *pipeline);  // another one when the status has changed, positions aside
 char *status_take(struct pipeline *pipeline);
 // bytes: from what is confirmed to the end of the source's WAL, as it was told last; not known before it was told. seconds: since
 // the commit of the oldest transaction that was read and is not committed at the destination; 0 when there is none. While

@@ -9,11 +9,16 @@
 
 #define TICK_ACTIVE_US 100000
 #define TICK_IDLE_US 1000000
-#define SAVE_RETRY_US 1000000          // while the catalog is away
-#define SAVE_INTERVAL_US 200000        // while rows flow
-#define SAVE_IDLE_INTERVAL_US 5000000  // while only keepalives move the position
+#define TICK_GRID_US 100000      // ticks of a worker's idle pipelines fall together: a wake-up costs more than a tick
+#define SAVE_RETRY_US 1000000    // while the catalog is away
+#define SAVE_INTERVAL_US 200000  // while rows flow
+// While only keepalives move the position, the WAL that could be freed is not worth a transaction each time: twice as long after
+// every such save, unless a whole segment of WAL waits. (Where the catalog is on the source's server, each save is WAL for all.)
+#define SAVE_IDLE_INTERVAL_US UINT64_C(5000000)
+#define SAVE_IDLE_DOUBLINGS_MAX 5
+#define SAVE_IDLE_BYTES (UINT64_C(16) << 20)
 #define STATUS_INTERVAL_US 1000000
-#define STATUS_IDLE_INTERVAL_US 10000000
+#define STATUS_IDLE_INTERVAL_US 60000000  // nothing but positions has changed; each save has them too
 
 static void progress_check(const struct pipeline *pipeline)
 {
@@ -194,11 +199,20 @@ static void tables_put(struct pipeline *pipeline, struct catalog_save *save)
     }
 }
 
+static bool is_moving(const struct pipeline *pipeline)
+{
+    return pipeline->committed_lsn > pipeline->saved_lsn && pipeline->row_lsn >= pipeline->saved_lsn;
+}
+
 void progress_save_now(struct pipeline *pipeline)
 {
     struct catalog_pipeline *record = &pipeline->record;
     progress_update(pipeline);
     records_refresh(pipeline);
+    bool is_idle = !pipeline->is_save_wanted && !pipeline->is_record_dirty && !is_moving(pipeline);
+    pipeline->idle_saves = !is_idle                                         ? 0
+                           : pipeline->idle_saves < SAVE_IDLE_DOUBLINGS_MAX ? pipeline->idle_saves + 1
+                                                                            : SAVE_IDLE_DOUBLINGS_MAX;
     struct catalog_save *save = catalog_save_new(count_dirty(pipeline), count_dirty_channels(pipeline));
     if (pipeline->committed_lsn > record->floor_lsn)
         record->floor_lsn = pipeline->committed_lsn;
@@ -209,6 +223,7 @@ void progress_save_now(struct pipeline *pipeline)
     save->has_pipeline = true;
     save->reply_to = pipeline->replies;
     save->status_json = status_take(pipeline);
+    pipeline->status_marks = status_marks(pipeline);
     tables_put(pipeline, save);
     pipeline->is_record_dirty = pipeline->is_save_wanted = false;
     pipeline->is_snapshot_saving = pipeline->is_snapshot_dirty;
@@ -332,11 +347,6 @@ void progress_save_soon(struct pipeline *pipeline)
         loop_timer_set(pipeline->loop, &pipeline->tick, 1);
 }
 
-static bool is_moving(const struct pipeline *pipeline)
-{
-    return pipeline->committed_lsn > pipeline->saved_lsn && pipeline->row_lsn >= pipeline->saved_lsn;
-}
-
 static bool is_save_due(const struct pipeline *pipeline)
 {
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->saved_us;
@@ -351,7 +361,10 @@ static bool is_save_due(const struct pipeline *pipeline)
     if (is_moving(pipeline) || pipeline->is_record_dirty || count_dirty(pipeline) > 0 ||
         count_dirty_channels(pipeline) > 0)
         return since_us >= SAVE_INTERVAL_US;
-    return pipeline->committed_lsn > pipeline->saved_lsn && since_us >= SAVE_IDLE_INTERVAL_US;
+    if (pipeline->committed_lsn <= pipeline->saved_lsn || since_us < SAVE_IDLE_INTERVAL_US)
+        return false;
+    return since_us >= SAVE_IDLE_INTERVAL_US << pipeline->idle_saves ||
+           pipeline->committed_lsn - pipeline->saved_lsn >= SAVE_IDLE_BYTES;
 }
 
 bool progress_is_settled(const struct pipeline *pipeline)
@@ -369,6 +382,7 @@ static void status_save(struct pipeline *pipeline)
     (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline->options.name);
     save->claim = pipeline->options.claim;
     save->status_json = status_take(pipeline);
+    pipeline->status_marks = status_marks(pipeline);
     if (!catalog_send(pipeline->options.catalog, save))
         catalog_save_free(save);
 }
@@ -386,6 +400,7 @@ static void status_send(struct pipeline *pipeline)
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->status_us;
     bool is_busy =
         pipeline->is_merging || is_moving(pipeline) || copy_is_running(pipeline) || pipeline->state != PIPELINE_RUNNING;
+    is_busy = is_busy || status_marks(pipeline) != pipeline->status_marks;
     if (pipeline->save_inflight != NULL || since_us < (is_busy ? STATUS_INTERVAL_US : STATUS_IDLE_INTERVAL_US))
         return;
     if (!pipeline->record.is_slot_made && pipeline->is_first_start && pipeline->options.is_attended)
@@ -413,5 +428,7 @@ void progress_tick(struct loop_timer *timer)
     uint64_t next_us = is_active ? TICK_ACTIVE_US : TICK_IDLE_US;
     if (pipeline->options.merge_interval_ms < next_us / 1000)
         next_us = TICK_ACTIVE_US;
+    else if (!is_active)
+        next_us -= (loop_now_us(pipeline->loop) + next_us) % TICK_GRID_US;
     loop_timer_set(pipeline->loop, &pipeline->tick, next_us);
 }

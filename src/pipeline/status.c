@@ -9,7 +9,8 @@
 #include "pipeline/pipeline_private.h"
 #include "pipeline/remedy.h"
 
-#define SHOW_INTERVAL_US 900000  // a bit less than the idle tick's second
+#define SHOW_INTERVAL_US 900000        // a bit less than the idle tick's second
+#define SHOW_IDLE_INTERVAL_US 5000000  // where only positions move
 
 static void format_lsn(lsn_t lsn, char out[20])
 {
@@ -334,16 +335,16 @@ static uint64_t mix_error(uint64_t hash, const struct err *error)
     return hash;
 }
 
-// A hash of what the status of an idle pipeline depends on, which is cheaper than the status.
-static uint64_t marks_of(const struct pipeline *pipeline)
+// A hash of what the status of an idle pipeline depends on, which is cheaper than the status; but for positions, which move
+// with every keepalive as long as anybody writes to the server.
+uint64_t status_marks(const struct pipeline *pipeline)
 {
     uint64_t hash = 14695981039346656037U;
-    const uint64_t marks[] = {pipeline->state,        pipeline->received_lsn,   pipeline->committed_lsn,
-                              pipeline->saved_lsn,    pipeline->merged_lsn,     pipeline->server_lsn,
-                              pipeline->record.epoch, pipeline->was_merge_told, pipeline->rows_streamed,
-                              pipeline->merge_count,  pipeline->merge_failures, pipeline->rows_cleaned,
-                              pipeline->is_merging,   pipeline->is_trying,      pipeline->is_merge_resolving,
-                              hold_is_on(pipeline),   pipeline->table_count,    (uint64_t)pipeline->pending_us};
+    const uint64_t marks[] = {pipeline->state,          pipeline->merged_lsn,          pipeline->record.epoch,
+                              pipeline->was_merge_told, pipeline->rows_streamed,       pipeline->merge_count,
+                              pipeline->merge_failures, pipeline->rows_cleaned,        pipeline->is_merging,
+                              pipeline->is_trying,      pipeline->is_merge_resolving,  hold_is_on(pipeline),
+                              pipeline->table_count,    (uint64_t)pipeline->pending_us};
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         hash = mix(hash, marks[i]);
     if (error_of(pipeline) != NULL)
@@ -372,18 +373,19 @@ char *status_take(struct pipeline *pipeline)
     (void)snprintf(key, sizeof key, "pipeline/%s", pipeline->options.name);
     board_put(pipeline->options.board, key, shown);
     pipeline->shown_us = loop_now_us(pipeline->loop);
-    pipeline->shown_marks = marks_of(pipeline);
+    pipeline->shown_marks = status_marks(pipeline);
     return status;
 }
 
 void status_tick(struct pipeline *pipeline)
 {
     lag_update(pipeline);
-    if (pipeline->options.board == NULL || loop_now_us(pipeline->loop) - pipeline->shown_us < SHOW_INTERVAL_US)
+    uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->shown_us;
+    if (pipeline->options.board == NULL || since_us < SHOW_INTERVAL_US)
         return;
     bool is_busy = pipeline->state != PIPELINE_RUNNING || pipeline->is_merging || pipeline->pending_us != 0 ||
                    copy_is_shown(pipeline);
-    if (is_busy || marks_of(pipeline) != pipeline->shown_marks)
+    if (is_busy || since_us >= SHOW_IDLE_INTERVAL_US || status_marks(pipeline) != pipeline->shown_marks)
         free(status_take(pipeline));
 }
 
