@@ -91,19 +91,53 @@ static void set_trouble(json_t *object, const struct job *job, uint64_t now_us, 
     json_object_set_new(object, "retry", retry);
 }
 
-// The slot stays, and with it the WAL from what was confirmed last.
-static void set_held_back(json_t *object)
+// The slot stays, and with it the WAL from what was confirmed last. False: there is none.
+static bool format_held_back(const json_t *status, char *out, size_t out_size)
 {
-    const json_t *confirmed = json_object_get(json_object_get(object, "positions"), "confirmed");
-    const json_t *slot = json_object_get(object, "slot");
+    const json_t *confirmed = json_object_get(json_object_get(status, "positions"), "confirmed");
+    const json_t *slot = json_object_get(status, "slot");
     if (!json_is_string(confirmed) || !json_is_string(slot))
-        return;
-    char text[256];
-    (void)snprintf(text, sizeof text,
+        return false;
+    (void)snprintf(out, out_size,
                    "slot %s is kept: the source keeps its WAL from %s on, which grows until the pipeline is started or "
                    "removed",
                    json_string_value(slot), json_string_value(confirmed));
+    return true;
+}
+
+static void set_held_back(json_t *object, const struct job *job)
+{
+    char text[256];
+    if (!format_held_back(object, text, sizeof text))
+        return;
     set_text(object, "held_back", text);
+    if (job->paused_us != 0)
+        set_time(object, "paused_since", job->paused_wall_us);
+}
+
+bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us, char *out_text, size_t text_size)
+{
+    if (job->state != JOB_IDLE || job->is_wanted || job->is_gone || job->is_elsewhere) {
+        job->paused_us = 0;
+        job->pause_warnings = 0;
+        return false;
+    }
+    if (job->paused_us == 0) {
+        job->paused_us = now_us;
+        job->paused_wall_us = wall_us;
+    }
+    uint64_t paused_us = now_us - job->paused_us;
+    if (paused_us < JOB_PAUSE_LONG_US + job->pause_warnings * JOB_PAUSE_AGAIN_US || job->last_status == NULL)
+        return false;
+    char held_back[256];
+    json_t *status = json_loads(job->last_status, 0, NULL);
+    bool is_held = format_held_back(status, held_back, sizeof held_back);
+    json_decref(status);
+    job->pause_warnings++;
+    if (is_held)
+        (void)snprintf(out_text, text_size, "it has been paused for %llu hours: %s",
+                       (unsigned long long)(paused_us / JOB_PAUSE_LONG_US), held_back);
+    return is_held;
 }
 
 static void set_lsn(json_t *object, const char *key, lsn_t lsn)
@@ -168,7 +202,7 @@ char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
     if (err_is_set(&job->error))
         set_trouble(object, job, now_us, wall_us);
     if (job->state == JOB_IDLE && !job->is_wanted)
-        set_held_back(object);
+        set_held_back(object, job);
     char *text = json_dumps(object, JSON_COMPACT);
     CHECK(text != NULL);
     json_decref(object);

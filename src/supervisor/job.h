@@ -41,13 +41,19 @@ struct job {
     int64_t failing_since_us;  // wall clock; 0: it is well
     uint32_t failure_count;
     struct err error;
-    char *last_status;  // what the pipeline published at its end, or what the catalog knows; NULL: nothing yet
+    char *last_status;        // what the pipeline published at its end, or what the catalog knows; NULL: nothing yet
+    uint64_t paused_us;       // seen paused since; 0: it is not
+    int64_t paused_wall_us;   // the same instant
+    uint32_t pause_warnings;  // so often it was said what the pause holds back
     struct catalog_command *held;  // given while it did not run: done when it does
     uint32_t held_count;
     struct metric
         *state_metric;  // etl_pipeline_state, while nothing of it runs; what it shows: a word of job_state_word
     const char *metric_word;
 };
+
+#define JOB_PAUSE_LONG_US UINT64_C(3600000000)
+#define JOB_PAUSE_AGAIN_US UINT64_C(86400000000)
 
 struct job *job_new(const char *name, uint64_t seed);
 void job_free(struct job *job);
@@ -61,6 +67,9 @@ const char *job_state_word(const struct job *job);  // for people: "waiting", "p
 char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us);
 // Publishes that on the board, but for a pipeline that runs (it speaks for itself until it has ended) and one that is gone,
 // whose key is removed.
+// Notes whether it is paused, from time to time. True: it has been for an hour, or for another day since that was said, and its
+// slot keeps WAL at the source all the while: out_text is what to say.
+bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us, char *out_text, size_t text_size);
 void job_show(const struct job *job, struct board *board, uint64_t now_us, int64_t wall_us);
 
 #endif

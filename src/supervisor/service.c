@@ -637,12 +637,23 @@ static void report_now(struct service *service)
     report_publish(&service->report, loop_now_us(service->loop), loop_wall_us(service->loop));
 }
 
+static void pauses_note(struct service *service)
+{
+    char text[512];
+    for (struct job *job = service->jobs; job != NULL; job = job->next) {
+        struct log_scope scope = {.pipeline = job->name};
+        if (job_pause_note(job, loop_now_us(service->loop), loop_wall_us(service->loop), text, sizeof text))
+            log_line(LOG_WARNING, &scope, "paused_long", "%s", text);
+    }
+}
+
 // Retries that are due, requests that the catalog's full mailbox refused, and what has to be said again.
 static void on_tick(struct loop_timer *timer)
 {
     struct service *service = timer->context;
     advance_all(service);
     report_now(service);
+    pauses_note(service);
     log_held_back_tell();
     if (service->options->shows_progress)
         line_show(service);
