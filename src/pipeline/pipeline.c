@@ -38,6 +38,8 @@ void pipeline_set_state(struct pipeline *pipeline, enum pipeline_state state)
     meter_state(pipeline);
     pipeline->pending_count = 0;
     pipeline->status_us = 0;  // publish it
+    if (state != PIPELINE_ENDED)
+        loop_timer_set(pipeline->loop, &pipeline->tick, 1);
 }
 
 bool pipeline_table_needs_copy(const struct pipeline_table *table)

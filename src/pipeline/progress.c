@@ -18,6 +18,7 @@
 #define SAVE_IDLE_DOUBLINGS_MAX 5
 #define SAVE_IDLE_BYTES (UINT64_C(16) << 20)
 #define STATUS_INTERVAL_US 1000000
+#define STATUS_WAITING_INTERVAL_US 10000000
 #define STATUS_IDLE_INTERVAL_US 60000000  // nothing but positions has changed; each save has them too
 
 static void progress_check(const struct pipeline *pipeline)
@@ -398,10 +399,12 @@ void progress_ended(struct pipeline *pipeline)
 static void status_send(struct pipeline *pipeline)
 {
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->status_us;
-    bool is_busy =
-        pipeline->is_merging || is_moving(pipeline) || copy_is_running(pipeline) || pipeline->state != PIPELINE_RUNNING;
-    is_busy = is_busy || status_marks(pipeline) != pipeline->status_marks;
-    if (pipeline->save_inflight != NULL || since_us < (is_busy ? STATUS_INTERVAL_US : STATUS_IDLE_INTERVAL_US))
+    bool is_busy = pipeline->is_merging || is_moving(pipeline) || copy_is_running(pipeline) ||
+                   status_marks(pipeline) != pipeline->status_marks;
+    uint64_t interval_us = is_busy                               ? STATUS_INTERVAL_US
+                           : pipeline->state != PIPELINE_RUNNING ? STATUS_WAITING_INTERVAL_US
+                                                                 : STATUS_IDLE_INTERVAL_US;
+    if (pipeline->save_inflight != NULL || since_us < interval_us)
         return;
     if (!pipeline->record.is_slot_made && pipeline->is_first_start && pipeline->options.is_attended)
         return;  // nothing is in the catalog yet
@@ -424,7 +427,7 @@ void progress_tick(struct loop_timer *timer)
     bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
                      pipeline->is_merging || pipeline->is_trying || pipeline->hold.command_id != 0 ||
                      (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||
-                     pipeline->state != PIPELINE_RUNNING || !pipeline->was_merge_told;
+                     (pipeline->state == PIPELINE_RUNNING && !pipeline->was_merge_told);
     uint64_t next_us = is_active ? TICK_ACTIVE_US : TICK_IDLE_US;
     if (pipeline->options.merge_interval_ms < next_us / 1000)
         next_us = TICK_ACTIVE_US;

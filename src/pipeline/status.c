@@ -383,8 +383,7 @@ void status_tick(struct pipeline *pipeline)
     uint64_t since_us = loop_now_us(pipeline->loop) - pipeline->shown_us;
     if (pipeline->options.board == NULL || since_us < SHOW_INTERVAL_US)
         return;
-    bool is_busy = pipeline->state != PIPELINE_RUNNING || pipeline->is_merging || pipeline->pending_us != 0 ||
-                   copy_is_shown(pipeline);
+    bool is_busy = pipeline->is_merging || pipeline->pending_us != 0 || copy_is_shown(pipeline);
     if (is_busy || since_us >= SHOW_IDLE_INTERVAL_US || status_marks(pipeline) != pipeline->shown_marks)
         free(status_take(pipeline));
 }

@@ -121,6 +121,16 @@ static void publish(struct service *service, const struct job *job)
         catalog_save_free(save);
 }
 
+static void report_now(struct service *service)
+{
+    for (struct job *job = service->jobs; job != NULL; job = job->next)
+        job_meter(job);
+    metric_set_to(METRIC_CATALOG_HEALTHY, report_is_catalog_healthy(&service->report, loop_now_us(service->loop)),
+                  catalog_is_postgres(service->options->catalog) ? "postgres" : "sqlite");
+    report_jobs(&service->report, service->jobs);
+    report_publish(&service->report, loop_now_us(service->loop), loop_wall_us(service->loop));
+}
+
 static void set_state(struct service *service, struct job *job, enum job_state state)
 {
     struct log_scope scope = {.pipeline = job->name};
@@ -128,6 +138,7 @@ static void set_state(struct service *service, struct job *job, enum job_state s
         return;
     job->state = state;
     log_line(LOG_DEBUG, &scope, "job", "%s", job_state_word(job));
+    report_now(service);  // first: whoever sees the pipeline's new state finds it counted
     publish(service, job);
 }
 
@@ -625,16 +636,6 @@ static void line_show(const struct service *service)
     (void)snprintf(line, sizeof line, "%" PRIu32 " of %" PRIu32 " pipelines run, %" PRIu32 " failed; etl-stream status",
                    running, wanted, failed);
     log_status_line(line);
-}
-
-static void report_now(struct service *service)
-{
-    for (struct job *job = service->jobs; job != NULL; job = job->next)
-        job_meter(job);
-    metric_set_to(METRIC_CATALOG_HEALTHY, report_is_catalog_healthy(&service->report, loop_now_us(service->loop)),
-                  catalog_is_postgres(service->options->catalog) ? "postgres" : "sqlite");
-    report_jobs(&service->report, service->jobs);
-    report_publish(&service->report, loop_now_us(service->loop), loop_wall_us(service->loop));
 }
 
 static void pauses_note(struct service *service)

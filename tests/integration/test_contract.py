@@ -27,12 +27,16 @@ VARIABLES = (
     Variable("CONFIG_DB_PORT", (), ("0", "65536", "-5432", "5432x", "port", "54 32", "1e3"), ("1 to 65535",)),
     Variable("PIPELINE_POLL_INTERVAL_SECS", ("1", "5", "3600"), ("0", "3601", "-1", "five", "5s", "1.5", "99999999999999999999"),
              ("1 to 3600",)),
+    *(Variable(name, ("off", "127.0.0.1:0", "localhost:0", ":0", "[::1]:0"),
+               ("nonsense", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:port", "[::1:9000", "1.2.3.4.5:9000", "192.0.2.1:9000"),
+               ("HOST:PORT",)) for name in ("METRICS_ADDR", "HEALTH_ADDR")),
 )
 
 
-def run(folder, seconds=30, **variables):
-    """The service in a folder; how it ended, or None when it runs (it is ended then)."""
-    process = subprocess.Popen([PROGRAM, "run"], env=environment(folder / "state.db", **variables), cwd=folder, text=True,
+def run(folder, seconds=30, without=None, **variables):
+    """The service in a folder; how it ended, or None when it runs (it is ended then). without: a variable that is not set."""
+    given = {name: value for name, value in environment(folder / "state.db", **variables).items() if name != without}
+    process = subprocess.Popen([PROGRAM, "run"], env=given, cwd=folder, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     lines = []
     try:
@@ -60,7 +64,7 @@ def test_bad_values_are_refused_by_name_and_good_ones_taken(tmp_path, variable, 
         else:
             given[variable.name] = value
             file.write_text(f"{variable.name}=nonsense\n")  # the environment wins
-        return run(tmp_path, **given)
+        return run(tmp_path, without=variable.name if where == ".env" else None, **given)
     for value in variable.good:
         code, said = start(value)
         assert code is None, (value, said)
