@@ -136,6 +136,7 @@ void definition_tell_renamed(struct pipeline *pipeline, const struct catalog_tab
              "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
              former->schema_name, former->table_name, definition->schema_name, definition->table_name);
     forget_record(pipeline, former);
+    meter_table_forget(pipeline, former->schema_name, former->table_name);
 }
 
 void definition_rename(struct pipeline_table *table, const struct table *definition)

@@ -437,6 +437,7 @@ static void leave(struct pipeline_table *table)
              table->table->schema_name, table->table->table_name, pipeline->options.publication);
     become_new(table);
     join_recovered(table);
+    meter_table_forget(pipeline, table->table->schema_name, table->table->table_name);
     table->record.state = CATALOG_TABLE_UNPUBLISHED;
     (void)snprintf(table->record.reason, sizeof table->record.reason,
                    "no longer in publication \"%s\"; its target stays as it is", pipeline->options.publication);

@@ -1,5 +1,7 @@
 #include "pipeline/meter.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "io/metric_registry.h"
 #include "pipeline/pipeline_private.h"
@@ -95,9 +97,18 @@ void meter_end(struct pipeline *pipeline)
 
 void meter_table_end(struct table_meter *meter)
 {
+    metric_put(meter->coerced_total);
+    meter->coerced_total = NULL;
     gauge_drop(&meter->parked);
     gauge_drop(&meter->copy_rows);
     gauge_drop(&meter->copy_rows_estimated);
+}
+
+void meter_table_forget(const struct pipeline *pipeline, const char *schema_name, const char *table_name)
+{
+    char name[TABLE_NAME_SIZE];
+    (void)snprintf(name, sizeof name, "%s.%s", schema_name, table_name);
+    metric_forget_both("pipeline_name", pipeline->options.name, "table", name);
 }
 
 void meter_state(struct pipeline *pipeline)
@@ -200,23 +211,28 @@ static void table_gauge_show(const struct pipeline_table *table, struct metric *
     metric_set(*gauge, value);
 }
 
-// The encoder counts for itself, on the way of a row.
+// The encoder counts for itself, on the way of a row. The series is there before anything is counted: what Prometheus sees first is
+// no increase to it.
 static void coerced_show(struct pipeline_table *table)
 {
-    char name[TABLE_NAME_SIZE];
+    struct table_meter *meter = &table->meter;
     if (table->sink_table == NULL)
         return;
     uint64_t coerced = table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values;
-    if (coerced == table->meter.coerced)
-        return;
-    table_format_name(table->table, name, sizeof name);
-    metric_add_to(METRIC_TABLE_COERCED, coerced - table->meter.coerced, table->pipeline->options.name, name);
-    table->meter.coerced = coerced;
+    if (meter->coerced_total == NULL) {
+        char name[TABLE_NAME_SIZE];
+        table_format_name(table->table, name, sizeof name);
+        meter->coerced_total = metric_get(METRIC_TABLE_COERCED, table->pipeline->options.name, name);
+    }
+    metric_add(meter->coerced_total, coerced - meter->coerced);
+    meter->coerced = coerced;
 }
 
 void meter_table_leaves(struct pipeline_table *table)
 {
     coerced_show(table);
+    metric_put(table->meter.coerced_total);
+    table->meter.coerced_total = NULL;
     table->meter.coerced = 0;  // its next encoder begins anew
 }
 

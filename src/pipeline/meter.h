@@ -36,7 +36,7 @@ struct pipeline_meter {
 // Of a table; handles are there while they are needed.
 struct table_meter {
     uint64_t coerced;  // handed over, of those that the encoder has counted
-    struct metric *parked, *copy_rows, *copy_rows_estimated;
+    struct metric *coerced_total, *parked, *copy_rows, *copy_rows_estimated;
 };
 
 void meter_begin(struct pipeline *pipeline);
@@ -44,6 +44,8 @@ void meter_end(struct pipeline *pipeline);  // what says how it stands goes; cou
 void meter_state(struct pipeline *pipeline);
 void meter_error(const struct pipeline *pipeline, const struct err *error);
 void meter_table_end(struct table_meter *meter);
+// It is not followed any more under that name: its series end, counters too.
+void meter_table_forget(const struct pipeline *pipeline, const char *schema_name, const char *table_name);
 void meter_table_leaves(struct pipeline_table *table);  // before it loses its place at the destination, if it has one
 
 // On the way of a row: one message of the stream.

@@ -456,6 +456,7 @@ static void table_remove(struct pipeline *pipeline, uint32_t index)
     pipeline_retire_definition(pipeline, table->table);
     catalog_table_deinit(&table->record);
     free(table->channels);
+    meter_table_end(&table->meter);
     free(table);
     pipeline->last_table = NULL;
     memmove(&pipeline->tables[index], &pipeline->tables[index + 1],
