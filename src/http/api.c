@@ -13,22 +13,9 @@
 struct listing {
     struct buf out;
     int64_t now_us;
-    const json_t *jobs;  // of the service's document
+    json_t *wanted;  // pipeline → whether it is
     uint32_t count;
 };
-
-static const char *wanted_of(const json_t *jobs, const char *name)
-{
-    size_t index;
-    json_t *job;
-    json_array_foreach(jobs, index, job)
-    {
-        const char *pipeline = json_string_value(json_object_get(job, "pipeline"));
-        if (pipeline != NULL && strcmp(pipeline, name) == 0)
-            return json_is_true(json_object_get(job, "wanted")) ? "START" : "PAUSE";
-    }
-    return NULL;
-}
 
 static bool is_object(const struct board_text *text)
 {
@@ -38,14 +25,14 @@ static bool is_object(const struct board_text *text)
 // is_running: the process that publishes it runs; so `status --json` has it.
 static void append_pipeline(struct listing *listing, const struct board_text *text)
 {
-    const char *wanted = wanted_of(listing->jobs, text->key + strlen("pipeline/"));
+    const json_t *wanted = json_object_get(listing->wanted, text->key + strlen("pipeline/"));
     int64_t age_us = listing->now_us > text->published_us ? listing->now_us - text->published_us : 0;
     if (!is_object(text))
         return;
     buf_appendf(&listing->out, "%s{\"is_running\":true,\"age_seconds\":%" PRId64 ".%03" PRId64,
                 listing->count++ > 0 ? "," : "", age_us / 1000000, age_us / 1000 % 1000);
     if (wanted != NULL)
-        buf_appendf(&listing->out, ",\"wanted\":\"%s\"", wanted);
+        buf_appendf(&listing->out, ",\"wanted\":\"%s\"", json_is_true(wanted) ? "START" : "PAUSE");
     if (text->text[1] != '}')
         buf_append_text(&listing->out, ",");
     buf_append(&listing->out, text->text + 1, text->size - 1);
@@ -65,8 +52,25 @@ static void on_document(void *context, const struct board_text *text)
     buf_append(&listing->out, text->text, text->size);
 }
 
+static void listing_init(struct http_request *request, struct listing *listing, const struct board_text *jobs)
+{
+    size_t index;
+    json_t *job, *array = jobs != NULL ? json_loads(jobs->text, 0, NULL) : NULL;
+    *listing = (struct listing){.now_us = loop_wall_us(http_loop(request->http)), .wanted = json_object()};
+    CHECK(listing->wanted != NULL);
+    buf_init(&listing->out, STATUS_BYTES_MAX);
+    json_array_foreach(array, index, job)
+    {
+        const char *name = json_string_value(json_object_get(job, "pipeline"));
+        if (name != NULL)
+            json_object_set(listing->wanted, name, json_object_get(job, "wanted"));
+    }
+    json_decref(array);
+}
+
 static void answer(struct http_request *request, struct listing *listing)
 {
+    json_decref(listing->wanted);
     buf_append_byte(&listing->out, '\0');
     if (!listing->out.failed) {
         http_answer_json_text(request, 200, (char *)listing->out.data);
@@ -76,23 +80,29 @@ static void answer(struct http_request *request, struct listing *listing)
     http_answer_error(request, 500, NULL, "out of memory for the answer");
 }
 
-static json_t *listing_init(struct http_request *request, struct listing *listing, const struct board_text *service)
+// The service's own document, with its jobs.
+static void append_service(struct listing *listing, const struct board_text *service, const struct board_text *jobs)
 {
-    json_t *object = service != NULL ? json_loads(service->text, 0, NULL) : NULL;
-    *listing =
-        (struct listing){.now_us = loop_wall_us(http_loop(request->http)), .jobs = json_object_get(object, "jobs")};
-    buf_init(&listing->out, STATUS_BYTES_MAX);
-    return object;
+    bool is_there = service != NULL && is_object(service) && service->size > 2;
+    buf_append_text(&listing->out, "{");
+    if (is_there)
+        buf_append(&listing->out, service->text + 1, service->size - 2);
+    if (jobs != NULL && jobs->text[0] == '[')
+        buf_appendf(&listing->out, "%s\"jobs\":", is_there ? "," : "");
+    if (jobs != NULL && jobs->text[0] == '[')
+        buf_append(&listing->out, jobs->text, jobs->size);
+    buf_append_text(&listing->out, "}");
 }
 
 void api_status(struct http_request *request)
 {
     struct board *board = http_board(request->http);
-    const struct board_text *service = board_get(board, "service"), *alerts = board_get(board, "alerts");
+    const struct board_text *service = board_get(board, "service"), *jobs = board_get(board, "jobs");
+    const struct board_text *alerts = board_get(board, "alerts");
     struct listing listing;
-    json_t *object = listing_init(request, &listing, service);
+    listing_init(request, &listing, jobs);
     buf_append_text(&listing.out, "{\"service\":");
-    buf_append_text(&listing.out, service != NULL ? service->text : "{}");
+    append_service(&listing, service, jobs);
     buf_append_text(&listing.out, ",\"pipelines\":[");
     board_each(board, "pipeline/", on_pipeline, &listing);
     buf_append_text(&listing.out, "],\"sources\":[");
@@ -101,8 +111,8 @@ void api_status(struct http_request *request)
     buf_append_text(&listing.out, "],\"alerts\":");
     buf_append_text(&listing.out, alerts != NULL && alerts->text[0] == '[' ? alerts->text : "[]");
     buf_append_text(&listing.out, "}");
-    json_decref(object);
     board_text_release(service);
+    board_text_release(jobs);
     board_text_release(alerts);
     answer(request, &listing);
 }
@@ -117,12 +127,11 @@ void api_pipeline(struct http_request *request)
         http_answer_error(request, 404, "/api/v1/status lists them", "there is no pipeline \"%s\"", request->name);
         return;
     }
-    const struct board_text *service = board_get(board, "service");
+    const struct board_text *jobs = board_get(board, "jobs");
     struct listing listing;
-    json_t *object = listing_init(request, &listing, service);
+    listing_init(request, &listing, jobs);
     append_pipeline(&listing, text);
-    json_decref(object);
-    board_text_release(service);
+    board_text_release(jobs);
     board_text_release(text);
     answer(request, &listing);
 }

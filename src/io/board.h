@@ -6,7 +6,7 @@
 //   a worker      board_put("pipeline/shop", {…}) ──►  board  ──►  board_get … board_text_release   http thread
 //   main thread   board_put("service", {…})       ──►         ──►  board_each("pipeline/", …)       monitor
 //
-// Keys in use: "service" (supervisor/report.h), "pipeline/NAME" (the pipeline while it runs, the service otherwise).
+// Keys in use: "service" and "jobs" (supervisor/report.h), "pipeline/NAME" (the pipeline while it runs, the service otherwise).
 #ifndef ETL_IO_BOARD_H
 #define ETL_IO_BOARD_H
 

@@ -1,9 +1,6 @@
 #include "supervisor/report.h"
 
 #include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -18,12 +15,6 @@ void report_init(struct report *report, struct board *board, const char *catalog
     uint32_t patience_s = poll_interval_s * PATIENCE_POLLS;
     *report = (struct report){.board = board, .catalog_text = catalog_text, .started_us = wall_us};
     report->patience_us = (uint64_t)(patience_s < PATIENCE_MAX_S ? patience_s : PATIENCE_MAX_S) * 1000000;
-}
-
-void report_deinit(struct report *report)
-{
-    free(report->jobs);
-    report->jobs = NULL;
 }
 
 void report_asked(struct report *report, uint64_t now_us)
@@ -108,7 +99,7 @@ void report_jobs(struct report *report, const struct job *jobs)
             marks = mix(marks, (uint8_t)*at);
         marks = mix(marks, 256 + (uint64_t)job->state * 4 + (uint64_t)job->is_wanted * 2 + job->is_elsewhere);
     }
-    if (report->jobs != NULL && marks == report->jobs_marks)
+    if (report->board == NULL || (report->has_jobs && marks == report->jobs_marks))
         return;
     json_t *array = json_array();
     CHECK(array != NULL);
@@ -120,11 +111,12 @@ void report_jobs(struct report *report, const struct job *jobs)
         json_object_set_new(object, "wanted", json_boolean(job->is_wanted));
         json_array_append_new(array, object);
     }
-    free(report->jobs);
-    report->jobs = json_dumps(array, JSON_COMPACT);
-    CHECK(report->jobs != NULL);
-    report->jobs_marks = marks;
+    char *text = json_dumps(array, JSON_COMPACT);
+    CHECK(text != NULL);
     json_decref(array);
+    board_put(report->board, "jobs", text);
+    report->has_jobs = true;
+    report->jobs_marks = marks;
 }
 
 static json_t *counts_json(const struct report_counts *counts)
@@ -157,10 +149,5 @@ void report_publish(const struct report *report, uint64_t now_us, int64_t wall_u
     char *text = json_dumps(object, JSON_COMPACT);
     CHECK(text != NULL);
     json_decref(object);
-    // The jobs are text already: with hundreds of them, writing them anew four times a second would be most of the work.
-    char *whole = NULL;
-    CHECK(asprintf(&whole, "%.*s,\"jobs\":%s}", (int)strlen(text) - 1, text,
-                   report->jobs != NULL ? report->jobs : "[]") > 0);
-    free(text);
-    board_put(report->board, "service", whole);
+    board_put(report->board, "service", text);
 }

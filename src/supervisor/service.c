@@ -730,7 +730,6 @@ static void service_close(struct service *service)
         job_free(job);
     }
     catalog_config_free(service->config);
-    report_deinit(&service->report);
     key_ring_free(service->keys);
     if (service->loop != NULL)
         loop_free(service->loop);

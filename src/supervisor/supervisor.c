@@ -204,7 +204,6 @@ enum supervisor_outcome supervisor_run(struct plan *take_plan, struct err *out_e
         if (supervisor.has_failed)
             *out_error = supervisor.error;
         loop_timer_stop(supervisor.loop, &supervisor.report_timer);
-        report_deinit(&supervisor.report);
     } else {
         plan_free(take_plan);
     }

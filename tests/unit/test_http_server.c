@@ -131,9 +131,8 @@ static void test_http_answers_from_the_board(void **state)
     expect(get(served, "/ready"), "503", "not ready");
     expect(get(served, "/liveness"), "200", "alive");
     expect(get(served, "/api/v1/status"), "200", "{\"service\":{},\"pipelines\":[],\"sources\":[],\"alerts\":[]}");
-    put(served->board, "service",
-        "{\"is_ready\":true,\"catalog\":{\"healthy\":true},\"pipelines\":{\"active\":2},"
-        "\"jobs\":[{\"pipeline\":\"a\",\"wanted\":true}]}");
+    put(served->board, "service", "{\"is_ready\":true,\"catalog\":{\"healthy\":true},\"pipelines\":{\"active\":2}}");
+    put(served->board, "jobs", "[{\"pipeline\":\"a\",\"wanted\":true}]");
     put(served->board, "pipeline/a", "{\"state\":\"running\"}");
     put(served->board, "pipeline/b", "not JSON: nobody is to read half a document");
     put(served->board, "wal/one", "{\"source\":\"one\"}");
@@ -166,9 +165,8 @@ static void *write_much(void *context)
         (void)snprintf(key, sizeof key, "pipeline/p%u", i % 50);
         (void)snprintf(text, sizeof text, "{\"state\":\"running\",\"rows\":%u,\"pad\":\"%0100u\"}", i, i);
         board_put(writer->board, key, i % 97 == 0 ? NULL : strdup(text));
-        board_put(
-            writer->board, "service",
-            strdup("{\"is_ready\":true,\"catalog\":{\"healthy\":true},\"pipelines\":{\"active\":50},\"jobs\":[]}"));
+        board_put(writer->board, "service",
+                  strdup("{\"is_ready\":true,\"catalog\":{\"healthy\":true},\"pipelines\":{\"active\":50}}"));
     }
     return NULL;
 }
