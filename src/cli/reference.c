@@ -114,6 +114,10 @@ static void print_variables(struct buf *out)
         print_escaped(out, spec->help);
         buf_appendf(out, " (`run --%s`) |\n", spec->name);
     }
+    buf_appendf(
+        out,
+        "| `ETL_API_TOKEN` |  | 16 to 512 printable ASCII characters | the token itself; wiped from the environment "
+        "once it is read |\n");
     buf_appendf(out, "| `LOG_FORMAT` | lines on a terminal, else json | text, json | how log lines look |\n"
                      "| `LOG_LEVEL` | `info` | debug, info, warning, error | which log lines are written |\n");
 }
