@@ -4,6 +4,7 @@
     room NAME FILE…         the .c files under src/NAME (for cli: without main.c)
     main FILE               src/cli/main.c, once it exists
     sql FILE…               SQL that is compiled in (tools/embed_sql.py)
+    page FILE…              the page's files, compiled in as well (tools/embed_page.py)
     unit FILE ROOMS         a test program and the rooms that it is linked with, separated by commas
     sim FILE ROOMS
     fuzz FILE ROOMS
@@ -62,6 +63,7 @@ def main():
     for path in files("src/cli", "main.c"):
         print("main", path)
     print("sql", *files("src", "**/*.sql"))
+    print("page", *files("src/http/page", "*"))
     support = [path for path in files("tests/unit", "*.c") if not pathlib.Path(path).name.startswith("test_")]
     print("support", *support)
     for word, kind, folder in (("unit", "test", "tests/unit"), ("sim", "sim", "tests/sim"),

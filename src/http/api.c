@@ -101,7 +101,8 @@ void api_status(struct http_request *request)
     const struct board_text *alerts = board_get(board, "alerts");
     struct listing listing;
     listing_init(request, &listing, jobs);
-    buf_append_text(&listing.out, "{\"service\":");
+    buf_appendf(&listing.out,
+                "{\"takes_changes\":%s,\"service\":", http_takes_changes(request->http) ? "true" : "false");
     append_service(&listing, service, jobs);
     buf_append_text(&listing.out, ",\"pipelines\":[");
     board_each(board, "pipeline/", on_pipeline, &listing);
@@ -134,4 +135,22 @@ void api_pipeline(struct http_request *request)
     board_text_release(jobs);
     board_text_release(text);
     answer(request, &listing);
+}
+
+void api_history(struct http_request *request)
+{
+    char key[16 + HTTP_NAME_SIZE];
+    (void)snprintf(key, sizeof key, "pipeline/%s", request->name);
+    // One that has just come has no point yet, and is known all the same.
+    const struct board_text *text = board_get(http_board(request->http), key);
+    if (text == NULL) {
+        http_answer_error(request, 404, "/api/v1/status lists them", "there is no pipeline \"%s\"", request->name);
+        return;
+    }
+    board_text_release(text);
+    char *json = history_json(http_history(request->http), request->name, loop_wall_us(http_loop(request->http)));
+    if (json == NULL)
+        http_answer_error(request, 500, NULL, "out of memory for the answer");
+    else
+        http_answer_json_text(request, 200, json);
 }

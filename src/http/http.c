@@ -41,6 +41,16 @@ int64_t http_started_us(const struct http *http)
     return http->started_us;
 }
 
+bool http_takes_changes(const struct http *http)
+{
+    return http->token.is_set;
+}
+
+const struct history *http_history(const struct http *http)
+{
+    return http->history;
+}
+
 // --- sockets -----------------------------------------------------------------------------------------------------
 
 static bool listen_at(struct http *http, const char *origin, const char *text, bool is_metrics_only,
@@ -83,6 +93,22 @@ struct http *http_open(const struct http_options *options, struct err *out_error
         return http;
     http_free(http);
     return NULL;
+}
+
+// --- lag of the last hour ----------------------------------------------------------------------------------------
+
+static void on_pipeline(void *context, const struct board_text *text)
+{
+    history_see(context, text->key + strlen("pipeline/"), text->text);
+}
+
+static void on_history_due(struct loop_timer *timer)
+{
+    struct http *http = timer->context;
+    history_begin(http->history, loop_wall_us(http->loop));
+    board_each(http->board, "pipeline/", on_pipeline, http->history);
+    history_end(http->history);
+    loop_timer_set(http->loop, timer, HISTORY_INTERVAL_S * 1000000ULL);
 }
 
 // --- the thread --------------------------------------------------------------------------------------------------
@@ -128,6 +154,9 @@ static bool open_all(struct http *http, struct err *out_error)
     http->answers = mailbox_new(http->loop, ANSWERS_MAX, on_answer, http, out_error);
     if (http->orders == NULL || http->answers == NULL)
         return false;
+    http->history = history_new();
+    http->history_timer = (struct loop_timer){.on_due = on_history_due, .context = http};
+    loop_timer_set(http->loop, &http->history_timer, HISTORY_INTERVAL_S * 1000000ULL);
     for (uint32_t i = 0; i < http->listener_count; i++) {
         struct http_listener *listener = &http->listeners[i];
         struct server *server =
@@ -182,7 +211,10 @@ void http_free(struct http *http)
         mailbox_free(http->orders, discard_order);
     if (http->answers != NULL)
         mailbox_free(http->answers, catalog_request_discard);
-    if (http->loop != NULL)
+    if (http->loop != NULL) {
+        loop_timer_stop(http->loop, &http->history_timer);
         loop_free(http->loop);
+    }
+    history_free(http->history);
     free(http);
 }

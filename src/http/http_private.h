@@ -31,6 +31,8 @@ struct http {
     struct board *board;
     struct catalog *catalog;
     int64_t started_us;
+    struct history *history;
+    struct loop_timer history_timer;
     struct server *servers[HTTP_SERVERS_MAX];
     uint32_t server_count;
     struct control *controls;  // requests that wait (control.c)

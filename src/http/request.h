@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "catalog/catalog.h"
+#include "http/history.h"
 #include "io/board.h"
 #include "io/loop.h"
 
@@ -52,5 +53,7 @@ struct board *http_board(struct http *http);
 struct catalog *http_catalog(struct http *http);
 struct mailbox *http_answers(struct http *http);
 int64_t http_started_us(const struct http *http);  // wall clock
+bool http_takes_changes(const struct http *http);  // there is a token
+const struct history *http_history(const struct http *http);
 
 #endif

@@ -27,6 +27,10 @@ void probe_metrics(struct http_request *request);
 // api.c
 void api_status(struct http_request *request);
 void api_pipeline(struct http_request *request);
+void api_history(struct http_request *request);
+// page.c
+void page_index(struct http_request *request);
+void page_file(struct http_request *request);
 // control.c
 void api_start(struct http_request *request);
 void api_pause(struct http_request *request);

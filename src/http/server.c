@@ -128,7 +128,8 @@ static void add_headers(struct MHD_Response *response, const char *content_type)
     static const char *const headers[][2] = {
         {"Cache-Control", "no-store"},
         {"Content-Security-Policy",
-         "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+         "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+         "require-trusted-types-for 'script'"},
         {"Cross-Origin-Resource-Policy", "same-origin"},
         {"Referrer-Policy", "no-referrer"},
         {"X-Content-Type-Options", "nosniff"},

@@ -37,7 +37,8 @@ def test_probes_metrics_and_errors(served):
     status = client.get("/api/v1/status")
     assert status.headers["Content-Type"] == "application/json"
     body = status.json
-    assert set(body) == {"service", "pipelines", "sources", "alerts"} and body["pipelines"] == []
+    assert set(body) == {"takes_changes", "service", "pipelines", "sources", "alerts"}
+    assert body["takes_changes"] is True and body["pipelines"] == []
     assert body["service"]["state"] == "running" and body["service"]["catalog"]["healthy"] is True
     for name, value in (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY")):
         assert status.headers[name] == value

@@ -130,7 +130,8 @@ static void test_http_answers_from_the_board(void **state)
     // Nothing was published yet.
     expect(get(served, "/ready"), "503", "not ready");
     expect(get(served, "/liveness"), "200", "alive");
-    expect(get(served, "/api/v1/status"), "200", "{\"service\":{},\"pipelines\":[],\"sources\":[],\"alerts\":[]}");
+    expect(get(served, "/api/v1/status"), "200",
+           "{\"takes_changes\":true,\"service\":{},\"pipelines\":[],\"sources\":[],\"alerts\":[]}");
     put(served->board, "service", "{\"is_ready\":true,\"catalog\":{\"healthy\":true},\"pipelines\":{\"active\":2}}");
     put(served->board, "jobs", "[{\"pipeline\":\"a\",\"wanted\":true}]");
     put(served->board, "pipeline/a", "{\"state\":\"running\"}");
@@ -144,6 +145,12 @@ static void test_http_answers_from_the_board(void **state)
            "\"alerts\":[{\"type\":\"wal_alert\"}]}");
     put(served->board, "service", "{\"is_ready\":true,\"catalog\":{\"healthy\":false},\"pipelines\":{\"active\":2}}");
     expect(get(served, "/health"), "503", "\"pipelines\":{\"active\":2,\"healthy\":true}}}");
+    // The page, and what it asks for of a pipeline that has no point yet.
+    expect(get(served, "/"), "200", "</html>\n");
+    expect(get(served, "/page/icon.svg"), "200", "</svg>\n");
+    expect(get(served, "/page/nothing.js"), "404", "\"allowed\":\"/ is the page\"}");
+    expect(get(served, "/api/v1/pipelines/a/history"), "200", "{\"interval_seconds\":10,\"points\":[]}");
+    expect(get(served, "/api/v1/pipelines/c/history"), "404", "\"allowed\":\"/api/v1/status lists them\"}");
     // A change is answered even where there is no catalog to ask.
     expect(ask(served,
                "POST /api/v1/pipelines/a/pause HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
