@@ -99,10 +99,10 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
         table->sink_table = NULL;
         table->is_prepared = table->is_stream_open = table->is_joined = false;
         copy_table_gone(table);
-        if (table->record.state == CATALOG_TABLE_UNPUBLISHED)
-            continue;
-        table->record.state = CATALOG_TABLE_NEW;
+        table->record.copy_lsn = LSN_NONE;  // as start_table_add does
         table->is_record_dirty = true;
+        if (table->record.state != CATALOG_TABLE_UNPUBLISHED)
+            table->record.state = CATALOG_TABLE_NEW;
     }
 }
 
@@ -423,6 +423,8 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
     if (known != NULL && (known->oid != take_table->oid || known->state == CATALOG_TABLE_UNPUBLISHED ||
                           !pipeline->record.is_slot_made)) {
         table->record.state = CATALOG_TABLE_NEW;
+        if (!pipeline->record.is_slot_made)
+            table->record.copy_lsn = LSN_NONE;  // no later copy has to be above one of another epoch
         table->is_record_dirty = true;
     }
     if (known != NULL && known->oid != take_table->oid)

@@ -269,22 +269,32 @@ def test_without_counting_every_change_rows_are_lost(source, standin, stream):
 def test_another_cluster_begins_a_new_epoch(own_postgres, standin, start_stream):
     """The same URL leads to another cluster, whose LSNs are lower: everything is copied anew, nothing is taken for known."""
     snowflake = Snowflake(standin.to)
-    own_postgres.sql("CREATE TABLE words (word text PRIMARY KEY); CREATE PUBLICATION etl FOR TABLE words")
+    own_postgres.sql("CREATE TABLE words (word text PRIMARY KEY)")
+    own_postgres.sql("CREATE TABLE later (word text PRIMARY KEY)")
+    own_postgres.sql("CREATE PUBLICATION etl FOR TABLE words, later")
     own_postgres.sql("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 30000)")  # its LSNs run ahead
     own_postgres.sql("INSERT INTO words VALUES ('old')")
-    program = start_stream(own_postgres.url(), standin.to, *MERGE_OFTEN)
+    program = start_stream(own_postgres.url(), standin.to, *MERGE_OFTEN, "--poll-interval-seconds", 1)
     wait_live(program)
+    own_postgres.sql("ALTER PUBLICATION etl DROP TABLE later")
+    program.wait_for_event("table_left", 60)
     assert program.terminate() == 0
     with PgServer(encoding="UTF-8") as other:  # made by initdb itself, not from the template: another system identifier
         other.create_database("source")
         other.sql("CREATE TABLE words (word text PRIMARY KEY)", dbname="source")
+        other.sql("CREATE TABLE later (word text PRIMARY KEY)", dbname="source")
         other.sql("CREATE PUBLICATION etl FOR TABLE words", dbname="source")
         other.sql("INSERT INTO words VALUES ('new')", dbname="source")
-        program = start_stream(other.url("source", publication="etl"), standin.to, *MERGE_OFTEN)
+        program = start_stream(other.url("source", publication="etl"), standin.to, *MERGE_OFTEN, "--poll-interval-seconds", 1)
         program.wait_for_event("new_epoch", 30)
         wait_live(program)
         other.sql("INSERT INTO words VALUES ('newer')", dbname="source")
         wait_for_values(program, snowflake, "WORDS", "WORD", ["new", "newer"])
+        # What comes back only now was copied at a higher LSN of the other cluster; that is of another epoch, and no bar.
+        assert own_postgres.value("SELECT 'later'::regclass::oid") == other.value("SELECT 'later'::regclass::oid", dbname="source")
+        other.sql("INSERT INTO later VALUES ('back')", dbname="source")
+        other.sql("ALTER PUBLICATION etl ADD TABLE later", dbname="source")
+        wait_for_values(program, snowflake, "LATER", "WORD", ["back"], 60)
         assert pipeline_status(program.status())["epoch"] == 2
         assert program.terminate() == 0
 
