@@ -1,0 +1,39 @@
+// What is kept of a pipeline between two looks, as a look alone does not tell: since when it fails, when it last got further,
+// since when nobody reads its slot. Pure: the time comes from the caller.
+#ifndef ETL_MONITOR_WATCHED_H
+#define ETL_MONITOR_WATCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "monitor/pipeline_facts.h"
+#include "monitor/wal_facts.h"
+
+struct watched_pipeline {
+    char *name, *slot_name;  // owned
+    bool is_wanted;          // its status is START
+    // From its status.
+    struct pipeline_facts facts;
+    uint64_t status_version;  // the board's, of the newest that was read; 0: none
+    // It had an error and has not been running without one since, however often it was started anew meanwhile.
+    bool is_failing;
+    char *error, *reason, *remedy;  // the newest of them; reason and remedy may be NULL
+    uint64_t progress_us;           // when it last got further, was idle, or was begun to be watched
+    // From the look at its source.
+    struct wal_slot slot;        // name "": no look yet
+    bool was_slot_found;         // in any look
+    uint64_t inactive_since_us;  // monotonic, our own clock; 0: it is read, or not known
+    uint64_t slot_moved_us;      // when its confirmed position last moved
+    struct watched_pipeline *next;
+};
+
+struct watched_pipeline *watched_pipeline_new(const char *name, const char *slot_name, uint64_t now_us);
+void watched_pipeline_free(struct watched_pipeline *pipeline);
+// status_json NULL: nothing is published (it runs in another process, or never ran).
+void watched_pipeline_take_status(struct watched_pipeline *pipeline, const char *status_json, uint64_t now_us);
+void watched_pipeline_take_slot(struct watched_pipeline *pipeline, const struct wal_slot *slot, uint64_t now_us);
+void watched_pipeline_set_slot_name(struct watched_pipeline *pipeline, const char *slot_name);  // another one: all anew
+// How long nobody has read the slot, by the server's word or else by our own clock; 0: it is read.
+uint64_t watched_pipeline_inactive_us(const struct watched_pipeline *pipeline, uint64_t now_us);
+
+#endif
