@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trap.h"
 #include "catalog/catalog.h"
 #include "catalog/requests.h"
 #include "cli/api_token.h"
@@ -14,11 +15,14 @@
 #include "cli/endpoints.h"
 #include "http/http.h"
 #include "io/board.h"
+#include "monitor/settings.h"
 #include "supervisor/service.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
 
 #define STOP_DEADLINE_MS 20000
+
+#define WAL_MB_MAX 1000000000
 
 enum {
     RUN_FROM,
@@ -31,6 +35,19 @@ enum {
     RUN_METRICS_ADDRESS,
     RUN_HEALTH_ADDRESS,
     RUN_TOKEN_FILE,
+    RUN_WAL_POLL_INTERVAL,
+    RUN_WAL_WARNING,
+    RUN_WAL_DANGER,
+    RUN_WAL_CHECKS,
+    RUN_WAL_CONNECTIONS,
+    RUN_ALERT_URL,
+    RUN_ALERT_CA_FILE,
+    RUN_ALERT_AFTER,
+    RUN_SLOT_WARNING,
+    RUN_SLOT_DANGER,
+    RUN_SLOT_SAFE,
+    RUN_SLOT_INACTIVE,
+    RUN_STUCK,
     RUN_OPTION_COUNT
 };
 
@@ -69,6 +86,38 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
          "a file with the token that the page and the API ask for: of readers from elsewhere, and for every change. "
          "The\n"
          "token may be in the variable ETL_API_TOKEN instead, or in the systemd credential etl_api_token"},
+    [RUN_WAL_POLL_INTERVAL] = {"wal-poll-interval-seconds", "WAL_POLL_INTERVAL_SECS", OPTION_NUMBER, "N", "60", 10,
+                               86400, NULL, "how often the WAL monitor of the service looks at each source"},
+    [RUN_WAL_WARNING] = {"wal-warning-mb", "WARNING_WAL", OPTION_NUMBER, "MB", "3000", 1, WAL_MB_MAX, NULL,
+                         "size of a source's pg_wal from which on a warning is sent"},
+    [RUN_WAL_DANGER] = {"wal-danger-mb", "DANGER_WAL", OPTION_NUMBER, "MB", "6000", 1, WAL_MB_MAX, NULL,
+                        "size from which on it is a danger; greater than the warning's"},
+    [RUN_WAL_CHECKS] = {"wal-max-concurrent-checks", "WAL_MAX_CONCURRENT_CHECKS", OPTION_NUMBER, "N", "20", 1, 10000,
+                        NULL, "sources that are looked at at a time"},
+    [RUN_WAL_CONNECTIONS] = {"wal-max-connection-pools", "WAL_MAX_CONNECTION_POOLS", OPTION_NUMBER, "N", "50", 1, 10000,
+                             NULL,
+                             "monitoring connections that are kept open at a time, at most one a source;\n"
+                             "the least recently used is closed first"},
+    [RUN_ALERT_URL] = {"alert-url", "ALERT_WAL_URL", OPTION_TEXT, "URL", NULL, 0, 0, NULL,
+                       "where the service posts its alerts, http or https; without it they are logged and shown only"},
+    [RUN_ALERT_CA_FILE] = {"alert-ca-file", "ETL_ALERT_CA_FILE", OPTION_TEXT, "PATH", NULL, 0, 0, NULL,
+                           "certificates that the receiver of alerts is checked by; the system's when not given"},
+    [RUN_ALERT_AFTER] = {"alert-after-minutes", "TIME_CHECK_NOTIFICATION", OPTION_NUMBER, "N", "10", 1, 1440, NULL,
+                         "how long a level lasts before an alert is sent"},
+    [RUN_SLOT_WARNING] = {"slot-warning-mb", "ETL_SLOT_WARNING_MB", OPTION_NUMBER, "MB", "3000", 0, WAL_MB_MAX, NULL,
+                          "WAL that a pipeline's slot keeps from which on a warning is sent;\n0: never"},
+    [RUN_SLOT_DANGER] = {"slot-danger-mb", "ETL_SLOT_DANGER_MB", OPTION_NUMBER, "MB", "6000", 0, WAL_MB_MAX, NULL,
+                         "the same for danger; 0: never"},
+    [RUN_SLOT_SAFE] =
+        {"slot-safe-mb", "ETL_SLOT_SAFE_MB", OPTION_NUMBER, "MB", "1024", 0, WAL_MB_MAX, NULL,
+         "an alert is sent when the source may write less than this until it gives a slot up (safe_wal_size), or less\n"
+         "than a fifth of max_slot_wal_keep_size where that is less; 0: never"},
+    [RUN_SLOT_INACTIVE] = {"slot-inactive-minutes", "ETL_SLOT_INACTIVE_MINUTES", OPTION_NUMBER, "N", "60", 0, 525600,
+                           NULL,
+                           "an alert is sent when nobody has read a pipeline's slot for so long, paused or not; 0: "
+                           "never"},
+    [RUN_STUCK] = {"stuck-minutes", "ETL_STUCK_MINUTES", OPTION_NUMBER, "N", "15", 0, 1440, NULL,
+                   "an alert is sent when a pipeline has failed, or has got no further, for so long; 0: never"},
 };
 
 struct run {
@@ -221,10 +270,36 @@ static void on_closing(void *context)
     http_stop(run->http);
 }
 
+static bool monitor_settings_read(const struct option_value *values, struct monitor_settings *out_settings,
+                                  struct err *out_error)
+{
+    // Tests cannot wait for minutes: a hundredth of a second for each second there.
+    bool is_hurried = trap_is_set("monitor_seconds");
+    *out_settings = (struct monitor_settings){.second_us = is_hurried ? 10000 : 1000000,
+                                              .check_timeout_ms = is_hurried ? 1000 : 10000,
+                                              .poll_interval_s = (uint32_t)values[RUN_WAL_POLL_INTERVAL].number,
+                                              .checks_max = (uint32_t)values[RUN_WAL_CHECKS].number,
+                                              .connections_max = (uint32_t)values[RUN_WAL_CONNECTIONS].number,
+                                              .wal_warning_mb = (uint32_t)values[RUN_WAL_WARNING].number,
+                                              .wal_danger_mb = (uint32_t)values[RUN_WAL_DANGER].number,
+                                              .notify_after_min = (uint32_t)values[RUN_ALERT_AFTER].number,
+                                              .alert_url = values[RUN_ALERT_URL].text,
+                                              .alert_ca_file = values[RUN_ALERT_CA_FILE].text,
+                                              .slot_warning_mb = (uint32_t)values[RUN_SLOT_WARNING].number,
+                                              .slot_danger_mb = (uint32_t)values[RUN_SLOT_DANGER].number,
+                                              .slot_safe_mb = (uint32_t)values[RUN_SLOT_SAFE].number,
+                                              .slot_inactive_min = (uint32_t)values[RUN_SLOT_INACTIVE].number,
+                                              .stuck_min = (uint32_t)values[RUN_STUCK].number};
+    return monitor_settings_check(out_settings, out_error);
+}
+
 // Every pipeline of the catalog, until a signal.
 static int run_all(struct run *run)
 {
     struct err error = {0};
+    struct monitor_settings monitor;
+    if (!monitor_settings_read(run->values, &monitor, &error))
+        return command_fail(&error, EXIT_USAGE);
     signals_block();
     if (sf_key_process_init(&error) && listen_open(run->values, &run->http, &error))
         run->catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, &error);
@@ -239,6 +314,7 @@ static int run_all(struct run *run)
                                             .on_started = on_started,
                                             .on_closing = on_closing,
                                             .context = run,
+                                            .monitor = &monitor,
                                             .poll_interval_s = (uint32_t)run->values[RUN_POLL_INTERVAL].number,
                                             .worker_count = (uint32_t)run->values[RUN_WORKERS].number,
                                             .memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20,

@@ -16,6 +16,7 @@
 #include "supervisor/report.h"
 #include "supervisor/resync_command.h"
 #include "supervisor/signals.h"
+#include "supervisor/watching.h"
 
 #define ANSWERS_MAX 4096
 #define HEALTHY_US 600000000  // a life of that length clears the count of failures
@@ -34,6 +35,7 @@ struct service {
     struct catalog_config *config;  // as it was read last
     struct job *jobs;
     struct report report;
+    struct watching watching;
     struct loop_timer poll_timer, tick_timer;
     bool is_config_asked, is_config_wanted;
     bool is_look_asked, is_look_wanted;  // for commands that wait
@@ -349,6 +351,7 @@ static void config_apply(struct service *service, struct catalog_config *take_co
         if (is_news)
             show(service, job);
     }
+    watching_apply(&service->watching, take_config);
     catalog_config_free(service->config);
     service->config = take_config;
     advance_all(service);
@@ -656,6 +659,7 @@ static void on_tick(struct loop_timer *timer)
     report_now(service);
     pauses_note(service);
     log_held_back_tell();
+    watching_tick(&service->watching);
     if (service->options->shows_progress)
         line_show(service);
     loop_timer_set(service->loop, timer, ASK_AGAIN_US);
@@ -699,7 +703,8 @@ static bool service_open(struct service *service, struct err *out_error)
     if (!catalog_start(service->options->catalog, out_error))
         return false;
     service->crew = crew_new(service->loop, service->options->worker_count, &events, out_error);
-    if (service->crew == NULL)
+    if (service->crew == NULL ||
+        !watching_open(&service->watching, service->options->monitor, service->options->board, out_error))
         return false;
     report_init(&service->report, service->options->board, catalog_text(service->options->catalog),
                 service->options->poll_interval_s, loop_wall_us(service->loop));
@@ -712,6 +717,7 @@ static bool service_open(struct service *service, struct err *out_error)
 static void service_close(struct service *service)
 {
     crew_free(service->crew);
+    watching_close(&service->watching);
     if (service->options->on_closing != NULL)
         service->options->on_closing(service->options->context);
     for (struct job *job = service->jobs; job != NULL; job = job->next)

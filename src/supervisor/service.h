@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "catalog/catalog.h"
 #include "io/board.h"
+#include "monitor/settings.h"
 #include "supervisor/supervisor.h"
 
 struct service_options {
@@ -25,6 +26,7 @@ struct service_options {
     // Called when nothing runs any more and the catalog is about to close: nobody may ask it after that. May be NULL.
     void (*on_closing)(void *context);
     void *context;
+    const struct monitor_settings *monitor;  // of the WAL monitor and its alerts; NULL: sources are not watched
     uint32_t poll_interval_s;
     uint32_t worker_count;  // 0: one a core
     size_t memory_bytes;    // of each pipeline: what batches and appends in flight may hold

@@ -1,0 +1,218 @@
+"""The WAL monitor and its alerts, with real servers, sockets that refuse or hang, and a receiver that misbehaves.
+
+The program of the traps build counts a hundredth of a second as a second there (ETL_TRAP=monitor_seconds); time-outs are real.
+"""
+import base64
+import json
+import os
+import pathlib
+import re
+import threading
+
+import pytest
+
+from alert_receiver import AlertReceiver
+from pgserver import free_port
+from program import TRAPS_PROGRAM, run_command, wait_until
+from snowflake_client import Snowflake
+from test_hanging_sources import Silence
+from test_service import POLL, make_destination, sources
+
+__all__ = ["sources"]
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@pytest.fixture
+def receiver():
+    with_faults = AlertReceiver()
+    yield with_faults
+    with_faults.close()
+
+
+@pytest.fixture
+def start_watching(start_service):
+    """start_watching(*options, **environment) → Service in which a second of the monitor takes a hundredth of one."""
+    def start(*options, **environment):
+        return start_service(*POLL, *options, binary=TRAPS_PROGRAM, ETL_TRAP="monitor_seconds",
+                             **{"WAL_POLL_INTERVAL_SECS": 20, "TIME_CHECK_NOTIFICATION": 1, **environment})
+    start.catalog = start_service.catalog
+    return start
+
+
+def write_wal(source, megabytes):
+    source.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1048576)) "
+               f"FROM generate_series(1, {megabytes})")
+
+
+def test_wal_alert_is_the_contracts_and_its_privilege_is_asked_for_once(own_postgres, start_watching, receiver):
+    receiver.faults = [500, "cut"]
+    own_postgres.sql("CREATE ROLE watcher LOGIN")
+    service = start_watching(WARNING_WAL=1, DANGER_WAL=100000, ALERT_WAL_URL=receiver.url)
+    start_watching.catalog.add_source("shop", own_postgres, user="watcher")
+    hint = service.wait_for_event("wal_size_unknown")["message"]
+    grant = re.search(r"mend it with: (GRANT .*)$", hint)[1]
+    assert not receiver.tries
+    own_postgres.sql(grant)
+    alert = receiver.wait_for("wal_alert")
+    size = float(own_postgres.value("SELECT sum(size) FROM pg_ls_waldir()")) / 1048576
+    assert list(alert) == ["type", "source_name", "status", "wal_size_mb", "threshold_mb", "duration_mins", "timestamp", "slots"]
+    assert {**alert, "duration_mins": 1, "timestamp": ""} == {
+        "type": "wal_alert", "source_name": "shop", "status": "warning", "wal_size_mb": size, "threshold_mb": 1,
+        "duration_mins": 1, "timestamp": "", "slots": []}
+    assert isinstance(alert["threshold_mb"], int) and isinstance(alert["wal_size_mb"], float)
+    assert isinstance(alert["duration_mins"], int) and alert["duration_mins"] >= 1
+    assert RFC3339.fullmatch(alert["timestamp"])
+    # The same message three times, of which the third was taken; a password in the URL goes as a header, and nowhere else.
+    assert receiver.tries == [receiver.taken[0][0]] * 3
+    assert receiver.headers[0]["Content-Type"] == "application/json"
+    assert base64.b64decode(receiver.headers[0]["Authorization"].split()[1]) == b"ops:secret"
+    own_postgres.server.stop()
+    service.wait_for_event("source_down")
+    receiver.wait_for("source_down", status="danger", source_name="shop")
+    own_postgres.server.start()
+    service.wait_for_event("source_up")
+    receiver.wait_for("source_down", status="resolved", source_name="shop")
+    assert service.terminate() == 0
+    assert len(receiver.of("wal_alert")) == 1 and len(service.events("wal_size_unknown")) == 1
+    assert "secret" not in service.tail(10000)
+
+
+def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
+    catalog = start_watching.catalog
+    service = start_watching("--slot-warning-mb", 50, "--slot-danger-mb", 5000, "--slot-inactive-minutes", 1,
+                             ALERT_WAL_URL=receiver.url)
+    own_postgres.sql("CREATE PUBLICATION etl FOR ALL TABLES")
+    own_postgres.sql("SELECT pg_create_logical_replication_slot('etl_p', 'pgoutput')")
+    write_wal(own_postgres, 70)
+    catalog.add_source("shop", own_postgres)
+    catalog.transact([("INSERT INTO destinations (name, destination_type, http_url) VALUES ('d', 'http', 'http://127.0.0.1:1/')", [])])
+    catalog.add_pipeline("p", "shop", "d", status="PAUSE")
+    held = receiver.wait_for("slot_held_back", status="warning", pipeline_name="p", source_name="shop")
+    paused = receiver.wait_for("pipeline_paused", status="warning", pipeline_name="p")
+    assert {"slot": "etl_p", "active": False, "wal_status": "reserved", "invalidation_reason": None}.items() <= held.items()
+    assert held["held_back_bytes"] >= 70 << 20 and held["safe_wal_size_bytes"] is None
+    assert "pipeline start p" in paused["remedy"] and "which is paused" in paused["message"]
+    # The server gives the slot up.
+    own_postgres.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
+    own_postgres.server.reload()
+    own_postgres.sql("SELECT pg_switch_wal()")
+    own_postgres.sql("CHECKPOINT")
+    lost = receiver.wait_for("slot_lost", status="danger", pipeline_name="p")
+    assert lost["wal_status"] == "lost" and "on-slot-lost resync" in lost["remedy"], lost
+    receiver.wait_for("slot_held_back", status="resolved", pipeline_name="p")
+    receiver.wait_for("pipeline_paused", status="resolved", pipeline_name="p")
+    own_postgres.sql("SELECT pg_drop_replication_slot('etl_p')")
+    own_postgres.sql("SELECT pg_create_logical_replication_slot('etl_p', 'pgoutput')")
+    receiver.wait_for("slot_lost", status="resolved", pipeline_name="p")
+    assert service.terminate() == 0
+    assert not own_postgres.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'etl-stream'")
+
+
+def test_a_parked_table_is_told_and_told_again_when_it_is_back(sources, standin, start_watching, receiver):
+    receiver.hang = True  # it holds up nobody
+    catalog = start_watching.catalog
+    service = start_watching(ALERT_WAL_URL=receiver.url)
+    source = sources(5)
+    catalog.add_source("shop", source)
+    target = make_destination(catalog, standin, "wh")
+    Snowflake(target).execute('CREATE TABLE "WH"."ORDERS" ("X" INT)')
+    catalog.add_pipeline("p", "shop", "wh", table_error_retry_max_attempts=0, table_error_retry_delay_ms=200)
+    receiver.wait_for_tries(1, 90)
+    service.wait_for_table("p", "customers", "live", 90)
+    service.wait_for_event("alert", table="public.orders")
+    receiver.release()
+    alert = json.loads(receiver.tries[0])
+    assert {"type": "table_parked", "status": "warning", "source_name": "shop", "pipeline_name": "p",
+            "table": "public.orders"}.items() <= alert.items()
+    assert "pipeline resync p public.orders" in alert["remedy"]
+    Snowflake(target).execute('ALTER TABLE "WH"."ORDERS" RENAME TO "WH"."ORDERS_OLD"')
+    assert service.command("pipeline", "resync", "p", "public.orders").returncode == 0
+    receiver.wait_for("table_parked", 90, status="resolved", table="public.orders")
+    assert service.terminate() == 0
+
+
+def open_files(pid):
+    return sorted(os.readlink(path).split(":")[0] for path in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+
+
+def connected(pid, port):
+    """Connections of the process to the port that are established, by the kernel's own account."""
+    inodes = set()
+    for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(path))
+        except OSError:
+            continue
+        if found:
+            inodes.add(found[1])
+    rows = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" and row[9] in inodes for row in rows)
+
+
+def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres, start_watching):
+    bound, looks = 12, 10
+    catalog = start_watching.catalog
+    hanging = [Silence("startup"), Silence("accepted")]
+    service = start_watching("--wal-max-connection-pools", bound, "--wal-max-concurrent-checks", 20, WAL_POLL_INTERVAL_SECS=10,
+                             LOG_LEVEL="debug")
+    # No source, or none any more: that is what the end is compared with.
+    time_out = 60
+    service.wait_for_event("monitor_configured", time_out)
+    files_before = open_files(service.pid)
+    ports = [own_postgres.server.port] * 14 + [free_port() for _ in range(100)] + [one.port for one in hanging]
+    catalog.transact([("INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, publication_name) "
+                       "VALUES (?, '127.0.0.1', ?, ?, 'postgres', 'etl')", [f"s{number}", port, own_postgres.name])
+                      for number, port in enumerate(ports)])
+    most, stop = {"client": 0, "server": 0}, threading.Event()
+
+    def come_and_go():
+        turn = 0
+        with own_postgres.server.connect() as watcher:
+            while not stop.wait(0.02):
+                turn += 1
+                most["client"] = max(most["client"], connected(service.pid, own_postgres.server.port))
+                most["server"] = max(most["server"], watcher.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'etl-stream'").fetchone()[0])
+                if turn % 25 == 0:  # one goes, another comes or is another server's
+                    number = turn * 7 % len(ports)
+                    catalog.execute("DELETE FROM sources WHERE name = ?", [f"s{number}"])
+                    catalog.execute("INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, publication_name) "
+                                    "VALUES (?, '127.0.0.1', ?, ?, 'postgres', 'etl')",
+                                    [f"s{number}", ports[number], own_postgres.name])
+                    catalog.execute("UPDATE sources SET pg_port = ? WHERE name = ?",
+                                    [ports[turn * 3 % len(ports)], f"s{turn * 5 % len(ports)}"])
+    worker = threading.Thread(target=come_and_go)
+    worker.start()
+    try:
+        service.wait_for_event("monitor_looks", 120, count=2)
+        memory_before = service.resident_bytes()
+        service.wait_for_event("monitor_looks", 240, count=looks)
+        memory_after = service.resident_bytes()
+    finally:
+        stop.set()
+        worker.join()
+    catalog.execute("DELETE FROM sources")
+    service.wait_for_event("monitor_configured", time_out, message="0 sources are watched", count=2)
+    files_after = wait_until(lambda: (found := open_files(service.pid)) == files_before and found, 30, "the descriptors to be as before")
+    print(f"most connections: {most['client']} of {bound} (the server counted {most['server']}, those that were ending too); "
+          f"descriptors {len(files_before)} and {len(files_after)}; memory {memory_before >> 10} kB and {memory_after >> 10} kB")
+    assert 0 < most["client"] <= bound
+    assert memory_after - memory_before < 8 << 20
+    wait_until(lambda: not own_postgres.sql("SELECT 1 FROM pg_stat_activity WHERE application_name = 'etl-stream'"), 30,
+               "the server to see them go")
+    assert service.terminate() == 0
+    assert int(re.search(r"after (\d+) looks", service.events("monitor_ended")[0]["message"])[1]) >= 10000
+    for one in hanging:
+        one.close()
+
+
+@pytest.mark.parametrize("name, value, allowed", [
+    ("WAL_POLL_INTERVAL_SECS", "9", "10 to 86400"), ("WAL_POLL_INTERVAL_SECS", "86401", "10 to 86400"),
+    ("WARNING_WAL", "0", "1 to"), ("DANGER_WAL", "3000", "greater than WARNING_WAL"), ("WARNING_WAL", "6000", "DANGER_WAL is 6000"),
+    ("WAL_MAX_CONCURRENT_CHECKS", "0", "1 to"), ("WAL_MAX_CONNECTION_POOLS", "x", "1 to"),
+    ("TIME_CHECK_NOTIFICATION", "1441", "1 to 1440"), ("TIME_CHECK_NOTIFICATION", "0", "1 to 1440"),
+    ("ALERT_WAL_URL", "ftp://u:secret@host/x", "http://"), ("ETL_SLOT_DANGER_MB", "10", "ETL_SLOT_WARNING_MB is 3000")])
+def test_a_bad_value_is_refused_at_the_start(tmp_path, name, value, allowed):
+    done = run_command("run", state=tmp_path / "state.db", **{name: value})
+    assert done.returncode == 2 and name in done.stderr and allowed in done.stderr and done.stderr.count("\n") == 1, done
+    assert (value in done.stderr or name == "ALERT_WAL_URL") and "secret" not in done.stderr, done
