@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "catalog/catalog_private.h"
 #include "embedded_sql.h"
 #include "io/lock.h"
@@ -490,6 +491,7 @@ static void discard_request(void *message)
 static void *run_thread(void *context)
 {
     struct catalog *catalog = context;
+    process_name_thread("catalog");
     watch_again(catalog);
     loop_run(catalog->loop);
     loop_timer_stop(catalog->loop, &catalog->watch_timer);

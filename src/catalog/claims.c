@@ -329,6 +329,7 @@ static void discard(void *message)
 static void *run_thread(void *context)
 {
     struct claims *claims = context;
+    process_name_thread("claims");
     loop_timer_set(claims->loop, &claims->heartbeat, HEARTBEAT_US);
     loop_run(claims->loop);
     loop_timer_stop(claims->loop, &claims->heartbeat);

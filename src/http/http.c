@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "catalog/requests.h"
 #include "http/http_private.h"
 
@@ -140,6 +141,7 @@ static void on_answer(void *context, void *message)
 static void *run(void *context)
 {
     const struct http *http = context;
+    process_name_thread("http");
     loop_run(http->loop);
     return NULL;
 }

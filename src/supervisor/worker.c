@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "io/resolver.h"
 #include "supervisor/sink_bench.h"
 
@@ -307,7 +308,10 @@ static void on_order(void *context, void *message)
 
 static void *run(void *context)
 {
-    struct worker *worker = context;
+    const struct worker *worker = context;
+    char name[16];
+    (void)snprintf(name, sizeof name, "worker %u", worker->number);
+    process_name_thread(name);
     loop_run(worker->loop);
     return NULL;
 }

@@ -1,4 +1,7 @@
 """Metrics, probes and the API over HTTP: bodies, who may do what, slow clients, and what happens when the rest is not well."""
+import ctypes
+import os
+import pathlib
 import signal
 import socket
 import time
@@ -236,6 +239,52 @@ def test_commands(sources, standin, start_service):  # noqa: F811
     # Removed: it is gone here too.
     catalog.execute("DELETE FROM pipelines WHERE name = 'bad'")
     wait_until(lambda: client.get("/api/v1/pipelines/bad").status == 404, 30, "the removed pipeline to be gone")
+
+
+class FrozenThread:
+    """One thread of a process that stands still, and nothing else of it (ptrace, which needs root)."""
+
+    SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, pid, name=None):
+        tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+        self.thread = pid if name is None else next(int(task.name) for task in tasks
+                                                    if (task / "comm").read_text().strip() == name)
+        self.library = ctypes.CDLL(None, use_errno=True)
+        self.library.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+        self.library.ptrace.restype = ctypes.c_long
+
+    def _trace(self, what):
+        if self.library.ptrace(what, self.thread, None, None) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def __enter__(self):
+        self._trace(self.SEIZE)
+        self._trace(self.INTERRUPT)
+        os.waitpid(self.thread, self.WALL)
+
+    def __exit__(self, *_):
+        self._trace(self.DETACH)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="stopping one thread of another process needs root")
+def test_a_thread_that_stands_still_holds_up_nobody(served):
+    service, client, metrics = served
+    for name in ("worker 1", "catalog"):
+        with FrozenThread(service.pid, name):
+            for _ in range(20):
+                assert client.get("/health").status == 200 or name == "catalog"
+                assert client.get("/ready").text == "ready"
+            assert client.get("/api/v1/status").status == 200 and metrics.get("/metrics").status == 200
+            if name == "catalog":
+                wait_until(lambda: client.get("/health").status == 503, 30, "an answer to be missed")
+                assert client.get("/health").json["checks"]["database"]["message"] == "the catalog fails: it does not answer"
+        wait_until(lambda: client.get("/health").status == 200, 30, "the service to be well again")
+    with FrozenThread(service.pid):
+        sick = wait_until(lambda: (answer := client.get("/health")).status == 503 and answer, 40, "the main thread to be missed")
+        assert sick.json["checks"]["pipelines"]["healthy"] is False and sick.json["checks"]["database"]["healthy"] is True
+        assert client.get("/ready").status == 503 and client.get("/liveness").text == "alive"
+    wait_until(lambda: client.get("/health").json == HEALTHY, 30, "the main thread to turn again")
 
 
 def test_catalog_away_and_back(own_postgres, start_service):
