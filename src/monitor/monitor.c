@@ -154,8 +154,12 @@ static void publish_alerts(struct monitor *monitor)
     uint32_t counts[ALERT_TYPE_COUNT] = {0};
     for (const struct alert *alert = monitor->book.alerts; alert != NULL; alert = alert->next)
         counts[alert->type] += alert_is_raised(alert);
-    for (size_t type = 0; type < ALERT_TYPE_COUNT; type++)
-        metric_set_to(METRIC_ALERTS_ACTIVE, counts[type], alert_type_name((enum alert_type)type));
+    for (size_t type = 0; type < ALERT_TYPE_COUNT; type++) {
+        const char *name = alert_type_name((enum alert_type)type);
+        metric_set_to(METRIC_ALERTS_ACTIVE, counts[type], name);
+        metric_add_to(METRIC_ALERTS_FAILED, 0,
+                      name);  // from the start on: what Prometheus sees first is no increase to it
+    }
     board_put(monitor->board, "alerts", alert_book_json(&monitor->book));
     monitor->book.is_changed = false;
 }
