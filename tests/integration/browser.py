@@ -223,6 +223,18 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
+    def click_until(self, element, until, seconds=60):
+        """A page that changes by itself may move what is clicked away from under the mouse: then it is clicked again."""
+        def try_once():
+            if not self.evaluate(until):
+                self.click(element)
+                try:
+                    self.wait(until, 4)
+                except Timeout:
+                    return False
+            return True
+        wait_until(try_once, seconds, f"{until} after a click on {element}")
+
     def press(self, key):
         text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
         code = {"windowsVirtualKeyCode": KEYS[key], "key": key, "code": {" ": "Space", "/": "Slash"}.get(key, key)}

@@ -124,7 +124,7 @@ function latencyFact(pipeline) {
 }
 
 export class Details {
-    // actions: {command(pipeline, action, body, notice), resync(pipeline, tables, notice)}
+    // actions: {command(pipeline, action, body, say), confirmResync(pipeline, tables)}
     constructor(name, actions) {
         this.name = name;
         this.actions = actions;
@@ -164,20 +164,18 @@ export class Details {
     };
 
     // A button that is out of use stays where the focus is; it says so instead of vanishing.
-    async act(action) {
+    async act(action, body = null) {
         if (this.isAsking || !this.takesCommands)
             return;
         this.setAsking(true);
-        await this.actions.command(this.name, action, null, this.say);
+        await this.actions.command(this.name, action, body, this.say);
         this.setAsking(false);
     }
 
+    // tables: null: all
     async resync(tables) {
-        if (this.isAsking || !this.takesCommands)
-            return;
-        this.setAsking(true);
-        await this.actions.resync(this.name, tables, this.say);
-        this.setAsking(false);
+        if (!this.isAsking && this.takesCommands && await this.actions.confirmResync(this.name, tables))
+            await this.act("resync", tables === null ? null : {tables});
     }
 
     setAsking(isAsking) {

@@ -80,10 +80,9 @@ async function runCommand(pipeline, action, body, say) {
 
 const actions = {
     command: runCommand,
-    async resync(pipeline, tables, say) {
+    confirmResync(pipeline, tables) {
         const all = (views.get(pipeline)?.view.pipeline.tables ?? []).length;
-        if (await confirmResync(tables === null ? `All ${plural(all, "table")} of ${pipeline}.` : `${tables.join(", ")} of ${pipeline}.`))
-            await runCommand(pipeline, "resync", tables === null ? null : {tables}, say);
+        return confirmResync(tables === null ? `All ${plural(all, "table")} of ${pipeline}.` : `${tables.join(", ")} of ${pipeline}.`);
     },
 };
 
