@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/metric.h"
 #include "cli/command.h"
+#include "cli/findings.h"
 #include "cli/manual.h"
 #include "cli/reference.h"
 
@@ -194,7 +195,7 @@ static void print_overview(void)
 static const struct page {
     const char *name;
     void (*write)(struct buf *out);
-} pages[] = {{"configuration", reference_write}, {"manual", manual_write}, {"metrics", metric_append_reference}};
+} pages[] = {{"configuration", reference_write}, {"manual", manual_write}, {"findings", findings_write}, {"metrics", metric_append_reference}};
 
 static void print_page(void (*write)(struct buf *out))
 {
@@ -263,7 +264,7 @@ const struct command command_version = {.name = "version",
 
 const struct command command_help = {.name = "help",
                                      .summary = "explain the commands and their options",
-                                     .usage = "help [COMMAND | configuration | manual | metrics]",
+                                     .usage = "help [COMMAND | configuration | findings | manual | metrics]",
                                      .options = help_option,
                                      .option_count = 1,
                                      .run = run_help};

@@ -43,11 +43,13 @@ static void look_close(struct look *look)
 
 // --- looking ---------------------------------------------------------------------------------------------------------
 
-static void on_finding(void *context, enum judge_severity severity, const struct err *finding)
+// Notes are for etl-stream check.
+static void on_finding(void *context, const struct finding *finding)
 {
     (void)context;
-    (void)severity;
-    fprintf(stderr, "etl-stream: warning: %s\n", finding->text);
+    if (finding->severity != FINDING_NOTE)
+        fprintf(stderr, "etl-stream: warning: %s%s%s\n", finding->what, finding->statement != NULL ? FINDING_MEND : "",
+                finding->statement != NULL ? finding->statement : "");
 }
 
 static void on_good(void *context, const char *text)

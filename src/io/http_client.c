@@ -265,6 +265,15 @@ static uint64_t info_bytes(CURL *easy, CURLINFO info)
     return curl_easy_getinfo(easy, info, &bytes) == CURLE_OK && bytes > 0 ? (uint64_t)bytes : 0;
 }
 
+static int64_t answer_date_s(CURL *easy)
+{
+    struct curl_header *header = NULL;
+    if (curl_easy_header(easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        return 0;
+    time_t date_s = curl_getdate(header->value, NULL);
+    return date_s > 0 ? (int64_t)date_s : 0;
+}
+
 static uint64_t info_long(CURL *easy, CURLINFO info)
 {
     long value = 0;
@@ -389,6 +398,7 @@ static void deliver(struct transfer *take_transfer, const struct err *error)
     } else {
         uint64_t retry_after_s = info_bytes(easy, CURLINFO_RETRY_AFTER);
         request->status = (uint32_t)info_long(easy, CURLINFO_RESPONSE_CODE);
+        request->date_s = answer_date_s(easy);
         request->retry_after_s = retry_after_s > RETRY_AFTER_S_MAX ? RETRY_AFTER_S_MAX : (uint32_t)retry_after_s;
     }
     request->done_us = loop_fresh_us(client->loop);

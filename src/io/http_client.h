@@ -60,6 +60,7 @@ struct http_request {
     uint32_t status;
     struct buf answer;       // NUL-terminated beyond size
     uint32_t retry_after_s;  // from Retry-After, 0: none
+    int64_t date_s;          // the server's clock, from Date; 0: it does not tell
     uint64_t sent_us;        // monotonic: when the request was handed to the socket layer
     uint64_t done_us;
 

@@ -142,6 +142,7 @@ bool pg_catalog_read_facts(const PGresult *result, struct pg_source_facts *out_f
     read_text(&reader, "slot_wal_status", facts->slot_wal_status, sizeof facts->slot_wal_status);
     facts->slot_confirmed_lsn = read_lsn(&reader, "slot_confirmed_lsn");
     facts->current_lsn = read_lsn(&reader, "current_lsn");
+    read_text(&reader, "service", facts->service, sizeof facts->service);
     facts->prepared_transactions = read_int(&reader, "prepared_transactions");
     return !reader_failed(&reader, "source_facts.sql", out_error);
 }

@@ -32,6 +32,7 @@ struct pg_source_facts {
     char slot_wal_status[16];  // reserved extended unreserved lost
     lsn_t slot_confirmed_lsn;
     lsn_t current_lsn;
+    char service[16];  // whose managed service it is: "rds", "cloudsql", "azure", "supabase"; "" for a plain server
     int prepared_transactions;  // open ones in this database: they hold back the making of a slot
 };
 

@@ -14,15 +14,18 @@ struct inspect_options {
     const char *tables;  // as in pipeline.h
     const struct pg_target *source;
     const char *source_text;
+    const char *destination_text;  // NULL: none, or not usable
     struct sink *(*sink_new)(void *context, const char *identity, const struct sink_events *events,
                              struct err *out_error);
     void *sink_context;
-    const struct catalog_pipeline *known;  // NULL: the catalog knows nothing of it
+    const struct catalog_pipeline *known;   // NULL: the catalog knows nothing of it
+    int64_t decoding_work_mem_kb, workers;  // of the pipeline
 };
 
 struct inspect_events {
-    void (*on_finding)(void *context, enum judge_severity severity, const struct err *finding);
-    void (*on_good)(void *context, const char *text);  // what was looked at and is well
+    finding_on on_finding;
+    void (*on_good)(void *context, const char *text);                 // what was looked at and is well
+    void (*on_timing)(void *context, const char *name, uint64_t us);  // how long a round trip took; may be NULL
     void (*on_done)(void *context);
     void *context;
 };

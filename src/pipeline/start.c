@@ -47,11 +47,11 @@ static bool query(struct pipeline *pipeline, const char *sql, int count, const c
 
 // --- the source's facts ------------------------------------------------------------------------------------------
 
-static void keep_first_error(void *context, enum judge_severity severity, const struct err *finding)
+static void keep_first_error(void *context, const struct finding *finding)
 {
     struct err *first = context;
-    if (severity == JUDGE_ERROR && !err_is_set(first))
-        *first = *finding;
+    if (finding->severity == FINDING_ERROR && !err_is_set(first))
+        *first = *finding->error;
 }
 
 static void facts_judge(const struct pipeline *pipeline, struct err *out_problem)
@@ -360,7 +360,7 @@ bool start_attach(struct pipeline_table *table)
     struct sink_table_options options = {.table = table->table, .encoding = pipeline->encoding, .context = table};
     if (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED)
         return false;
-    judge_table(table->table, keep_first_error, &error);
+    judge_table(table->table, pipeline->facts.user, keep_first_error, &error);
     definition_recall_names(table);
     if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);

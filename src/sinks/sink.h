@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/finding.h"
 #include "encode/encoding.h"
 #include "encode/ndjson.h"
 #include "model/lsn.h"
@@ -128,10 +129,21 @@ struct sink_stats {
     uint64_t circuit_open_us;  // how long it stays open still; 0: it is not
 };
 
+// Of look: callbacks, with context first.
+struct sink_look {
+    finding_on on_finding;
+    void (*on_timing)(void *context, const char *name, uint64_t us);  // how long a round trip took
+    void (*on_done)(void *context, bool may_open);                    // false: open would fail for what was told
+    void *context;
+    uint32_t table_count;  // of the pipeline
+};
+
 struct sink_operations {
     const char *name;
     bool has_merge;                   // else read_state may tell an epoch only, and merge is NULL
     void (*open)(struct sink *sink);  // → on_opened: can it be reached, may we use it, is all there; makes nothing
+    // Tells all at once that is missing at the destination or will hurt later; before open, once. NULL: open tells it.
+    void (*look)(struct sink *sink, const struct sink_look *look);
     const char *(*opened_text)(const struct sink *sink);  // what open has looked at when it succeeds, for people
     void (*read_state)(
         struct sink

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/metric.h"
+#include "cli/findings.h"
 #include "cli/manual.h"
 
 #define BYTES_MAX (1 << 20)
@@ -54,10 +55,17 @@ static void test_the_metrics_are_up_to_date(void **state)
     check_page("metrics", "metrics.md", metric_append_reference);
 }
 
+static void test_the_findings_are_up_to_date(void **state)
+{
+    (void)state;
+    check_page("findings", "check.md", findings_write);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_reference_is_up_to_date),
                                        cmocka_unit_test(test_the_manual_is_up_to_date),
-                                       cmocka_unit_test(test_the_metrics_are_up_to_date)};
+                                       cmocka_unit_test(test_the_metrics_are_up_to_date),
+                                       cmocka_unit_test(test_the_findings_are_up_to_date)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,10 @@ select
     (select rolsuper or rolreplication from pg_roles where rolname = current_user)
         or exists (select from pg_roles where rolname in ('rds_replication', 'rds_superuser', 'cloudsqlsuperuser')
                    and pg_has_role(current_user, oid, 'member')) as may_replicate,
+    -- By the roles that each of them makes.
+    (select case rolname when 'rds_superuser' then 'rds' when 'cloudsqlsuperuser' then 'cloudsql'
+                         when 'azure_pg_admin' then 'azure' else 'supabase' end
+     from pg_roles where rolname in ('rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', 'supabase_admin') limit 1) as service,
     pg_is_in_recovery() as in_recovery,
     p.oid is not null as publication_exists,
     p.pubinsert as publication_inserts,

@@ -46,6 +46,7 @@ struct token {
 
 struct sf_auth {
     struct breaker breaker;
+    struct sf_auth_facts facts;
     struct loop *loop;
     struct http_client *http;
     const struct sf_config *config;
@@ -438,6 +439,9 @@ static void on_answer(struct http_request *request, const struct err *error)
             fail(auth, &problem);
         return;
     }
+    sf_auth_note_date(auth, request->date_s);
+    uint64_t *took_us = auth->state == AUTH_HOST ? &auth->facts.host_us : &auth->facts.token_us;
+    *took_us = request->done_us - request->sent_us;
     struct sf_answer answer;
     sf_answer_init(&answer, request);
     if (answer.signal != SF_SIGNAL_DONE)
@@ -646,6 +650,27 @@ bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation)
         token->is_after_refusal = true;
     }
     return true;
+}
+
+const struct sf_auth_facts *sf_auth_facts(const struct sf_auth *auth)
+{
+    return &auth->facts;
+}
+
+void sf_auth_note_date(struct sf_auth *auth, int64_t date_s)
+{
+    if (date_s == 0)
+        return;
+    auth->facts.has_clock = true;
+    auth->facts.clock_ahead_s = loop_wall_us(auth->loop) / 1000000 - date_s;
+}
+
+bool sf_auth_append_register(const struct sf_auth *auth, struct buf *out, struct err *out_error)
+{
+    buf_appendf(out, "ALTER USER \"%s\" SET RSA_PUBLIC_KEY = '", auth->user_claim);
+    bool is_made = sf_key_public(auth->key, out, out_error);
+    buf_append_byte(out, '\'');
+    return is_made;
 }
 
 struct breaker *sf_auth_breaker(struct sf_auth *auth)

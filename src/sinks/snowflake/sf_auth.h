@@ -48,6 +48,16 @@ void sf_auth_accepted(struct sf_auth *auth, bool is_ingest, uint32_t generation)
 bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation);
 // The error to stop with then: who was refused, by which key, and what to compare. message: Snowflake's.
 void sf_auth_refusal_error(const struct sf_auth *auth, bool is_ingest, const char *message, struct err *out_error);
+// What requests have told of the way there.
+struct sf_auth_facts {
+    uint64_t host_us, token_us;  // how long the newest hostname and token request took; 0: there was none
+    bool has_clock;
+    int64_t clock_ahead_s;  // by how much this machine's clock is ahead of Snowflake's
+};
+const struct sf_auth_facts *sf_auth_facts(const struct sf_auth *auth);
+void sf_auth_note_date(struct sf_auth *auth, int64_t date_s);  // of an answer (http_request.date_s)
+// The statement that registers our key with Snowflake: ALTER USER "…" SET RSA_PUBLIC_KEY = '…'.
+bool sf_auth_append_register(const struct sf_auth *auth, struct buf *out, struct err *out_error);
 // Of the destination: every request to it, whoever sends it, counts (http_request.breaker).
 struct breaker *sf_auth_breaker(struct sf_auth *auth);
 void sf_auth_host_moved(struct sf_auth *auth);  // 410: ask for host and token again

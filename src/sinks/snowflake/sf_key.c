@@ -495,3 +495,31 @@ bool sf_key_sign_jwt(const struct sf_key *key, const char *account_claim, const 
     append_base64url(out_jwt, call.signature, call.signature_size);
     return !out_jwt->failed || err_set(out_error, ERR_INTERNAL, "", "out of memory signing a token");
 }
+
+struct public_call {
+    const struct sf_secret *der;
+    struct buf *out;
+    bool is_done;
+};
+
+static void public_in_call(void *context)
+{
+    struct public_call *call = context;
+    const unsigned char *der = (const unsigned char *)call->der->text;
+    unsigned char *public_der = NULL;
+    EVP_PKEY *pkey = d2i_AutoPrivateKey(NULL, &der, (long)call->der->size);
+    int size = pkey != NULL ? i2d_PUBKEY(pkey, &public_der) : 0;
+    EVP_PKEY_free(pkey);
+    call->is_done = size > 0 && buf_reserve(call->out, (size_t)(size / 3 + 1) * 4 + 1);
+    if (call->is_done)
+        call->out->size += (size_t)EVP_EncodeBlock(call->out->data + call->out->size, public_der, size);
+    OPENSSL_free(public_der);
+    ERR_clear_error();
+}
+
+bool sf_key_public(const struct sf_key *key, struct buf *out, struct err *out_error)
+{
+    struct public_call call = {.der = &key->der, .out = out};
+    return sf_secret_call(public_in_call, &call, out_error) &&
+           (call.is_done || err_set(out_error, ERR_INTERNAL, "", "the public key cannot be read from the private one"));
+}

@@ -38,6 +38,8 @@ struct sf_key *sf_key_share(struct sf_key *key);
 void sf_key_free(struct sf_key *key);  // wiped when its last owner lets go of it
 // "SHA256:<base64>" of the public key, to compare with DESCRIBE USER's RSA_PUBLIC_KEY_FP. NUL-terminated.
 const char *sf_key_fingerprint(const struct sf_key *key);
+// Appends the public key as one line of base64, as ALTER USER … SET RSA_PUBLIC_KEY takes it.
+bool sf_key_public(const struct sf_key *key, struct buf *out, struct err *out_error);
 // "SHA256:…" of a public key in DER (SubjectPublicKeyInfo), as DESCRIBE USER shows it and the token's issuer names it.
 #define SF_KEY_FINGERPRINT_SIZE 80  // with its NUL
 bool sf_key_fingerprint_make(const unsigned char *public_der, size_t size,

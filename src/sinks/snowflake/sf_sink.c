@@ -395,6 +395,7 @@ static void stats(const struct sink *base, struct sink_stats *out_stats)
 static void free_sink(struct sink *base)
 {
     struct sf_sink *sink = sf_sink_of(base);
+    sf_sink_look_deinit(sink);
     sf_sink_setup_deinit(sink);
     sf_sink_prepare_deinit(sink);
     sf_sql_free(sink->merge_sql);
@@ -448,6 +449,7 @@ static const struct sink_operations operations = {
     .opened_text = opened_text,
     .tables_collide = tables_collide,
     .open = sf_sink_open,
+    .look = sf_sink_look,
     .read_state = sf_sink_read_state,
     .table_add = table_add,
     .table_wants_text = table_wants_text,

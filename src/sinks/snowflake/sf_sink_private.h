@@ -187,6 +187,7 @@ struct sf_sink {
         cleaned_position[SEQ_POSITION_TEXT_SIZE + 1];
     uint64_t clean_rows;  // of the last statement
     struct err clean_error;
+    struct sf_look *look;                 // what only etl-stream check asks; NULL: it does not
     struct sf_sql *state_sql;             // opening and the state table, also while a merge runs
     struct sf_sink_table **merge_tables;  // of the merge under way, in its order
     struct sf_merge_parts merge_parts;    // statements of the merge under way
@@ -261,7 +262,12 @@ void sf_sink_setup_deinit(struct sf_sink *sink);
 void sf_sink_open(struct sink *sink);
 void sf_sink_read_state(struct sink *sink);
 bool sf_sink_result_has_name(const struct sf_sql_result *result, const char *name, size_t *out_row);
+void sf_sink_explain_login(const struct sf_config *config, const struct err *error, struct err *out_problem);
 const char *sf_sink_role_text(const struct sf_config *config);
+
+// sf_sink_look.c
+void sf_sink_look(struct sink *sink, const struct sink_look *look);
+void sf_sink_look_deinit(struct sf_sink *sink);
 
 // sf_sink_prepare.c
 void sf_sink_table_prepare(struct sink_table *table, enum sink_prepare mode);

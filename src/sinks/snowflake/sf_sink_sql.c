@@ -91,6 +91,16 @@ static bool is_snowflakes(const struct err *error)
     return (error->code[0] >= '0' && error->code[0] <= '9') || strcmp(error->code, "refused") == 0;
 }
 
+void sf_sink_explain_login(const struct sf_config *config, const struct err *error, struct err *out_problem)
+{
+    *out_problem = *error;
+    if (error->kind != ERR_INTERNAL && !is_snowflakes(error))
+        err_prefix(out_problem,
+                   "cannot sign in to Snowflake's account %s (check its name, or host= and ca_file= of the "
+                   "destination)",
+                   config->account);
+}
+
 // The statement itself failed: what that means at this step.
 static void open_explain(const struct sf_sink *sink, const struct err *error, struct err *out_problem)
 {
@@ -101,11 +111,8 @@ static void open_explain(const struct sf_sink *sink, const struct err *error, st
                 "Snowflake database \"%s\" does not exist, or role %s may not see it; mend it with: CREATE DATABASE "
                 "\"%s\"; GRANT USAGE ON DATABASE \"%s\" TO ROLE …",
                 config->database, sf_sink_role_text(config), config->database, config->database);
-    } else if (sink->open_step == SF_OPEN_LOGIN && error->kind != ERR_INTERNAL && !is_snowflakes(error)) {
-        err_prefix(out_problem,
-                   "cannot sign in to Snowflake's account %s (check its name, or host= and ca_file= of the "
-                   "destination)",
-                   config->account);
+    } else if (sink->open_step == SF_OPEN_LOGIN) {
+        sf_sink_explain_login(config, error, out_problem);
     }
 }
 

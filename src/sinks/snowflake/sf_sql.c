@@ -308,6 +308,7 @@ static void on_answer(struct http_request *request, const struct err *error)
             finish(sql, NULL, &problem);
         return;
     }
+    sf_auth_note_date(sql->auth, request->date_s);
     struct sf_answer answer;
     sf_answer_init(&answer, request);
     if (answer.signal != SF_SIGNAL_UNAUTHORIZED)
@@ -429,7 +430,7 @@ static void build_body(struct sf_sql *sql, const char *statement, const struct s
         buf_appendf(body, ",\"timeout\":%u", options->timeout_s);
     append_member(body, "database", sql->config->database);
     append_member(body, "warehouse", options->needs_warehouse ? sql->config->warehouse : NULL);
-    append_member(body, "role", sql->config->role);
+    append_member(body, "role", options->omits_role ? NULL : sql->config->role);
     buf_append_text(body, ",\"parameters\":{\"QUERY_TAG\":");
     append_json(body, options->query_tag == NULL ? "etl-stream" : options->query_tag);
     buf_append_text(body, "}}");

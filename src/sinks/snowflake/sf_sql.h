@@ -41,6 +41,7 @@ struct sf_sql_options {
     bool needs_warehouse;   // names the configured warehouse in the request; without it no warehouse may wake
     uint32_t timeout_s;     // statement time-out on the server; 0: the account's
     uint32_t tries_max;     // requests that may fail before the statement does (ERR_TRANSIENT); 0: without end
+    bool omits_role;        // as the user's default role, whatever the configuration says
     const char *query_tag;  // NULL: "etl-stream"
     bool
         takes_parts;  // a large result comes in parts: this is the first, sf_sql_part brings the others. Else that is an error
