@@ -195,7 +195,10 @@ static void print_overview(void)
 static const struct page {
     const char *name;
     void (*write)(struct buf *out);
-} pages[] = {{"configuration", reference_write}, {"manual", manual_write}, {"findings", findings_write}, {"metrics", metric_append_reference}};
+} pages[] = {{"configuration", reference_write},
+             {"manual", manual_write},
+             {"findings", findings_write},
+             {"metrics", metric_append_reference}};
 
 static void print_page(void (*write)(struct buf *out))
 {

@@ -66,7 +66,8 @@ static const char *const fact_names[] = {"database",
                                          "slot_wal_status",
                                          "slot_confirmed_lsn",
                                          "current_lsn",
-                                         "prepared_transactions"};
+                                         "prepared_transactions",
+                                         "service"};
 #define FACT_COUNT ((int)(sizeof fact_names / sizeof *fact_names))
 
 static PGresult *new_facts(void)

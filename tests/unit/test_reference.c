@@ -63,9 +63,8 @@ static void test_the_findings_are_up_to_date(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_reference_is_up_to_date),
-                                       cmocka_unit_test(test_the_manual_is_up_to_date),
-                                       cmocka_unit_test(test_the_metrics_are_up_to_date),
-                                       cmocka_unit_test(test_the_findings_are_up_to_date)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_reference_is_up_to_date), cmocka_unit_test(test_the_manual_is_up_to_date),
+        cmocka_unit_test(test_the_metrics_are_up_to_date), cmocka_unit_test(test_the_findings_are_up_to_date)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

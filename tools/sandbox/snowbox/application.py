@@ -127,7 +127,7 @@ async def run(options: argparse.Namespace) -> None:
         await channels.load()
         streaming = Streaming(storage, auth, channels, faults, binary_format=options.binary_format)
         sql = sqlapi.SqlApi(storage, auth, faults)
-        app = make_app(faults, [*sql.routes(), *streaming.routes()])
+        app = make_app(faults, [*sql.routes(), *streaming.routes()], clock=auth.now)
         runner, port = await listen(app, options.host, options.port, identity.context)
         runners.append(runner)
         host = f"[{options.host}]" if ":" in options.host else options.host

@@ -19,6 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from . import errors
+
 JWT_LIFE_SECONDS_MAX = 3600
 # A client's clock may be ahead of ours by this much.
 CLOCK_SKEW_SECONDS = 60
@@ -86,6 +88,26 @@ class Auth:
         user = self.users.setdefault(name.upper(), User(name.upper(), role_default, frozenset(roles) | {role_default}))
         user.keys[fingerprint(key)] = key
         return user
+
+    def alter_user(self, name: str, options: dict) -> None:
+        user = self.users.get(name)
+        if user is None:
+            raise errors.missing_object("User", name)
+        if "DEFAULT_ROLE" in options:
+            user.role_default = options["DEFAULT_ROLE"]
+        if "RSA_PUBLIC_KEY" in options:
+            try:
+                self.add_user(name, options["RSA_PUBLIC_KEY"].encode(), role_default=user.role_default)
+            except ValueError as error:
+                raise errors.compilation("001008", "22023", f"New public key rejected by current policy. Reason: {error}") from None
+        self._verified.clear()
+
+    def change_roles(self, name: str, role: str, *, is_granted: bool) -> None:
+        user = self.users.get(name)
+        if user is None:
+            raise errors.missing_object("User", name)
+        user.roles = user.roles | {role} if is_granted else user.roles - {role}
+        self._verified.clear()
 
     @property
     def ingest_host_name(self) -> str:

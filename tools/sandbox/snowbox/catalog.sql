@@ -58,6 +58,19 @@ CREATE TABLE IF NOT EXISTS snowbox.warehouses (
     created_on timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+ALTER TABLE snowbox.warehouses ADD COLUMN IF NOT EXISTS auto_suspend integer DEFAULT 600;
+ALTER TABLE snowbox.warehouses ADD COLUMN IF NOT EXISTS auto_resume boolean NOT NULL DEFAULT true;
+ALTER TABLE snowbox.warehouses ADD COLUMN IF NOT EXISTS state text NOT NULL DEFAULT 'STARTED';
+
+-- What roles were granted on databases, schemas and warehouses (privileges.py), and of other roles. name: the object's, part by part.
+CREATE TABLE IF NOT EXISTS snowbox.role_grants (
+    role      text NOT NULL,
+    kind      text NOT NULL,
+    name      text[] NOT NULL,
+    privilege text NOT NULL,
+    PRIMARY KEY (role, kind, name, privilege)
+);
+
 -- Requests of the SQL API that carry an id, so that a retry finds them after a restart too. status and body are the
 -- answer; both are NULL while the statement runs, and for ever if the stand-in was killed meanwhile.
 CREATE TABLE IF NOT EXISTS snowbox.requests (

@@ -8,7 +8,7 @@ import re
 import psycopg
 from psycopg import sql
 
-from . import errors, grants, procedures, tasks
+from . import errors, grants, privileges, procedures, tasks
 from .conversions import NUMBER, TEXT, TIMESTAMP_LTZ
 from .results import Result
 from .sftypes import Type
@@ -38,6 +38,8 @@ class Objects:
         table = await self.storage.find_table(connection, *key)
         if table is None and not statement.facts.get("if_exists"):
             raise errors.missing_object("Table", ".".join(key))
+        if table is not None:
+            self.session.privileges.require("SELECT" if statement.kind == "DESCRIBE TABLE" else "OWNERSHIP", "TABLE", *key)
         return table
 
     async def _schema_key(self, connection, path: tuple[str, ...]) -> tuple[str, str]:
@@ -72,6 +74,8 @@ class Objects:
 
     async def create_schema(self, connection, statement: Statement) -> Result:
         database, name = await self._schema_key(connection, statement.path)
+        if not (statement.if_not_exists and await self.storage.find_schema(connection, database, name) is not None):
+            self.session.privileges.require("CREATE SCHEMA", "DATABASE", database)
         if statement.replace:
             await self._drop_schema(connection, database, name)
         made = await self.storage.create_schema(
@@ -92,6 +96,7 @@ class Objects:
     async def create_warehouse(self, connection, statement: Statement) -> Result:
         name = self._one(statement.path)
         await self.storage.create_warehouse(connection, name)
+        await self._set_warehouse(connection, name, statement.options, None)
         self.session.warehouse = name
         return Result.status(f"Warehouse {name} successfully created.")
 
@@ -105,6 +110,7 @@ class Objects:
             raise errors.missing_object("Schema", f"{database}.{schema}")
         for column in statement.columns:
             self.session.check_default(column)
+        self.session.privileges.require("CREATE TABLE", "SCHEMA", database, schema)
         if not await self._make_way(connection, statement, database, schema, name):
             return Result.status(f"{name} already exists, statement succeeded.")
         await self.storage.create_table(
@@ -142,6 +148,7 @@ class Objects:
         source = await self.storage.find_table(connection, *self._table_key(statement.source))
         if source is None:
             raise errors.missing_object("Table", ".".join(statement.source))
+        self.session.privileges.require("CREATE TABLE", "SCHEMA", database, schema)
         if await self.storage.find_schema(connection, database, schema) is None:
             raise errors.missing_object("Schema", f"{database}.{schema}")
         if not await self._make_way(connection, statement, database, schema, name):
@@ -343,7 +350,17 @@ class Objects:
         cursor = await connection.execute("SELECT FROM snowbox.warehouses WHERE name = %s", (self._one(statement.path),))
         if cursor.rowcount != 1:
             raise errors.missing_object("Warehouse", statement.path[0])
+        self.session.privileges.require("OPERATE" if statement.state else "MODIFY", "WAREHOUSE", statement.path[0])
+        await self._set_warehouse(connection, statement.path[0], statement.options, statement.state)
         return Result.status("Statement executed successfully.")
+
+    async def _set_warehouse(self, connection, name: str, options: dict, state: str | None) -> None:
+        if "AUTO_SUSPEND" in options:
+            await connection.execute("UPDATE snowbox.warehouses SET auto_suspend = %s WHERE name = %s", (options["AUTO_SUSPEND"], name))
+        if "AUTO_RESUME" in options:
+            await connection.execute("UPDATE snowbox.warehouses SET auto_resume = %s WHERE name = %s", (options["AUTO_RESUME"], name))
+        if state or options.get("INITIALLY_SUSPENDED"):
+            await connection.execute("UPDATE snowbox.warehouses SET state = %s WHERE name = %s", (state or "SUSPENDED", name))
 
     # USE
 
@@ -376,7 +393,7 @@ class Objects:
         rows = [
             [created, name, "N", "Y" if name == self.session.database else "N", "", owner, comment, "", "1", "STANDARD", "ROLE"]
             for created, name, owner, comment in await cursor.fetchall()
-            if _like(name, statement.pattern)
+            if _like(name, statement.pattern) and self._shows(statement, "DATABASE", name)
         ]
         names = "name is_default is_current origin owner comment options retention_time kind owner_role_type"
         return _shown(names, rows)
@@ -390,7 +407,7 @@ class Objects:
             [created, name, "N", "Y" if (database, name) == (self.session.database, self.session.schema) else "N", database, owner, comment]
             + ["TRANSIENT" if transient else "", str(retention), "ROLE"]
             for created, name, database, owner, comment, transient, retention in await cursor.fetchall()
-            if _like(name, statement.pattern) and (not wanted or wanted[0] == database)
+            if _like(name, statement.pattern) and (not wanted or wanted[0] == database) and self._shows(statement, "SCHEMA", database, name)
         ]
         return _shown("name is_default is_current database_name owner comment options retention_time owner_role_type", rows)
 
@@ -398,7 +415,7 @@ class Objects:
         wanted = await self._within(connection, statement)
         rows = []
         for table in await self.storage.list_tables(connection, *(wanted + (None, None))[:2]):
-            if not _like(table.name, statement.pattern):
+            if not _like(table.name, statement.pattern) or not self.session.privileges.sees("TABLE", table.database, table.schema, table.name):
                 continue
             cursor = await connection.execute(sql.SQL("SELECT count(*)::text FROM {}").format(self.storage.relation(table)))
             (count,) = await cursor.fetchone()
@@ -437,11 +454,13 @@ class Objects:
         return _shown("name database_name schema_name table_name client_sequencer row_sequencer offset_token", rows)
 
     async def show_warehouses(self, connection, statement: Statement) -> Result:
-        cursor = await connection.execute("SELECT name, owner, comment, created_on::text FROM snowbox.warehouses ORDER BY name")
+        cursor = await connection.execute(
+            "SELECT name, owner, comment, created_on::text, state, nullif(auto_suspend, 0)::text, auto_resume::text FROM snowbox.warehouses ORDER BY name"
+        )
         rows = [
-            [name, "STARTED", "STANDARD", "X-Small", "N", "Y" if name == self.session.warehouse else "N", "600", "true", created, owner, comment]
-            for name, owner, comment, created in await cursor.fetchall()
-            if _like(name, statement.pattern)
+            [name, state, "STANDARD", "X-Small", "N", "Y" if name == self.session.warehouse else "N", suspend, resume, created, owner, comment]
+            for name, owner, comment, created, state, suspend, resume in await cursor.fetchall()
+            if _like(name, statement.pattern) and self._shows(statement, "WAREHOUSE", name)
         ]
         names = "name state type size is_default is_current auto_suspend auto_resume created_on owner comment"
         types = {"created_on": TIMESTAMP_LTZ, "auto_suspend": NUMBER}
@@ -450,6 +469,11 @@ class Objects:
     async def show_parameters(self, connection, statement: Statement) -> Result:
         rows = [[key, str(value).lower() if isinstance(value, bool) else str(value), "", "SESSION", "", ""] for key, value in sorted(self.session.parameters.items()) if _like(key, statement.pattern)]
         return Result([(name, TEXT) for name in ("key", "value", "default", "level", "description", "type")], rows, "SHOW", len(rows))
+
+    def _shows(self, statement: Statement, kind: str, *path: str) -> bool:
+        """What the role may see; with WITH PRIVILEGES, what it holds all of these on."""
+        found = self.session.privileges
+        return found.sees(kind, *path) and all(found.has(privilege, kind, *path) for privilege in statement.wanted)
 
     async def _within(self, connection, statement: Statement) -> tuple[str, ...]:
         """Database, schema and table that SHOW is limited to; empty for the whole account."""
@@ -461,12 +485,12 @@ class Objects:
             return table.database, table.schema, table.name
         if statement.within == "SCHEMA":
             database, schema = await self._schema_key(connection, path)
-            if await self.storage.find_schema(connection, database, schema) is None:
+            if await self.storage.find_schema(connection, database, schema) is None or not self.session.privileges.sees("SCHEMA", database, schema):
                 raise errors.compilation("002043", "02000", "Object does not exist, or operation cannot be performed.")
             return database, schema
         if statement.within == "DATABASE":
             name = self._one(path)
-            if not await self._has_database(connection, name):
+            if not await self._has_database(connection, name) or not self.session.privileges.sees("DATABASE", name):
                 raise errors.compilation("002043", "02000", "Object does not exist, or operation cannot be performed.")
             return (name,)
         if statement.within == "ACCOUNT":
@@ -505,6 +529,11 @@ def _like(name: str, pattern: str | None) -> bool:
 
 
 _HANDLERS = {
+    "GRANT PRIVILEGE": privileges.do_grant,
+    "REVOKE PRIVILEGE": privileges.do_grant,
+    "GRANT ROLE": privileges.do_grant_role,
+    "REVOKE ROLE": privileges.do_grant_role,
+    "ALTER USER": privileges.do_alter_user,
     "CREATE DATABASE": Objects.create_database,
     "CREATE SCHEMA": Objects.create_schema,
     "CREATE WAREHOUSE": Objects.create_warehouse,
@@ -547,4 +576,4 @@ _HANDLERS = {
     "DESCRIBE TABLE": Objects.describe,
 }
 # What commits an open transaction before it runs.
-DDL = frozenset(kind for kind in _HANDLERS if kind.split()[0] in ("CREATE", "DROP", "ALTER", "GRANT"))
+DDL = frozenset(kind for kind in _HANDLERS if kind.split()[0] in ("CREATE", "DROP", "ALTER", "GRANT", "REVOKE"))

@@ -90,6 +90,7 @@ async def do_create(objects, connection, statement: Statement) -> Result:
     schema_id = await objects.storage.find_schema(connection, database, schema)
     if schema_id is None:
         raise errors.missing_object("Schema", f"{database}.{schema}")
+    objects.session.privileges.require("CREATE PROCEDURE", "SCHEMA", database, schema)
     _block(statement.body)  # what is no block is refused here, not when it is called
     types = _kinds([type_ for _, type_ in statement.arguments])
     if statement.replace:

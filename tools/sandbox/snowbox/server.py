@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import logging
 import time
 
@@ -23,13 +24,13 @@ LOGGED_PARAMETERS = frozenset({"continuationToken", "startOffsetToken", "endOffs
 SHUTDOWN_SECONDS = 5
 
 
-def make_app(faults: FaultPlan, routes: list[web.RouteDef]) -> web.Application:
-    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_observing(faults)])
+def make_app(faults: FaultPlan, routes: list[web.RouteDef], clock=time.time) -> web.Application:
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_observing(faults, clock)])
     app.add_routes(routes)
     return app
 
 
-def _observing(faults: FaultPlan):
+def _observing(faults: FaultPlan, clock):
     """The outermost layer: header checks, faults of the SQL API, errors as JSON, the log."""
 
     @web.middleware
@@ -58,6 +59,7 @@ def _observing(faults: FaultPlan):
             log.exception("%s %s", request.method, request.path)
             faults.counters["internal_errors"] += 1
             response = json_response({"code": "ERR_INTERNAL", "message": "the stand-in failed; see its log"}, 500)
+        response.headers["Date"] = email.utils.formatdate(clock(), usegmt=True)
         _record(faults, request, response, started, code)
         return response
 

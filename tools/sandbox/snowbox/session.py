@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from sqlglot.tokens import Token, TokenType
 
-from . import dialect, errors, procedures
+from . import dialect, errors, privileges, procedures
 from .conversions import TEXT, Value, assign, cast, quote_literal
 from .expressions import Scope
 from .objects import DDL, Objects
@@ -55,6 +55,8 @@ class Session:
         self.storage = storage
         self.connection = connection
         self.user, self.role, self.roles, self.account = (principal[key] for key in ("user", "role", "roles", "account"))
+        self.auth = principal.get("auth")
+        self.privileges = privileges.Privileges(False, frozenset({self.role}))
         self.database: str | None = None
         self.schema: str | None = None
         self.warehouse: str | None = None
@@ -74,16 +76,20 @@ class Session:
         """The context that a request names; names as they are stored. An unknown one is simply not current, as in Snowflake."""
         if role:
             self.use_role(role)
+        self.privileges = await privileges.read(self.connection, self.role)
         cursor = await self.connection.execute(
             "SELECT (SELECT name FROM snowbox.databases WHERE name = %s), (SELECT name FROM snowbox.warehouses WHERE name = %s)", (database, warehouse)
         )
         self.database, self.warehouse = await cursor.fetchone()
+        if self.warehouse and not self.privileges.has("USAGE", "WAREHOUSE", self.warehouse):
+            self.warehouse = None
         wanted = schema or "PUBLIC"
         if self.database and await self.storage.find_schema(self.connection, self.database, wanted) is not None:
             self.schema = wanted
 
     def use_role(self, role: str) -> None:
-        if role not in self.roles:
+        granted = self.auth.users[self.user].roles if self.auth else self.roles
+        if role not in granted:
             raise errors.SnowflakeError("390189", "42501", f"Role '{role}' specified in the connect string is not granted to this user.")
         self.role = role
 
@@ -106,6 +112,7 @@ class Session:
             "version": VERSION,
             "database": self.database,
             "schema": self.schema,
+            "roles": self.privileges.roles,
         }
 
     def check_default(self, column: Column) -> str:
@@ -155,6 +162,8 @@ class Session:
 
     async def _control(self, statement: Statement) -> Result:
         kind = statement.kind
+        if self.privileges.is_limited:
+            self.privileges = await privileges.read(self.connection, self.role)
         if self.procedure_depth and self.in_transaction:
             procedures.refuse(kind, kind in DDL)
         if kind == "BEGIN":
@@ -205,6 +214,9 @@ class Session:
         node = dialect.parse(text, tokens)
         compiler = dialect.Compiler(node, self.database, self.schema)
         tables = {key: await self.storage.find_table(self.connection, *key) for key in compiler.table_keys()}
+        if self.privileges.is_limited:
+            self.privileges = await privileges.read(self.connection, self.role)  # what was made meanwhile is the role's own
+            tables = {key: table if self.privileges.has("SELECT", "TABLE", *key) and self.privileges.sees("TABLE", *key) else None for key, table in tables.items()}
         return compiler.compile(tables, self.facts(), variables, bindings)
 
     async def _execute(self, compiled: dialect.Compiled) -> Result:

@@ -251,7 +251,7 @@ class SqlApi:
 
     async def _run_session(self, execution: Execution, submission: Submission, principal, connection) -> None:
         facts = {"user": principal.user, "role": getattr(principal, "role", "") or principal.role_default, "roles": principal.roles}
-        session = Session(self.storage, connection, {**facts, "account": getattr(self.auth, "account", "SANDBOX")}, self._record, self._hit if self.faults else None)
+        session = Session(self.storage, connection, {**facts, "account": getattr(self.auth, "account", "SANDBOX"), "auth": self.auth}, self._record, self._hit if self.faults else None)
         execution.session = session
         session.is_canceled = execution.is_cancel_wanted
         if submission.timeout_seconds:

@@ -269,7 +269,16 @@ def _show(reader: Reader) -> Statement:
                 break
         else:
             within, path = ("SCHEMA" if kind in ("TABLES", "COLUMNS", "CHANNELS", "TASKS") else "DATABASE"), reader.path()
-    return Statement(f"SHOW {kind}", {"pattern": pattern, "within": within, "path": path})
+    wanted = []
+    if kind in ("DATABASES", "SCHEMAS", "WAREHOUSES") and reader.accept("WITH", "PRIVILEGES"):
+        from .privileges import KINDS, _privilege
+
+        wanted.append(_privilege(reader))
+        while reader.accept(","):
+            wanted.append(_privilege(reader))
+        if not set(wanted) <= KINDS[kind[:-1]]:
+            raise reader.fail()
+    return Statement(f"SHOW {kind}", {"pattern": pattern, "within": within, "path": path, "wanted": wanted})
 
 
 def _create(reader: Reader) -> Statement:
@@ -405,10 +414,24 @@ def _alter(reader: Reader) -> Statement:
 
         return tasks.alter(reader)
     if reader.accept("WAREHOUSE"):
-        path = reader.path()
-        if not (reader.accept("SUSPEND") or reader.accept("RESUME")):
-            raise reader.fail()
-        return Statement("ALTER WAREHOUSE", {"path": path})
+        facts = {"path": reader.path(), "state": None, "options": {}}
+        if reader.accept("SUSPEND"):
+            facts["state"] = "SUSPENDED"
+        elif reader.accept("RESUME"):
+            facts["state"] = "STARTED"
+        else:
+            reader.expect("SET")
+            facts["options"] = reader.options(WAREHOUSE_OPTIONS)
+            if not facts["options"]:
+                raise reader.fail()
+        return Statement("ALTER WAREHOUSE", facts)
+    if reader.accept("USER"):
+        name = reader.identifier()
+        reader.expect("SET")
+        if reader.accept("DEFAULT_ROLE", "="):
+            return Statement("ALTER USER", {"name": name, "options": {"DEFAULT_ROLE": reader.identifier()}})
+        reader.expect("RSA_PUBLIC_KEY", "=")
+        return Statement("ALTER USER", {"name": name, "options": {"RSA_PUBLIC_KEY": reader.string()}})
     reader.expect("TABLE")
     facts = {"if_exists": reader.accept("IF", "EXISTS"), "path": reader.path()}
     if reader.accept("RENAME", "TO"):
@@ -485,13 +508,23 @@ def _comment(reader: Reader) -> Statement:
     return Statement("ALTER TABLE SET", {"if_exists": if_exists, "path": path, "options": {"COMMENT": reader.string()}})
 
 
-def _grant(reader: Reader) -> Statement:
-    from . import grants
+def _grant(is_revoke: bool):
+    def handler(reader: Reader) -> Statement:
+        from . import grants, privileges
 
-    return grants.grant(reader)
+        # What is granted on tables and tasks is in grants.py; on all else, and to users and roles, in privileges.py.
+        words = [token.text.upper() for token in reader.tokens]
+        on = words[words.index("ON") + 1 :] if "ON" in words else []
+        if not is_revoke and on[:1] in (["TABLE"], ["TASK"]) and reader.word() != "OWNERSHIP":
+            return grants.grant(reader)
+        return privileges.grant(reader, is_revoke)
+
+    return handler
 
 
 _STATEMENTS = {
+    "GRANT": _grant(False),
+    "REVOKE": _grant(True),
     "BEGIN": _begin,
     "START": _start,
     "COMMIT": _end_of_transaction("COMMIT"),
@@ -507,5 +540,4 @@ _STATEMENTS = {
     "CALL": _call,
     "ALTER": _alter,
     "COMMENT": _comment,
-    "GRANT": _grant,
 }

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from . import channels as channel_module
 from . import faults as fault_module
+from . import privileges
 from .auth import Auth, RequestError
 from .channels import Append, Channel, Channels, Pipe
 from .faults import ConnectionReset, Fault, FaultPlan, now_ms
@@ -98,8 +99,10 @@ class Streaming:
             # Read before anything is answered: a client that is still sending would see a reset instead of the answer.
             request["body"] = await read_body(request)
         await self._step(request, step, channel_name)
-        self.auth.authenticate_scoped(request)
+        principal = self.auth.authenticate_scoped(request)
         pipe = Pipe(identifier(segments[1], "database"), identifier(segments[3], "schema"), pipe_identifier(pipe_segment))
+        if step == "open":
+            await self._require_insert(principal, pipe)
         return await (handler(request, pipe, channel_name) if channel_name is not None else handler(request, pipe))
 
     async def open(self, request: web.Request, pipe: Pipe, channel_name: str) -> web.Response:
@@ -168,6 +171,14 @@ class Streaming:
         return json_response(pipe_info(self.binary_format))
 
     # ----- helpers
+
+    async def _require_insert(self, principal, pipe: Pipe) -> None:
+        """INSERT on the table and something on what it is in; of the default pipe nothing, as documented."""
+        async with self.channels.pool.connection() as connection:
+            held = await privileges.read(connection, principal.role)
+        key = ("TABLE", pipe.database, pipe.schema, pipe.table)
+        if not held.sees(*key) or not held.has("INSERT", *key):
+            raise RequestError(404, "ERR_TABLE_DOES_NOT_EXIST_NOT_AUTHORIZED", f"table {pipe.table} does not exist or is not authorized")
 
     async def _step(self, request: web.Request, step: str, channel: str | None = None) -> None:
         """Where a fault may act. Raises what the fault asks for."""
