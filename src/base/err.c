@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mask.h"
 
 // One line: control characters become blanks. When the text was cut, it ends in "..." behind a whole UTF-8 character.
 static void text_tidy(char *text, bool was_cut)
@@ -43,6 +44,7 @@ bool err_set_va(struct err *error, enum err_kind kind, const char *code, const c
     if (length < 0)
         (void)snprintf(built.text, sizeof built.text, "%s", format);
     text_tidy(built.text, length >= (int)sizeof built.text);
+    mask_passwords(built.text);
     *error = built;
     return false;
 }
@@ -69,6 +71,7 @@ void err_prefix(struct err *error, const char *format, ...)
     size_t used = (size_t)prefix < sizeof built ? (size_t)prefix : sizeof built - 1;
     int rest = snprintf(built + used, sizeof built - used, ": %s", error->text);
     text_tidy(built, rest < 0 || (size_t)rest >= sizeof built - used || (size_t)prefix >= sizeof built);
+    mask_passwords(built);
     memcpy(error->text, built, sizeof built);
 }
 

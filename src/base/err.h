@@ -28,7 +28,7 @@ struct err {
 
 void err_clear(struct err *error);
 bool err_is_set(const struct err *error);
-// Fills error. Control characters become blanks; a text that is too long is cut with "...". Always returns false, so that `return err_set(…)` reads well.
+// Fills error. Control characters become blanks, passwords in URLs asterisks (mask.h); a text that is too long is cut with "...". Always returns false, so that `return err_set(…)` reads well.
 bool err_set(struct err *error, enum err_kind kind, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 bool err_set_va(struct err *error, enum err_kind kind, const char *code, const char *format, va_list arguments)

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log_limit.h"
+#include "base/mask.h"
 #include "base/utf8.h"
 
 // A line fits PIPE_BUF (4096), so that lines of several threads never mix in a pipe either.
@@ -286,6 +287,7 @@ void log_line(enum log_level level, const struct log_scope *scope, const char *e
     va_start(arguments, format);
     if (vsnprintf(message, sizeof message, format, arguments) < 0)
         message[0] = '\0';
+    mask_passwords(message);
     va_end(arguments);
 
     const struct log_limit_line limited = {.level = level,

@@ -8,6 +8,7 @@
 #include "base/check.h"
 
 #define NEAREST_DISTANCE_MAX 2
+#define PART_SIZE_MIN 4
 #define WORD_SIZE_MAX 63
 
 // Levenshtein's distance by one row of the matrix.
@@ -45,6 +46,16 @@ const char *options_nearest(const char *word, const char *const *words, size_t w
             distance = found;
             nearest = words[i];
         }
+    }
+    // One is the other with something before or behind it: "pg-password", "json-output", "merge-interval".
+    size_t size = strlen(word);
+    for (size_t i = 0; i < word_count && nearest == NULL && size >= PART_SIZE_MIN; i++) {
+        size_t other = strlen(words[i]);
+        bool is_longer = other > size && strncmp(words[i], word, size) == 0;
+        bool is_shorter = other >= PART_SIZE_MIN && other < size &&
+                          (strncmp(word, words[i], other) == 0 || strcmp(word + size - other, words[i]) == 0);
+        if (is_longer || is_shorter)
+            nearest = words[i];
     }
     return nearest;
 }

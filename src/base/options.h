@@ -43,7 +43,7 @@ bool options_read_value(const struct option_spec *spec, const char *origin, cons
 unsigned options_choice_index(const struct option_spec *spec, const char *text);
 // Appends the help: one paragraph an option, with default and range.
 void options_help(const struct option_spec *specs, size_t spec_count, struct buf *out);
-// The word of `words` that is nearest to `word` (edit distance of at most 2), or NULL.
+// The word of `words` that is nearest to `word` (edit distance of at most 2, or one is the beginning or end of the other), or NULL.
 const char *options_nearest(const char *word, const char *const *words, size_t word_count);
 
 #endif

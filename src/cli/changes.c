@@ -65,8 +65,10 @@ void changes_add_options(struct changes *changes, enum catalog_kind kind, const 
         if (setting->is_secret)
             fprintf(stderr,
                     "etl-stream: warning: --%s on the command line can be seen by every user of this machine "
-                    "while the command runs, and stays in the shell's history\n",
-                    setting->option.name);
+                    "while the command runs, and stays in the shell's history; give it by %s\n",
+                    setting->option.name,
+                    kind == CATALOG_SOURCE ? "--password-env VARIABLE or --ask-password"
+                                           : "--passphrase-env VARIABLE or --ask-passphrase");
     }
 }
 
@@ -145,7 +147,8 @@ bool changes_add_source_url(struct changes *changes, const char *url, struct err
     if (target.password != NULL)
         fprintf(stderr,
                 "etl-stream: warning: a password in a URL on the command line can be seen by every user of this "
-                "machine while the command runs, and stays in the shell's history\n");
+                "machine while the command runs, and stays in the shell's history; give it by --password-env VARIABLE "
+                "or --ask-password\n");
     set_if_given(changes, "pg_host", target.host);
     set_if_given(changes, "pg_port", target.port);
     set_if_given(changes, "pg_database", target.database);

@@ -10,7 +10,7 @@
 #define WORD_SIZE 64
 #define TEXT_SIZE 2048
 
-enum { APPLY_DRY_RUN, APPLY_PRUNE, APPLY_YES, APPLY_STATE, APPLY_OPTION_COUNT };
+enum { APPLY_DRY_RUN, APPLY_PRUNE, APPLY_YES, APPLY_STATE, APPLY_JSON, APPLY_OPTION_COUNT };
 
 static const struct option_spec options[APPLY_OPTION_COUNT] = {
     [APPLY_DRY_RUN] = {"dry-run", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "show the difference and change nothing"},
@@ -18,6 +18,7 @@ static const struct option_spec options[APPLY_OPTION_COUNT] = {
                      "remove from the catalog what is not in the file"},
     [APPLY_YES] = {"yes", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "with --prune: do not ask"},
     [APPLY_STATE] = COMMAND_STATE_OPTION,
+    [APPLY_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "with --dry-run: the difference as JSON"},
 };
 
 static const char *const sections[] = {"sources", "destinations", "pipelines"};
@@ -335,6 +336,48 @@ static void print_plan(const struct apply *apply)
     fflush(stdout);
 }
 
+// What is_secret says nothing of, but that it changes.
+static json_t *change_json(const struct planned *planned, const struct catalog_change *change,
+                           const struct catalog_object *before)
+{
+    const struct setting *setting = setting_find(planned->kind, change->name);
+    const char *old = text_before(before, change->name);
+    bool is_secret = setting != NULL && setting->is_secret;
+    char word[WORD_SIZE];
+    json_t *json = json_object();
+    (void)snprintf(word, sizeof word, "%s", change->name);
+    if (setting != NULL)
+        setting_word(setting, false, word, sizeof word);
+    json_object_set_new(json, "name", json_string(word));
+    json_object_set_new(json, "is_secret", json_boolean(is_secret));
+    json_object_set_new(json, "before", is_secret || old == NULL ? json_null() : json_string(old));
+    json_object_set_new(json, "after", is_secret || change->text == NULL ? json_null() : json_string(change->text));
+    return json;
+}
+
+static void print_plan_json(const struct apply *apply)
+{
+    static const char *const actions[] = {"add", "edit", "remove"};
+    json_t *document = json_object(), *list = json_array();
+    CHECK(document != NULL && list != NULL);
+    for (uint32_t i = 0; i < apply->planned_count; i++) {
+        const struct planned *planned = &apply->planned[i];
+        const struct catalog_object *before = catalog_config_find(apply->objects.config, planned->kind, planned->name);
+        json_t *json = json_object(), *settings = json_array();
+        for (uint32_t k = 0; k < planned->changes.count; k++)
+            json_array_append_new(settings, change_json(planned, &planned->changes.list[k], before));
+        json_object_set_new(json, "action", json_string(actions[planned->action]));
+        json_object_set_new(json, "kind", json_string(catalog_kind_name(planned->kind)));
+        json_object_set_new(json, "name", json_string(planned->name));
+        json_object_set_new(json, "settings", settings);
+        json_array_append_new(list, json);
+    }
+    json_object_set_new(document, "differences", list);
+    json_dumpf(document, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(document);
+}
+
 static bool do_plan(struct apply *apply, struct err *out_error)
 {
     struct catalog_edit *edits = calloc(apply->planned_count + 1, sizeof *edits);
@@ -365,10 +408,16 @@ static int run(const struct command *command, int count, char *const *arguments)
                 "apply needs a FILE, or - for standard input; etl-stream export makes one");
         return command_fail(&error, EXIT_USAGE);
     }
+    if (values[APPLY_JSON].flag && !values[APPLY_DRY_RUN].flag) {
+        err_set(&error, ERR_CONFIG, "usage", "--json is for --dry-run: it shows the difference and changes nothing");
+        return command_fail(&error, EXIT_USAGE);
+    }
     if (!objects_open(&apply.objects, &values[APPLY_STATE], !values[APPLY_DRY_RUN].flag, &exit_code))
         return exit_code;
     if (!read_document(path, &apply.document, &error) || !plan_all(&apply, values[APPLY_PRUNE].flag, &error)) {
         exit_code = command_fail_kind(&error);
+    } else if (values[APPLY_JSON].flag) {
+        print_plan_json(&apply);
     } else if (apply.planned_count == 0) {
         printf("nothing differs\n");
     } else {
@@ -388,13 +437,14 @@ static int run(const struct command *command, int count, char *const *arguments)
 const struct command command_apply = {
     .name = "apply",
     .summary = "make sources, destinations and pipelines as a file says",
-    .usage = "apply FILE|- [--dry-run] [--prune]",
+    .usage = "apply FILE|- [--dry-run [--json]] [--prune]",
     .details =
         "The file has the form of etl-stream export. What differs is shown (+ added, ~ changed, - removed), then "
         "changed,\n"
         "all or nothing. A setting that the file does not name goes back to its default; secrets stay as they are, or\n"
         "come from a variable: \"password\": {\"env\": \"VARIABLE\"}; a pipeline without \"status\" stays started or "
-        "paused.\n",
+        "paused.\n\n"
+        "Examples:\n  etl-stream apply etl-stream.json --dry-run\n  etl-stream apply - --prune < etl-stream.json\n",
     .options = options,
     .option_count = APPLY_OPTION_COUNT,
     .run = run,

@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "catalog/catalog.h"
@@ -22,7 +21,7 @@
 
 #define SHOWN_OF_A_KIND_MAX 5  // to people; errors are shown all
 
-enum { CHECK_FROM, CHECK_TO, CHECK_NAME, CHECK_STATE, CHECK_JSON, CHECK_OPTION_COUNT };
+enum { CHECK_FROM, CHECK_TO, CHECK_NAME, CHECK_STATE, CHECK_JSON, CHECK_ASK_PASSWORD, CHECK_OPTION_COUNT };
 
 static const struct option_spec options[CHECK_OPTION_COUNT] = {
     [CHECK_FROM] = {"from", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL, "the source, as for run"},
@@ -31,6 +30,7 @@ static const struct option_spec options[CHECK_OPTION_COUNT] = {
     [CHECK_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL, "the pipeline's name, as for run"},
     [CHECK_STATE] = COMMAND_STATE_OPTION,
     [CHECK_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "one JSON document for machines"},
+    [CHECK_ASK_PASSWORD] = ENDPOINTS_ASK_PASSWORD_OPTION,
 };
 
 // A finding that was told, kept until all are there.
@@ -352,6 +352,11 @@ static bool read_urls(const struct option_value *values, struct checker *checker
 {
     if (!endpoints_read(values[CHECK_FROM].text, values[CHECK_TO].text, values[CHECK_NAME].text, endpoints, out_error))
         return false;
+    endpoints_warn(endpoints);
+    if (!endpoints_ask_password(&values[CHECK_ASK_PASSWORD], endpoints, out_error)) {
+        endpoints_deinit(endpoints);
+        return false;
+    }
     pipeline_settings_from_options(values + CHECK_OPTION_COUNT, settings);
     checker->destination = NULL;
     if (settings->slot == NULL || endpoints_set_slot(endpoints, settings->slot, out_error))
@@ -381,7 +386,7 @@ static bool check_named(const char *name, const struct objects *objects, const s
     struct checker checker = {.endpoints = &endpoints,
                               .settings = &settings,
                               .is_json = values[CHECK_JSON].flag,
-                              .is_coloured = isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL};
+                              .is_coloured = command_is_coloured()};
     if (!(objects != NULL ? read_catalog(name, objects, &checker, &endpoints, &settings, &error)
                           : read_urls(values, &checker, &endpoints, &settings, &error))) {
         *out_exit_code = command_fail_kind(&error);

@@ -128,12 +128,14 @@ const struct command command_destination_add = {
 const struct command command_destination_list = {.name = "destination list",
                                                  .summary = "list the destinations",
                                                  .usage = "destination list [--json]",
+                                                 .details = "Example:\n  etl-stream destination list --json\n",
                                                  .options = objects_list_options,
                                                  .option_count = LIST_OPTION_COUNT,
                                                  .run = list};
 const struct command command_destination_show = {.name = "destination show",
                                                  .summary = "show a destination and what uses it",
                                                  .usage = "destination show NAME [--json]",
+                                                 .details = "Example:\n  etl-stream destination show sf\n",
                                                  .options = objects_list_options,
                                                  .option_count = LIST_OPTION_COUNT,
                                                  .run = show};
@@ -141,7 +143,8 @@ const struct command command_destination_edit = {
     .name = "destination edit",
     .summary = "change a destination; pipelines that run with it start again with the change",
     .usage = "destination edit NAME [OPTION…]",
-    .details = "Only what is given changes.\n",
+    .details = "Only what is given changes.\n\n"
+               "Example:\n  etl-stream destination edit sf --warehouse ETL_WH2\n",
     .options = edit_options,
     .option_count = EDIT_OPTION_COUNT,
     .has_settings = true,
@@ -152,7 +155,8 @@ const struct command command_destination_remove = {
     .name = "destination remove",
     .summary = "remove a destination that no pipeline uses",
     .usage = "destination remove NAME [--yes]",
-    .details = "Removes it from the catalog; what is at the destination stays.\n",
+    .details = "Removes it from the catalog; what is at the destination stays.\n\n"
+               "Example:\n  etl-stream destination remove sf\n",
     .options = objects_remove_options,
     .option_count = REMOVE_OPTION_COUNT,
     .run = drop};

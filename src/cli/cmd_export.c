@@ -35,7 +35,8 @@ const struct command command_export = {
     .name = "export",
     .summary = "print sources, destinations and pipelines as JSON, without secrets",
     .usage = "export",
-    .details = "The order is always the same, so that it can be kept in version control. etl-stream apply reads it.\n",
+    .details = "The order is always the same, so that it can be kept in version control. etl-stream apply reads it.\n\n"
+               "Example:\n  etl-stream export > etl-stream.json\n",
     .options = options,
     .option_count = 1,
     .run = run,

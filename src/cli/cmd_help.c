@@ -1,6 +1,8 @@
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/metric.h"
@@ -53,6 +55,12 @@ int command_fail(const struct err *error, int exit_code)
     return exit_code;
 }
 
+bool command_is_coloured(void)
+{
+    const char *no_colour = getenv("NO_COLOR");
+    return isatty(STDOUT_FILENO) == 1 && (no_colour == NULL || *no_colour == '\0');
+}
+
 const struct command *command_find(int count, char *const *arguments, int *out_words)
 {
     for (size_t i = 0; i < command_count; i++) {
@@ -76,6 +84,8 @@ static bool is_group(const char *word)
             return true;
     return false;
 }
+
+static void print_group(const char *group);
 
 static int fail_unknown_in_group(const char *group, const char *word)
 {
@@ -107,6 +117,10 @@ int command_fail_unknown(int count, char *const *arguments)
     struct err error = {0};
     char firsts[COMMANDS_MAX][32];
     const char *names[COMMANDS_MAX], *word = arguments[0];
+    if (is_group(word) && count > 1 && (strcmp(arguments[1], "--help") == 0 || strcmp(arguments[1], "-h") == 0)) {
+        print_group(word);
+        return EXIT_DONE;
+    }
     if (is_group(word))
         return fail_unknown_in_group(word, count > 1 ? arguments[1] : NULL);
     CHECK(command_count <= COMMANDS_MAX);
@@ -184,6 +198,14 @@ static void print_commands(const char *group)
     printf("\netl-stream help COMMAND, or COMMAND --help, says more.\n");
 }
 
+static void print_group(const char *group)
+{
+    char prefix[COMMAND_NAME_SIZE];
+    (void)snprintf(prefix, sizeof prefix, "%s ", group);
+    printf("usage: etl-stream %s COMMAND [OPTION…]\n\nCommands:\n", group);
+    print_commands(prefix);
+}
+
 static void print_overview(void)
 {
     printf("usage: etl-stream COMMAND [OPTION…]\n\n"
@@ -235,38 +257,49 @@ static int run_help(const struct command *command, int count, char *const *argum
         return EXIT_DONE;
     }
     if (name_count == 1 && is_group(words[0])) {
-        char group[COMMAND_NAME_SIZE];
-        (void)snprintf(group, sizeof group, "%s ", words[0]);
-        printf("usage: etl-stream %s COMMAND [OPTION…]\n\nCommands:\n", words[0]);
-        print_commands(group);
+        print_group(words[0]);
         return EXIT_DONE;
     }
     return command_fail_unknown((int)name_count, words);
 }
+
+enum { VERSION_HELP, VERSION_JSON, VERSION_OPTION_COUNT };
 
 static int run_version(const struct command *command, int count, char *const *arguments)
 {
     struct option_value values[COMMAND_OPTIONS_MAX];
     size_t operand_count = 0;
     int exit_code = EXIT_DONE;
-    if (command_parse(command, count, arguments, values, NULL, 0, &operand_count, &exit_code))
+    if (!command_parse(command, count, arguments, values, NULL, 0, &operand_count, &exit_code))
+        return exit_code;
+    if (values[VERSION_JSON].flag)
+        printf("{\"name\": \"etl-stream\", \"version\": \"" ETL_VERSION "\"}\n");
+    else
         printf("etl-stream " ETL_VERSION "\n");
-    return exit_code;
+    return EXIT_DONE;
 }
 
 static const struct option_spec help_option[] = {
     {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
 };
 
+static const struct option_spec version_options[VERSION_OPTION_COUNT] = {
+    [VERSION_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
+    [VERSION_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "one JSON document for machines"},
+};
+
 const struct command command_version = {.name = "version",
                                         .summary = "print the version",
-                                        .usage = "version",
-                                        .options = help_option,
-                                        .option_count = 1,
+                                        .usage = "version [--json]",
+                                        .details = "Example:\n  etl-stream version --json\n",
+                                        .options = version_options,
+                                        .option_count = VERSION_OPTION_COUNT,
                                         .run = run_version};
 
 const struct command command_help = {.name = "help",
                                      .summary = "explain the commands and their options",
+                                     .details =
+                                         "Examples:\n  etl-stream help pipeline add\n  etl-stream help findings\n",
                                      .usage = "help [COMMAND | configuration | findings | manual | metrics]",
                                      .options = help_option,
                                      .option_count = 1,

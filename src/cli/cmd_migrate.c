@@ -494,6 +494,7 @@ const struct command command_migrate = {
                "nothing is.\n\n"
                "Stop the first etl-stream before, start etl-stream run after. docs/migration.md goes through it step "
                "by step.\n\n"
+               "Examples:\n"
                "  etl-stream migrate --dry-run      what it would do\n"
                "  etl-stream migrate                show it, ask, do it\n"
                "  etl-stream migrate --yes --wait   do it, wait until the service has brought the pipelines live, and "

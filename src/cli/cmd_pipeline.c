@@ -103,12 +103,14 @@ const struct command command_pipeline_add = {
 const struct command command_pipeline_list = {.name = "pipeline list",
                                               .summary = "list the pipelines; status shows how they are",
                                               .usage = "pipeline list [--json]",
+                                              .details = "Example:\n  etl-stream pipeline list --json\n",
                                               .options = objects_list_options,
                                               .option_count = LIST_OPTION_COUNT,
                                               .run = list};
 const struct command command_pipeline_show = {.name = "pipeline show",
                                               .summary = "show a pipeline's settings",
                                               .usage = "pipeline show NAME [--json]",
+                                              .details = "Example:\n  etl-stream pipeline show shop\n",
                                               .options = objects_list_options,
                                               .option_count = LIST_OPTION_COUNT,
                                               .run = show};
@@ -116,7 +118,8 @@ const struct command command_pipeline_edit = {
     .name = "pipeline edit",
     .summary = "change a pipeline; one that runs starts again with the change",
     .usage = "pipeline edit NAME [OPTION…]",
-    .details = "Only what is given changes. etl-stream pipeline start and pause let it run and stop it.\n",
+    .details = "Only what is given changes. etl-stream pipeline start and pause let it run and stop it.\n\n"
+               "Example:\n  etl-stream pipeline edit shop --merge-interval-seconds 60\n",
     .options = edit_options,
     .option_count = EDIT_OPTION_COUNT,
     .has_settings = true,

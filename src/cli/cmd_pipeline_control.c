@@ -293,6 +293,41 @@ bool control_is_table_named(const struct catalog_known *known, const char *name)
     return false;
 }
 
+// Of full names where the word has a dot, else of tables alone.
+static const char *nearest_table(const struct catalog_known *known, const char *name, char *out, size_t out_size)
+{
+    const char *nearest = NULL;
+    for (uint32_t i = 0; i < known->table_count && nearest == NULL; i++) {
+        const char *one = known->tables[i].table_name;
+        char full[2 * CATALOG_NAME_SIZE];
+        (void)snprintf(full, sizeof full, "%s.%s", known->tables[i].schema_name, known->tables[i].table_name);
+        if (strchr(name, '.') != NULL)
+            one = full;
+        if (options_nearest(name, &one, 1) == NULL)
+            continue;
+        (void)snprintf(out, out_size, "%s", one);
+        nearest = out;
+    }
+    return nearest;
+}
+
+bool control_check_tables(const struct catalog_known *known, const char *pipeline, const char *const *names,
+                          size_t count, struct err *out_error)
+{
+    char nearest[2 * CATALOG_NAME_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        if (control_is_table_named(known, names[i]))
+            continue;
+        if (nearest_table(known, names[i], nearest, sizeof nearest) != NULL)
+            return err_set(out_error, ERR_CONFIG, "table", "pipeline %s has no table \"%s\"; did you mean \"%s\"?",
+                           pipeline, names[i], nearest);
+        return err_set(out_error, ERR_CONFIG, "table",
+                       "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",
+                       pipeline, names[i], pipeline);
+    }
+    return true;
+}
+
 // Every name must be one of the pipeline's tables: a misspelt one would do nothing.
 static bool tables_check(struct control *control, const char **names, size_t count, struct err *out_error)
 {
@@ -304,12 +339,7 @@ static bool tables_check(struct control *control, const char **names, size_t cou
     if (is_good && !known.is_found && catalog_config_find(config, CATALOG_PIPELINE, control->name) == NULL)
         is_good = catalog_config_fail_missing(config, CATALOG_PIPELINE, control->name, out_error);
     catalog_config_free(config);
-    for (size_t i = 0; is_good && i < count; i++)
-        if (!control_is_table_named(&known, names[i]))
-            is_good =
-                err_set(out_error, ERR_CONFIG, "table",
-                        "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",
-                        control->name, names[i], control->name);
+    is_good = is_good && control_check_tables(&known, control->name, names, count, out_error);
     catalog_known_deinit(&known);
     return is_good;
 }
@@ -389,7 +419,8 @@ const struct command command_pipeline_start = {
     .usage = "pipeline start NAME [OPTION…]",
     .details =
         "Sets the pipeline's status to START and waits until it runs. One that waits after a failure is tried at "
-        "once.\nWithout a running service it starts with the next one.\n",
+        "once.\nWithout a running service it starts with the next one.\n\n"
+        "Example:\n  etl-stream pipeline start shop\n",
     .options = options,
     .option_count = CONTROL_OPTION_COUNT,
     .run = run_start,
@@ -401,7 +432,8 @@ const struct command command_pipeline_pause = {
     .usage = "pipeline pause NAME [OPTION…]",
     .details =
         "Sets the pipeline's status to PAUSE and waits until it has finished what was in flight. Its slot is kept, so\n"
-        "that nothing is lost, and the source keeps its WAL from there on: do not leave it paused for ever.\n",
+        "that nothing is lost, and the source keeps its WAL from there on: do not leave it paused for ever.\n\n"
+        "Example:\n  etl-stream pipeline pause shop\n",
     .options = options,
     .option_count = CONTROL_OPTION_COUNT,
     .run = run_pause,
@@ -413,7 +445,8 @@ const struct command command_pipeline_resync = {
     .usage = "pipeline resync NAME [TABLE…] [OPTION…]",
     .details =
         "All tables, or those named (SCHEMA.TABLE or TABLE). Each is copied in a snapshot of its own while the others "
-        "run on;\nreaders keep the old content until the new is complete. A parked table is followed again.\n",
+        "run on;\nreaders keep the old content until the new is complete. A parked table is followed again.\n\n"
+        "Examples:\n  etl-stream pipeline resync shop\n  etl-stream pipeline resync shop public.orders\n",
     .options = options,
     .option_count = CONTROL_OPTION_COUNT,
     .run = run_resync,

@@ -194,7 +194,8 @@ const struct command command_pipeline_remove = {
     .details =
         "Stops it in a running service, drops its slot on the source, its channels and its state table in the\n"
         "destination, with --drop-landing its landing tables, and forgets it. Targets and the publication stay.\n"
-        "It says what it will do and asks first.\n",
+        "It says what it will do and asks first.\n\n"
+        "Example:\n  etl-stream pipeline remove shop --drop-landing\n",
     .options = options,
     .option_count = REMOVAL_OPTION_COUNT,
     .run = run,

@@ -48,6 +48,7 @@ enum {
     RUN_SLOT_SAFE,
     RUN_SLOT_INACTIVE,
     RUN_STUCK,
+    RUN_ASK_PASSWORD,
     RUN_OPTION_COUNT
 };
 
@@ -56,6 +57,7 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
         {"from", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL,
          "the source: postgres://USER@HOST:PORT/DATABASE?publication=NAME[&slot=NAME][&sslmode=…][&sslrootcert=…];\n"
          "the password comes from PGPASSWORD or the password file, not from the command line"},
+    [RUN_ASK_PASSWORD] = ENDPOINTS_ASK_PASSWORD_OPTION,
     [RUN_TO] = {"to", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL,
                 "the destination: snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=NAME&key_file=PATH[&role=NAME]\n"
                 "[&landing_schema=NAME][&key_env=VARIABLE][&passphrase_env=VARIABLE][&host=HOST:PORT][&ca_file=PATH]\n"
@@ -351,6 +353,12 @@ static int run(const struct command *command, int count, char *const *arguments)
                         &state.endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
     endpoints_hide_passwords(count, arguments);
+    if (state.endpoints.has_password_in_url)
+        log_line(LOG_WARNING, NULL, "password_on_command_line", ENDPOINTS_PASSWORD_WARNING);
+    if (!endpoints_ask_password(&state.values[RUN_ASK_PASSWORD], &state.endpoints, &error)) {
+        endpoints_deinit(&state.endpoints);
+        return command_fail(&error, EXIT_USAGE);
+    }
     pipeline_settings_from_options(state.values + RUN_OPTION_COUNT, &state.settings);
     if (!pipeline_settings_check(&state.settings, &error)) {
         run_close(&state, true);

@@ -154,12 +154,14 @@ const struct command command_source_add = {
 const struct command command_source_list = {.name = "source list",
                                             .summary = "list the sources",
                                             .usage = "source list [--json]",
+                                            .details = "Example:\n  etl-stream source list --json\n",
                                             .options = objects_list_options,
                                             .option_count = LIST_OPTION_COUNT,
                                             .run = list};
 const struct command command_source_show = {.name = "source show",
                                             .summary = "show a source and what uses it",
                                             .usage = "source show NAME [--json]",
+                                            .details = "Example:\n  etl-stream source show shop\n",
                                             .options = objects_list_options,
                                             .option_count = LIST_OPTION_COUNT,
                                             .run = show};
@@ -167,7 +169,8 @@ const struct command command_source_edit = {
     .name = "source edit",
     .summary = "change a source; pipelines that run with it start again with the change",
     .usage = "source edit NAME [OPTION…]",
-    .details = "Only what is given changes.\n",
+    .details = "Only what is given changes.\n\n"
+               "Example:\n  etl-stream source edit shop --host db2.example.com\n",
     .options = edit_options,
     .option_count = EDIT_OPTION_COUNT,
     .has_settings = true,
@@ -178,7 +181,8 @@ const struct command command_source_remove = {
     .name = "source remove",
     .summary = "remove a source that no pipeline uses",
     .usage = "source remove NAME [--yes]",
-    .details = "Removes it from the catalog; nothing is done to the database, its publication stays.\n",
+    .details = "Removes it from the catalog; nothing is done to the database, its publication stays.\n\n"
+               "Example:\n  etl-stream source remove shop\n",
     .options = objects_remove_options,
     .option_count = REMOVE_OPTION_COUNT,
     .run = drop};

@@ -242,6 +242,7 @@ const struct command command_status = {
     .name = "status",
     .summary = "show pipelines, tables, progress and errors",
     .usage = "status [NAME] [OPTION…]",
+    .details = "Examples:\n  etl-stream status\n  etl-stream status shop --watch\n  etl-stream status --json\n",
     .options = options,
     .option_count = STATUS_OPTION_COUNT,
     .run = run,

@@ -22,12 +22,13 @@
 #define LINE_BYTES_MAX (1U << 30)
 #define TAIL_EPOCH 1
 
-enum { TAIL_COUNT, TAIL_HELP, TAIL_OPTION_COUNT };
+enum { TAIL_COUNT, TAIL_HELP, TAIL_ASK_PASSWORD, TAIL_OPTION_COUNT };
 
 static const struct option_spec options[TAIL_OPTION_COUNT] = {
     [TAIL_COUNT] = {"count", NULL, OPTION_NUMBER, "N", "0", 0, INT64_MAX, NULL,
                     "end after so many changes; 0: go on until Ctrl-C"},
     [TAIL_HELP] = {"help", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "this text"},
+    [TAIL_ASK_PASSWORD] = ENDPOINTS_ASK_PASSWORD_OPTION,
 };
 
 struct tail_table {
@@ -371,6 +372,11 @@ static int run(const struct command *command, int count, char *const *arguments)
     if (!endpoints_read(source, NULL, NULL, &endpoints, &error))
         return command_fail(&error, EXIT_USAGE);
     endpoints_hide_passwords(count, arguments);
+    endpoints_warn(&endpoints);
+    if (!endpoints_ask_password(&values[TAIL_ASK_PASSWORD], &endpoints, &error)) {
+        endpoints_deinit(&endpoints);
+        return command_fail(&error, EXIT_USAGE);
+    }
     struct tail tail = {
         .endpoints = &endpoints, .changes_max = (uint64_t)values[TAIL_COUNT].number, .signals = {.fd = -1}};
     int exit_code = tail_run(&tail);
@@ -384,7 +390,8 @@ const struct command command_tail = {
     .usage = "tail postgres://USER@HOST:PORT/DATABASE?publication=NAME [OPTION…]",
     .details = "Prints changes from now on, a JSON object a line, as they would be sent to Snowflake, with the table's "
                "name in\n"
-               "_ETL_TABLE. It uses a temporary replication slot: nothing is left on the source.\n",
+               "_ETL_TABLE. It uses a temporary replication slot: nothing is left on the source.\n\n"
+               "Example:\n  etl-stream tail 'postgres://etl@db.example.com/shop?publication=etl' --count 10\n",
     .options = options,
     .option_count = TAIL_OPTION_COUNT,
     .run = run,

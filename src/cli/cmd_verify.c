@@ -31,6 +31,7 @@ enum {
     VERIFY_TO,
     VERIFY_NAME,
     VERIFY_STATE,
+    VERIFY_ASK_PASSWORD,
     VERIFY_OPTION_COUNT
 };
 
@@ -54,6 +55,7 @@ static const struct option_spec options[VERIFY_OPTION_COUNT] = {
     [VERIFY_TO] = {"to", NULL, OPTION_TEXT, "URL", NULL, 0, 0, NULL, "the destination, as for run"},
     [VERIFY_NAME] = {"name", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL, "with --from and --to: as for run"},
     [VERIFY_STATE] = COMMAND_STATE_OPTION,
+    [VERIFY_ASK_PASSWORD] = ENDPOINTS_ASK_PASSWORD_OPTION,
 };
 
 struct verifying {
@@ -91,12 +93,7 @@ static bool check_pipeline(const struct verifying *verifying, struct catalog *ca
         is_good = err_set(out_error, ERR_CONFIG, "unknown",
                           "%s knows no pipeline %s that was ever started; etl-stream status lists them",
                           catalog_text(catalog), pipeline);
-    for (size_t i = 0; is_good && i < verifying->name_count; i++)
-        if (!control_is_table_named(&known, verifying->names[i]))
-            is_good =
-                err_set(out_error, ERR_CONFIG, "table",
-                        "pipeline %s has no table \"%s\"; etl-stream status %s lists them (SCHEMA.TABLE or TABLE)",
-                        pipeline, verifying->names[i], pipeline);
+    is_good = is_good && control_check_tables(&known, pipeline, verifying->names, verifying->name_count, out_error);
     catalog_known_deinit(&known);
     if (is_good && verifying->is_paused)
         return err_set(out_error, ERR_TRANSIENT, "not_running",
@@ -241,6 +238,14 @@ static int run(const struct command *command, int count, char *const *arguments)
     bool is_good =
         has_urls ? read_urls(values, &verifying, &error) : read_catalog(operands[0], &objects, &verifying, &error);
     endpoints_hide_passwords(count, arguments);
+    if (is_good && has_urls) {
+        endpoints_warn(&verifying.endpoints);
+        is_good = endpoints_ask_password(&values[VERIFY_ASK_PASSWORD], &verifying.endpoints, &error);
+        if (!is_good) {
+            pipeline_settings_deinit(&verifying.settings);
+            endpoints_deinit(&verifying.endpoints);
+        }
+    }
     if (is_good) {
         exit_code = verify(&verifying);
         pipeline_settings_deinit(&verifying.settings);
@@ -265,7 +270,8 @@ const struct command command_verify = {
         "Merging goes on when the command ends, also if it is killed.\n\n"
         "Exit code 0: equal. 1: something differs, or could not be compared; a table that is not live (copying, "
         "parked)\n"
-        "counts as such only if it was named. 2: wrong usage or configuration.\n",
+        "counts as such only if it was named. 2: wrong usage or configuration.\n\n"
+        "Examples:\n  etl-stream verify shop\n  etl-stream verify shop public.orders --full --json\n",
     .options = options,
     .option_count = VERIFY_OPTION_COUNT,
     .has_settings = true,

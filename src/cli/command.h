@@ -49,6 +49,8 @@ bool command_parse(const struct command *command, int count, char *const *argume
                    const char **operands, size_t operand_max, size_t *out_operand_count, int *out_exit_code);
 // The command's own options and its settings. out has COMMAND_OPTIONS_MAX entries; how many there are.
 size_t command_all_options(const struct command *command, struct option_spec *out);
+// Standard output is a terminal, and NO_COLOR (https://no-color.org) is not set to anything.
+bool command_is_coloured(void);
 void command_print_help(const struct command *command);
 // "etl-stream: text" on standard error; returns the exit code.
 int command_fail(const struct err *error, int exit_code);

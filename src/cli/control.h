@@ -15,6 +15,9 @@ bool control_is_run_alone(struct catalog *catalog, const char *pipeline, char *o
 // Sets the pipeline's status to PAUSE and waits until the running service has ended it. False: error says why.
 bool control_pause(struct catalog *catalog, const char *pipeline, uint32_t patience_ms, struct err *out_error);
 // Whether "schema.table" or "table" is one of the pipeline's.
+// Whether each of the names is "schema.table" or "table" of one of the pipeline's. False: ERR_CONFIG, with the nearest name.
+bool control_check_tables(const struct catalog_known *known, const char *pipeline, const char *const *names,
+                          size_t count, struct err *out_error);
 bool control_is_table_named(const struct catalog_known *known, const char *name);
 
 #endif

@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mask.h"
+#include "cli/prompt.h"
 #include "pg/pg_url.h"
+#include "sinks/snowflake/sf_key.h"
 #include "supervisor/configure.h"
 
 #define SLOT_SIZE_MAX 63  // PostgreSQL: NAMEDATALEN - 1
@@ -24,6 +27,7 @@ static bool source_read(const char *from, struct endpoints *endpoints, struct er
     if (endpoints->publication == NULL)
         return err_set(out_error, ERR_CONFIG, "from", "--from names no publication; add ?publication=NAME");
     pg_target_describe(&endpoints->source, endpoints->source_text, sizeof endpoints->source_text);
+    endpoints->has_password_in_url = endpoints->source.password != NULL;
     return true;
 }
 
@@ -128,19 +132,34 @@ bool endpoints_from_catalog(const struct catalog_config *config, const struct ca
     return false;
 }
 
+void endpoints_warn(const struct endpoints *endpoints)
+{
+    if (endpoints->has_password_in_url)
+        fprintf(stderr, "etl-stream: warning: " ENDPOINTS_PASSWORD_WARNING "\n");
+}
+
+bool endpoints_ask_password(const struct option_value *is_asking, struct endpoints *endpoints, struct err *out_error)
+{
+    char question[300];
+    struct sf_secret secret;
+    if (!is_asking->flag)
+        return true;
+    (void)snprintf(question, sizeof question, "password of %s: ", endpoints->source_text);
+    if (!sf_key_process_init(out_error) || !prompt_secret(question, &secret, out_error))
+        return false;
+    if (endpoints->source.password != NULL)
+        explicit_bzero(endpoints->source.password, strlen(endpoints->source.password));
+    free(endpoints->source.password);
+    endpoints->source.password = strdup(secret.text);
+    CHECK(endpoints->source.password != NULL);
+    sf_secret_deinit(&secret);
+    return true;
+}
+
 void endpoints_hide_passwords(int count, char *const *arguments)
 {
-    for (int i = 0; i < count; i++) {
-        char *user = strstr(arguments[i], "://");
-        if (user == NULL)
-            continue;
-        user += strlen("://");
-        size_t size = strcspn(user, "/?");  // what was accepted has these percent-encoded in user and password
-        char *end = memrchr(user, '@', size);
-        char *password = end != NULL ? memchr(user, ':', (size_t)(end - user)) : NULL;
-        if (password != NULL)
-            memset(password + 1, '*', (size_t)(end - password - 1));
-    }
+    for (int i = 0; i < count; i++)
+        mask_passwords_whole(arguments[i]);
 }
 
 void endpoints_deinit(struct endpoints *endpoints)
