@@ -250,9 +250,9 @@ class Tab:
     def screenshot(self, path):
         """The whole page, for people to look at; the window is as high as the page meanwhile, at most 4,000 lines."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        width, height, view = self.evaluate("[innerWidth, document.documentElement.scrollHeight, innerHeight]")
+        width, height, view = self.evaluate("[innerWidth, document.body.offsetHeight, innerHeight]")
         metrics = {"width": width, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.call("Emulation.setDeviceMetricsOverride", height=min(max(height, view), 4000), **metrics)
+        self.call("Emulation.setDeviceMetricsOverride", height=min(max(height, 700), 4000), **metrics)
         self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shot = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))

@@ -195,13 +195,13 @@ export function sourceState({up, level}) {
 
 export function walStatus(slot) {
     if (slot.exists === false)
-        return {word: "not there", tone: "bad"};
+        return {word: "not there", tone: "off"};  // before the first start; that one was lost is an alert
     return WAL_STATUS[slot.wal_status] ?? {word: slot.wal_status ?? "not known", tone: "off"};
 }
 
 // What a slot keeps, for a line among others.
 export function walSentence(slot) {
-    if (slot === undefined)
+    if (slot === undefined || slot.exists === false)
         return "";
     const parts = [Number.isFinite(slot.held_back_bytes) ? bytes(slot.held_back_bytes) : "", walStatus(slot).word];
     if (Number.isFinite(slot.safe_wal_size_bytes))
