@@ -3,6 +3,7 @@
 The program of the traps build counts a hundredth of a second as a second there (ETL_TRAP=monitor_seconds); time-outs are real.
 """
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -153,20 +154,22 @@ def test_a_parked_table_is_told_and_told_again_when_it_is_back(sources, standin,
     assert service.terminate() == 0
 
 
+def descriptors(pid):
+    """What each of them is; without those that are closed while they are read."""
+    found = []
+    for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(path))
+    return found
+
+
 def open_files(pid):
-    return sorted(os.readlink(path).split(":")[0] for path in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    return sorted(name.split(":")[0] for name in descriptors(pid))
 
 
 def connected(pid, port):
     """Connections of the process to the port that are established, by the kernel's own account."""
-    inodes = set()
-    for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(path))
-        except OSError:
-            continue
-        if found:
-            inodes.add(found[1])
+    inodes = {name.removeprefix("socket:[").removesuffix("]") for name in descriptors(pid) if name.startswith("socket:[")}
     rows = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" and row[9] in inodes for row in rows)
 
