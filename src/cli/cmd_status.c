@@ -163,6 +163,8 @@ static void print_pipeline(const json_t *pipeline)
            text_of(pipeline, "state"));
     if (json_object_get(pipeline, "source") != NULL)
         printf("  %s -> %s\n", text_of(pipeline, "source"), text_of(pipeline, "destination"));
+    if (is_running && json_object_get(pipeline, "process") != NULL && strcmp(text_of(pipeline, "state"), "paused") != 0)
+        printf("  run by %s\n", text_of(pipeline, "process"));
     if (positions != NULL)
         printf("  received %s, committed %s, confirmed %s, merged %s\n", text_of(positions, "received"),
                text_of(positions, "committed"), text_of(positions, "confirmed"), text_of(positions, "merged"));
@@ -172,6 +174,22 @@ static void print_pipeline(const json_t *pipeline)
     print_merge(json_object_get(pipeline, "merge"));
     print_trouble(pipeline);
     json_array_foreach(json_object_get(pipeline, "tables"), index, table) print_table(table);
+}
+
+// Of several services on one catalog each pipeline has its own: that some service runs says nothing of this one. What is not
+// wanted to run waits for nobody.
+static void tell_running(struct catalog *catalog, const struct status *status)
+{
+    size_t index;
+    json_t *pipeline;
+    if (!status->is_served || !catalog_is_postgres(catalog))
+        return;
+    json_array_foreach(status->pipelines, index, pipeline)
+    {
+        bool is_paused = strcmp(text_of(pipeline, "state"), "paused") == 0;
+        bool is_running = is_paused || catalog_is_claimed(catalog, text_of(pipeline, "pipeline"));
+        json_object_set_new(pipeline, "is_running", json_boolean(is_running));
+    }
 }
 
 static int print_all(const struct status *status, bool is_json)
@@ -205,6 +223,7 @@ static int show(struct catalog *catalog, const char *name, const struct option_v
                 catalog_text(catalog));
         exit_code = command_fail(&error, EXIT_FAILED);
     } else {
+        tell_running(catalog, &status);
         if (values[STATUS_WATCH].flag && isatty(STDOUT_FILENO) == 1)
             printf("\033[H\033[J");  // from the top of a cleared screen
         print_all(&status, values[STATUS_JSON].flag);

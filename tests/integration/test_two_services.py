@@ -39,17 +39,12 @@ class Watch:
         self._thread.join()
 
 
-def holders(service):
-    """Pipeline → process, as `status` tells it."""
-    return {one["pipeline"]: one.get("process", "") for one in (service.status() or {}).get("pipelines", [])}
-
-
 def wait_for_holder(asked, holder):
     """Every pipeline runs, and in that process."""
     def ask():
         found = {one["pipeline"]: one for one in (asked.status() or {}).get("pipelines", [])}
         return len(found) == len(NAMES) and all(
-            one.get("state") == "running" and one.get("process", "").startswith(f"process {holder.pid} on ") for one in found.values())
+            one["is_running"] and one.get("state") == "running" and one.get("process", "").startswith(f"process {holder.pid} on ") for one in found.values())
     began = time.monotonic()
     wait_until(ask, TAKE_OVER_SECONDS, f"process {holder.pid} to run every pipeline", pause=0.2)
     return time.monotonic() - began
@@ -92,6 +87,7 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
         wait_for_holder(first, second)
 
         # It takes them again when the other one dies.
+        assert first.command("status").stdout.count(f"run by process {second.pid} on ") == len(NAMES)
         second.kill()
         killed_seconds = wait_for_holder(first, first)
         books = [one_load.stop() for one_load in loads]
