@@ -170,6 +170,7 @@ struct pipeline {
     lsn_t row_lsn;                // commit LSN of the newest row that was handed to the sink
     struct mailbox *replies;
     struct catalog_save *save_inflight;
+    lsn_t saving_lsn;  // the floor in it; LSN_NONE: none is in flight
     bool is_save_wanted;
     bool has_save_failed;                        // the newest one: another try after a while
     bool is_channels_dirty, is_channels_saving;  // the stream waits until its channels are in the catalog

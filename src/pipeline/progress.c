@@ -15,7 +15,7 @@
 // While only keepalives move the position, the WAL that could be freed is not worth a transaction each time: twice as long after
 // every such save, unless a whole segment of WAL waits. (Where the catalog is on the source's server, each save is WAL for all.)
 #define SAVE_IDLE_INTERVAL_US UINT64_C(5000000)
-#define SAVE_IDLE_DOUBLINGS_MAX 5
+#define SAVE_IDLE_DOUBLINGS_MAX 1
 #define SAVE_IDLE_BYTES (UINT64_C(16) << 20)
 #define STATUS_INTERVAL_US 1000000
 #define STATUS_WAITING_INTERVAL_US 10000000
@@ -219,6 +219,7 @@ void progress_save_now(struct pipeline *pipeline)
         record->floor_lsn = pipeline->committed_lsn;
     if (pipeline->received_lsn > record->received_lsn)
         record->received_lsn = pipeline->received_lsn;
+    pipeline->saving_lsn = record->floor_lsn;
     save->pipeline = *record;
     save->claim = pipeline->options.claim;
     save->has_pipeline = true;
@@ -303,6 +304,7 @@ void progress_on_reply(void *context, void *message)
     struct catalog_save *save = message;
     CHECK(save == pipeline->save_inflight);
     pipeline->save_inflight = NULL;
+    pipeline->saving_lsn = LSN_NONE;
     meter_saved(pipeline);
     if (err_is_set(&save->error)) {
         struct err error = save->error;

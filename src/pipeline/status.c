@@ -192,7 +192,9 @@ static json_t *positions_json(const struct pipeline *pipeline)
     CHECK(object != NULL);
     set_lsn(object, "received", pipeline->received_lsn);
     set_lsn(object, "committed", pipeline->committed_lsn);
-    set_lsn(object, "confirmed", pipeline->saved_lsn);
+    // A status that is saved is saved in one transaction with the position that it tells.
+    set_lsn(object, "confirmed",
+            pipeline->saving_lsn > pipeline->saved_lsn ? pipeline->saving_lsn : pipeline->saved_lsn);
     set_lsn(object, "merged", pipeline->merged_lsn);
     return object;
 }
