@@ -255,3 +255,26 @@ void source_types_deinit(struct source_types *types)
     free(types->types);
     *types = (struct source_types){.types = NULL};
 }
+
+// What a domain stands for has no type here: it never changes.
+static bool is_same_part(const struct source_part *a, const struct source_part *b)
+{
+    if (a->type == NULL || b->type == NULL)
+        return a->type == b->type;
+    return a->type->oid == b->type->oid && strcmp(a->name, b->name) == 0;
+}
+
+bool source_types_are_same(const struct source_types *a, const struct source_types *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (uint16_t i = 0; i < a->count; i++) {
+        const struct source_type *x = &a->types[i], *y = &b->types[i];
+        if (x->oid != y->oid || x->modifier != y->modifier || x->part_count != y->part_count)
+            return false;
+        for (uint16_t k = 0; k < x->part_count; k++)
+            if (!is_same_part(&x->parts[k], &y->parts[k]))
+                return false;
+    }
+    return true;
+}

@@ -49,5 +49,7 @@ struct source_types {
 bool source_types_read(const char *text, uint32_t oid, int32_t modifier, struct source_types *out_types,
                        const struct source_type **out_type, struct err *out_error);
 void source_types_deinit(struct source_types *types);
+// What two columns' types are made of: a composite's attributes may change under the same oid.
+bool source_types_are_same(const struct source_types *a, const struct source_types *b);
 
 #endif

@@ -16,6 +16,7 @@ void table_free(struct table *table)
         free(table->columns[i].name);
         free(table->columns[i].former_name);
         free(table->columns[i].type_name);
+        free(table->columns[i].missing_text);
         source_types_deinit(&table->columns[i].types);
     }
     free(table->columns);

@@ -24,6 +24,9 @@ struct column {
     struct source_types types;
     bool is_toastable;  // attstorage is not plain: its value may come "unchanged"
     bool is_not_null;
+    bool has_missing;    // rows that are older than the column show a value there that is not in them …
+    char *missing_text;  // … this one, as the server prints it, in UTF-8; NULL: it is not known
+    bool is_added;       // since the definition that the destination's tables are made by
     int16_t attribute_number;
     int16_t key_position;  // 0-based place in the key, -1: not part of it
 };
@@ -35,6 +38,7 @@ struct table {
         *former_table_name;  // when the destination was last made ready; NULL: the same, or not known
     uint32_t oid;
     uint32_t relfilenode;
+    uint16_t attribute_count;  // highest attribute number that was ever given to a column, published or not
     int64_t bytes_estimate;  // pg_table_size at the time of the query
     double rows_estimate;    // reltuples, -1 unknown
     bool is_unreadable;      // the source's user lacks SELECT on it, or USAGE on its schema

@@ -175,6 +175,10 @@ static bool read_column(struct reader *reader, struct column *column)
         reader->bad_field = "type_nodes";
     column->is_toastable = read_bool(reader, "is_toastable");
     column->is_not_null = read_bool(reader, "is_not_null");
+    column->has_missing = read_bool(reader, "has_missing");
+    const char *missing = read_field(reader, "missing_text");
+    if (missing != NULL)
+        column->missing_text = copy_text(missing, &failed);
     column->attribute_number = (int16_t)read_number(reader, "attribute_number", 1, INT16_MAX);
     column->key_position = (int16_t)read_number(reader, "key_position", -1, INT16_MAX);
     return !failed;
@@ -217,6 +221,7 @@ static struct table *read_table(struct reader *reader, int row_end)
     table->table_name = copy_text(read_field(reader, "table_name"), &failed);
     table->oid = read_oid(reader, "table_oid");
     table->relfilenode = read_oid(reader, "relfilenode");
+    table->attribute_count = (uint16_t)read_number(reader, "attribute_count", 0, UINT16_MAX);
     table->is_unreadable = !read_bool(reader, "may_use_schema") || !read_bool(reader, "may_select");
     table->has_hidden_rows = read_bool(reader, "has_row_security");
     table->bytes_estimate = read_number(reader, "bytes_estimate", 0, INT64_MAX);

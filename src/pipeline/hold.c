@@ -68,6 +68,11 @@ static void end(struct pipeline *pipeline, const char *why)
     log_line(LOG_INFO, &pipeline->scope, "merge_released", "merging goes on: %s", why);
 }
 
+void hold_break(struct pipeline *pipeline, const char *why)
+{
+    end(pipeline, why);
+}
+
 static bool is_refused(struct pipeline *pipeline, const struct pipeline_hold_order *order, char out[ERR_TEXT_SIZE])
 {
     const struct pipeline_hold *hold = &pipeline->hold;
@@ -76,6 +81,8 @@ static bool is_refused(struct pipeline *pipeline, const struct pipeline_hold_ord
         (void)snprintf(out, ERR_TEXT_SIZE, "its destination has no merge that could be held");
     else if (hold_is_on(pipeline) && strcmp(hold->holder, order->holder) != 0)
         (void)snprintf(out, ERR_TEXT_SIZE, "another etl-stream verify holds its merge; try again when that has ended");
+    else if (evolve_is_barred(pipeline))
+        (void)snprintf(out, ERR_TEXT_SIZE, "the changed definition of a table is being followed; try again");
     else if (pipeline->record.state_epoch != pipeline->record.epoch)
         (void)snprintf(out, ERR_TEXT_SIZE,
                        "its tables have not been merged yet, there is nothing to compare: see its status");

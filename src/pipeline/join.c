@@ -21,6 +21,7 @@
 #define LOOK_CONNECT_TIMEOUT_MS 15000
 #define LOOK_QUERY_TIMEOUT_MS 60000
 #define SOON_US 1000
+#define LOOK_BARRED_US 1000000  // the stream waits for what a look tells
 
 static void on_look_due(struct loop_timer *timer);
 
@@ -36,7 +37,7 @@ static bool wants_to_join(const struct pipeline_table *table)
 
 // --- leaving the sink ---------------------------------------------------------------------------------------------
 
-static void stop_at_sink(struct pipeline_table *table)
+void join_stop(struct pipeline_table *table)
 {
     meter_table_leaves(table);
     if (table->sink_table != NULL)
@@ -49,9 +50,10 @@ static void stop_at_sink(struct pipeline_table *table)
 void join_detach(struct pipeline_table *table)
 {
     struct pipeline *pipeline = table->pipeline;
+    evolve_forget(table);
     bool was_awaited = (pipeline->state == PIPELINE_CHANNELS && table->is_stream_opening) ||
                        (pipeline->state == PIPELINE_PREPARING && table->is_preparing);
-    stop_at_sink(table);
+    join_stop(table);
     copy_table_gone(table);
     if (was_awaited)
         pipeline_answer_missed(pipeline);
@@ -231,6 +233,8 @@ void join_prepared(struct pipeline_table *table, const struct err *error)
 {
     if (table->pipeline->state != PIPELINE_RUNNING)
         return;  // it ends
+    if (evolve_prepared(table, error))
+        return;
     if (error != NULL) {
         join_trouble(table, error);
         return;
@@ -257,6 +261,7 @@ void join_channels_saved(struct pipeline *pipeline)
             continue;
         table->is_joined = has_joined = true;
         stream_relation_recall(table);
+        evolve_joined(table);
     }
     if (has_joined)
         copy_retry_if_needed(pipeline);
@@ -281,6 +286,8 @@ static void look_later(struct pipeline *pipeline)
         if (wants_to_join(table) && table->retry_us > now_us && table->retry_us - now_us < next_us)
             next_us = table->retry_us - now_us;
     }
+    if (pipeline->is_stream_barred && next_us > LOOK_BARRED_US)
+        next_us = LOOK_BARRED_US;
     loop_timer_set(pipeline->loop, &pipeline->look_timer, next_us);
 }
 
@@ -387,6 +394,20 @@ static void add(struct pipeline *pipeline, struct table *take_definition)
     attach(start_table_add(pipeline, take_definition));
 }
 
+// Those whose change is followed in place.
+static void describe(struct pipeline *pipeline, struct table **definitions, uint32_t *in_out_count)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < *in_out_count; i++) {
+        struct pipeline_table *table = pipeline_find_table(pipeline, definitions[i]->oid);
+        if (table != NULL && evolve_wants_definition(table))
+            evolve_describe(table, definitions[i]);
+        else
+            definitions[kept++] = definitions[i];
+    }
+    *in_out_count = kept;
+}
+
 static void on_look_tables(void *context, const PGresult *result, const struct err *error)
 {
     struct pipeline *pipeline = context;
@@ -398,8 +419,10 @@ static void on_look_tables(void *context, const PGresult *result, const struct e
         return;
     }
     start_choose(pipeline, tables, &count);
-    if (pipeline->state == PIPELINE_RUNNING)
+    if (pipeline->state == PIPELINE_RUNNING) {
+        describe(pipeline, tables, &count);
         redefine(pipeline, tables, count);
+    }
     for (uint32_t i = 0; i < count; i++) {
         // One that has left under another oid goes first; this one follows at the next look.
         if (tables[i] != NULL && pipeline->state == PIPELINE_RUNNING &&
@@ -453,6 +476,7 @@ static void compare(struct pipeline_table *table, const struct pg_publication_lo
                                                      : pg_publication_look_find(look, table->table->oid);
     struct err why = {0};
     if (published == NULL) {
+        evolve_give_up(table, "it left the publication");
         if (table->left_lsn == LSN_NONE)
             table->left_lsn = look->lsn;
         if (has_left(table))
@@ -466,9 +490,11 @@ static void compare(struct pipeline_table *table, const struct pg_publication_lo
                 "its place in publication \"%s\" is another one: changes may be missing in between",
                 table->pipeline->options.publication);
         pipeline_resync_table(table, &why);
-    } else if (!wants_to_join(table) && table->record.state != CATALOG_TABLE_PARKED &&
-               definition_has_changed(table, published->marks, &why)) {
-        pipeline_resync_table(table, &why);
+    } else if (!wants_to_join(table) && table->record.state != CATALOG_TABLE_PARKED) {
+        if (evolve_sees(table, published->marks, look->lsn))
+            return;
+        if (!wants_to_join(table) && definition_has_changed(table, published->marks, &why))
+            pipeline_resync_table(table, &why);
     }
     definition_mark(table, published->marks);
     table->is_marked |= wants_to_join(table);  // what it is copied with is read after this
@@ -481,7 +507,8 @@ static bool is_description_wanted(const struct pipeline *pipeline, const struct 
         const struct pipeline_table *table =
             pipeline_find_table((struct pipeline *)(uintptr_t)pipeline, look->tables[i].oid);
         if ((table == NULL && !start_is_excluded(pipeline, look->tables[i].oid)) ||
-            (table != NULL && wants_to_join(table) && table->retry_us <= now_us))
+            (table != NULL && wants_to_join(table) && table->retry_us <= now_us) ||
+            (table != NULL && evolve_wants_definition(table)))
             return true;
     }
     return false;
@@ -546,6 +573,7 @@ static void on_look_due(struct loop_timer *timer)
         look_close(pipeline);
     pipeline->is_look_broken = false;
     pipeline->is_looking = true;
+    pipeline->look_count++;
     if (pipeline->look_conn != NULL) {
         look_query(pipeline, pg_catalog_look_sql(), on_look);
         return;
@@ -590,6 +618,6 @@ void join_end(struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         if (table->is_preparing || table->is_stream_opening)
-            stop_at_sink(table);
+            join_stop(table);
     }
 }

@@ -68,7 +68,7 @@ static bool is_publishing(const struct pipeline *pipeline)
 static bool is_due(const struct pipeline *pipeline)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
-    if (is_publishing(pipeline))
+    if (is_publishing(pipeline) || evolve_is_switching(pipeline))
         return false;
     if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_search_wanted || pipeline->is_trying ||
         pipeline->search.phase != MERGE_SEARCH_OFF || pipeline->state != PIPELINE_RUNNING ||

@@ -123,6 +123,7 @@ static void on_restart_due(struct loop_timer *timer)
 
 static void close_stream(struct pipeline *pipeline)
 {
+    evolve_end(pipeline);
     join_end(pipeline);
     stream_end(pipeline);
     if (pipeline->check_conn != NULL) {
@@ -474,9 +475,9 @@ static void on_committed(void *context)
 static void on_room(void *context)
 {
     struct pipeline *pipeline = context;
-    if (pipeline->stream != NULL && pipeline->is_stream_paused) {
+    if (pipeline->is_stream_paused) {
         pipeline->is_stream_paused = false;
-        pg_stream_continue(pipeline->stream);
+        stream_continue(pipeline);
     }
     copy_room(pipeline);
 }

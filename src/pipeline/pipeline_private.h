@@ -59,6 +59,8 @@ struct pipeline_table {
     bool is_joined;            // takes rows: its channel is open and in the catalog
     bool is_relation_checked;  // in this run of the stream the newest description fits ours
     bool is_marked;            // record.marks are of a look since it became NEW: its definition may be read
+    struct pipeline_change *change;  // of its definition, which is being followed in place; NULL: none
+    lsn_t row_lsn;                   // commit LSN of its newest row that was read
     lsn_t left_lsn;            // as of there the publication held it no more; LSN_NONE: it does
     uint32_t try_count;        // failures of its own since it was last well; more than table_retry_max park it
     uint64_t retry_us;
@@ -131,7 +133,8 @@ struct pipeline {
     struct pg_publication_look look;  // of a start, until its tables are known
     int check_step;
     struct pg_stream *stream;
-    bool is_stream_started, is_stream_paused;
+    bool is_stream_started;
+    bool is_stream_paused, is_stream_barred;  // until the sink has room; until a changed definition is followed
     bool is_text;  // binary is not possible, or caused an error
     bool was_binary_refused;
     struct pgoutput_scratch *scratch;
@@ -148,6 +151,8 @@ struct pipeline {
     uint32_t relation_count;
     struct catalog_table *gone;  // names that are nobody's any more: their records are deleted with the next save
     uint32_t gone_count, gone_saving_count;
+    uint64_t look_count;        // looks begun, of the publication
+    uint32_t change_count;      // tables with a change
     struct table **retired;  // definitions that a stopped sink table may still read
     uint32_t retired_count;
 
@@ -255,6 +260,26 @@ void pipeline_park(struct pipeline_table *table, const struct err *error);
 // Copied anew by its own snapshot while the stream goes on; readers keep the old content until then.
 void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
 
+void join_stop(struct pipeline_table *table);  // it leaves the sink; everything else stays as it is
+
+// evolve.c: changed definitions that are followed in place
+bool evolve_is_barred(const struct pipeline *pipeline);     // the stream waits for one
+bool evolve_is_switching(const struct pipeline *pipeline);  // and nothing may be merged
+// The stream describes the table otherwise. True: it is barred there, and the change followed; false: the table is copied anew.
+bool evolve_told(struct pipeline_table *table);
+// A look found these marks. True: they are of a change that is followed, and kept by us until that is done.
+bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn);
+bool evolve_wants_definition(const struct pipeline_table *table);
+void evolve_describe(struct pipeline_table *table, struct table *take_definition);  // it wants one
+// At a start within the process: what the table has may stay until the stream brings the change.
+bool evolve_may_follow(const struct pipeline_table *table, const char *marks, struct table *definition);
+void evolve_tick(struct pipeline *pipeline);
+bool evolve_prepared(struct pipeline_table *table, const struct err *error);  // true: nothing else follows from it
+void evolve_joined(struct pipeline_table *table);
+void evolve_forget(struct pipeline_table *table);
+void evolve_give_up(struct pipeline_table *table, const char *text);  // a change is copied instead, because of this
+void evolve_end(struct pipeline *pipeline);  // the stream ends
+
 // definition.c: what is kept of a table's definition, and whether it is still so
 void definition_mark(struct pipeline_table *table, const char *marks);
 // Compares with what is kept, and keeps marks. True: its rows may not be what was copied and streamed, out_why says why.
@@ -287,6 +312,8 @@ bool start_name_is_leaving(struct pipeline *pipeline, const struct table *defini
 void stream_begin(struct pipeline *pipeline);
 void stream_end(struct pipeline *pipeline);
 void stream_deinit(struct pipeline *pipeline);
+void stream_continue(struct pipeline *pipeline);  // unless something else holds it
+bool stream_relation_fits(struct pipeline_table *table, const struct table *definition);  // the one that fitted no table
 void stream_relation_recall(struct pipeline_table *table);  // it joined: does the newest description fit it?
 void stream_renew_after_giant(struct pipeline *pipeline);   // the giant row's commit is durable: give its memory back
 
@@ -352,6 +379,7 @@ bool hold_is_on(const struct pipeline *pipeline);
 bool hold_is_settled(const struct pipeline *pipeline);  // nothing is merged any more until it ends
 // Up to where a merge may go: what is committed, or the position of a hold once everything below it is; LSN_NONE: nowhere.
 lsn_t hold_bound(const struct pipeline *pipeline);
+void hold_break(struct pipeline *pipeline, const char *why);  // merging has to go on
 void hold_tick(struct pipeline *pipeline);
 void hold_saving(struct pipeline *pipeline);  // a save is sent
 void hold_saved(struct pipeline *pipeline, bool has_failed);

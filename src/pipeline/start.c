@@ -258,30 +258,6 @@ static void history_ask(struct pipeline *pipeline)
 
 // --- tables ------------------------------------------------------------------------------------------------------
 
-// What a domain stands for has no type here: it never changes.
-static bool is_same_part(const struct source_part *a, const struct source_part *b)
-{
-    if (a->type == NULL || b->type == NULL)
-        return a->type == b->type;
-    return a->type->oid == b->type->oid && strcmp(a->name, b->name) == 0;
-}
-
-// What a column's type is made of: a composite's attributes may change under the same oid.
-static bool is_same_type(const struct source_types *a, const struct source_types *b)
-{
-    if (a->count != b->count)
-        return false;
-    for (uint16_t i = 0; i < a->count; i++) {
-        const struct source_type *x = &a->types[i], *y = &b->types[i];
-        if (x->oid != y->oid || x->modifier != y->modifier || x->part_count != y->part_count)
-            return false;
-        for (uint16_t k = 0; k < x->part_count; k++)
-            if (!is_same_part(&x->parts[k], &y->parts[k]))
-                return false;
-    }
-    return true;
-}
-
 static bool is_same_name(const struct table *a, const struct table *b)
 {
     return strcmp(a->schema_name, b->schema_name) == 0 && strcmp(a->table_name, b->table_name) == 0;
@@ -296,7 +272,7 @@ static bool is_same_shape(const struct table *a, const struct table *b)
         const struct column *x = &a->columns[i], *y = &b->columns[i];
         if (strcmp(x->name, y->name) != 0 || x->type_oid != y->type_oid || x->type_modifier != y->type_modifier ||
             x->attribute_number != y->attribute_number || x->key_position != y->key_position ||
-            !is_same_type(&x->types, &y->types))
+            !source_types_are_same(&x->types, &y->types))
             return false;
     }
     return true;
@@ -308,6 +284,7 @@ void start_redefine(struct pipeline_table *table, struct table *take_definition)
     definition_rename(table, take_definition);
     if (is_same_shape(table->table, take_definition)) {
         table->table->relfilenode = take_definition->relfilenode;
+        table->table->attribute_count = take_definition->attribute_count;
         table->table->bytes_estimate = take_definition->bytes_estimate;
         table->table->rows_estimate = take_definition->rows_estimate;
         table->table->is_unreadable = take_definition->is_unreadable;
@@ -493,7 +470,10 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
         table_free(take_table);  // made again under its name: it joins when the old one has left
         return;
     }
-    if (present->sink_table != NULL) {
+    // What is followed in place stays as it is until the stream has passed the change.
+    bool is_followed =
+        present->sink_table != NULL && published != NULL && evolve_may_follow(present, published->marks, take_table);
+    if (present->sink_table != NULL && !is_followed) {
         bool has_changed = published != NULL && definition_has_changed(present, published->marks, &error);
         if (!has_changed && !is_same_shape(present->table, take_table))
             has_changed = !err_set(&error, ERR_LOST, "schema_changed", "its columns or its name changed");
@@ -509,7 +489,7 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
             start_attach(present);
             return;
         }
-    } else {
+    } else if (!is_followed) {
         start_attach(present);
     }
     table_free(take_table);

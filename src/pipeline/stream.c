@@ -130,19 +130,26 @@ void stream_deinit(struct pipeline *pipeline)
     free(pipeline->relations);
 }
 
-void stream_relation_recall(struct pipeline_table *table)
+bool stream_relation_fits(struct pipeline_table *table, const struct table *definition)
 {
     struct pipeline *pipeline = table->pipeline;
     struct pgoutput_message message;
     struct err ignored = {0};
     char why[160];
-    const struct stream_relation *relation = relation_find(pipeline, table->table->oid);
+    const struct stream_relation *relation = relation_find(pipeline, definition->oid);
     if (relation == NULL)
-        return;
+        return false;
     CHECK(pgoutput_decode(relation->data, relation->size, pipeline->scratch, &message, &ignored));
-    table->is_relation_checked = relation_matches(pipeline, table->table, &message, why, sizeof why);
+    return relation_matches(pipeline, definition, &message, why, sizeof why);
+}
+
+void stream_relation_recall(struct pipeline_table *table)
+{
+    if (relation_find(table->pipeline, table->table->oid) == NULL)
+        return;
+    table->is_relation_checked = stream_relation_fits(table, table->table);
     if (table->is_relation_checked)
-        relation_forget(pipeline, table->table->oid);
+        relation_forget(table->pipeline, table->table->oid);
 }
 
 // Its copy's snapshot, taken or still to come, holds what is read now: the stream may bring it under an older definition.
@@ -173,7 +180,7 @@ static void on_relation(struct pipeline *pipeline, const struct pgoutput_message
     relation_keep(pipeline, message->relation_oid, data, size);
     if (table != NULL)
         table->is_relation_checked = false;
-    if (!is_ours || is_before_copy(table, pipeline->transaction.commit_lsn))
+    if (!is_ours || is_before_copy(table, pipeline->transaction.commit_lsn) || evolve_told(table))
         return;
     err_set(&error, ERR_LOST, "schema_changed", "its definition changed at the source: %s", why);
     pipeline_resync_table(table, &error);
@@ -186,6 +193,7 @@ static bool append(struct pipeline *pipeline, struct pipeline_table *table, cons
     const struct row_encoder *encoder = pipeline->sink->operations->table_encoder(table->sink_table);
     uint64_t unchanged_rows = encoder->unchanged_rows, moved_rows = encoder->moved_rows;
     struct err error = {0};
+    table->row_lsn = change->seq.commit_lsn;
     switch (pipeline->sink->operations->append(table->sink_table, change, &error)) {
     case SINK_APPENDED: break;
     case SINK_ALREADY: return true;
@@ -384,6 +392,13 @@ static void on_warning(void *context, const char *sqlstate, const char *text)
     }
 }
 
+void stream_continue(struct pipeline *pipeline)
+{
+    if (pipeline->stream != NULL && !pipeline->is_stream_paused && !pipeline->is_stream_barred &&
+        pipeline->state != PIPELINE_STOPPING)
+        pg_stream_continue(pipeline->stream);
+}
+
 void stream_begin(struct pipeline *pipeline)
 {
     struct pg_stream_events events = {.on_started = on_started,
@@ -400,13 +415,14 @@ void stream_begin(struct pipeline *pipeline)
         const bool *column_as_text = NULL;
         struct pipeline_table *table = pipeline->tables[i];
         table->is_relation_checked = false;
+        table->row_lsn = LSN_NONE;
         if (table->sink_table != NULL &&
             pipeline->sink->operations->table_wants_text(table->sink_table, &column_as_text))
             pipeline->is_text = true;
     }
     relations_clear(pipeline);
     pipeline->transaction.is_open = false;
-    pipeline->is_stream_paused = pipeline->is_stream_started = false;
+    pipeline->is_stream_paused = pipeline->is_stream_barred = pipeline->is_stream_started = false;
     pipeline->received_lsn = pipeline->saved_lsn;
     // Nothing of an old reading is left, whenever channels asked for a rewind: during it, or while we waited.
     pipeline->sink->operations->rewound(pipeline->sink);

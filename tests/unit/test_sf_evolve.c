@@ -36,7 +36,7 @@ static void check(enum sf_evolve_role role, const char *former, const struct sf_
     struct err error = {0};
     size_t statements = 0;
     assert_true(sf_layout_init(&layout, &table, encoders, "D", "S", "L", &naming, &error));
-    sf_evolve_plan(&layout, &naming, role, columns, count, "20260101T000000Z", &plan);
+    sf_evolve_plan(&layout, &naming, role, SF_EVOLVE_REPLACE, columns, count, "20260101T000000Z", &plan);
     for (; expected[statements] != NULL; statements++) {
         assert_true(statements < plan.count);
         assert_string_equal(plan.statements[statements], expected[statements]);
@@ -51,9 +51,9 @@ static void test_sf_evolve_what_fits(void **state)
 {
     (void)state;
     const struct sf_described_column target[] = {
-        {"GONE", "DATE"}, {"ID", "NUMBER(12,2)"}, {"NOTE", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+        {"GONE", "DATE", NULL}, {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
     const struct sf_described_column landing[] = {
-        {"ID", "NUMBER(12,2)"}, {"NOTE", "VARCHAR(200)"}, {"RAW", "VARCHAR(40)"}, {"_ETL_OP", "VARCHAR(1)"}};
+        {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(200)", NULL}, {"RAW", "VARCHAR(40)", NULL}, {"_ETL_OP", "VARCHAR(1)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 4, false, (const char *[]){NULL});
     check(SF_EVOLVE_LANDING, NULL, landing, 4, false, (const char *[]){NULL});
 }
@@ -61,8 +61,8 @@ static void test_sf_evolve_what_fits(void **state)
 static void test_sf_evolve_adds_and_widens(void **state)
 {
     (void)state;
-    const struct sf_described_column target[] = {{"ID", "NUMBER(10,2)"}, {"RAW", "BINARY(20)"}};
-    const struct sf_described_column landing[] = {{"ID", "NUMBER(10,2)"}, {"NOTE", "VARCHAR(10)"}};
+    const struct sf_described_column target[] = {{"ID", "NUMBER(10,2)", NULL}, {"RAW", "BINARY(20)", NULL}};
+    const struct sf_described_column landing[] = {{"ID", "NUMBER(10,2)", NULL}, {"NOTE", "VARCHAR(10)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 2, false,
           (const char *[]){T "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)", T "ADD COLUMN \"NOTE\" VARCHAR(100)",
                            T "ALTER COLUMN \"RAW\" SET DATA TYPE BINARY(30)", NULL});
@@ -75,10 +75,10 @@ static void test_sf_evolve_adds_and_widens(void **state)
 static void test_sf_evolve_renames(void **state)
 {
     (void)state;
-    const struct sf_described_column plain[] = {{"ID", "NUMBER(12,2)"}, {"OLD", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+    const struct sf_described_column plain[] = {{"ID", "NUMBER(12,2)", NULL}, {"OLD", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
     const struct sf_described_column taken[] = {
-        {"ID", "NUMBER(12,2)"}, {"OLD", "VARCHAR(100)"}, {"NOTE", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
-    const struct sf_described_column other_type[] = {{"ID", "NUMBER(12,2)"}, {"OLD", "DATE"}, {"RAW", "BINARY(30)"}};
+        {"ID", "NUMBER(12,2)", NULL}, {"OLD", "VARCHAR(100)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column other_type[] = {{"ID", "NUMBER(12,2)", NULL}, {"OLD", "DATE", NULL}, {"RAW", "BINARY(30)", NULL}};
     check(SF_EVOLVE_TARGET, "old", plain, 3, false, (const char *[]){T "RENAME COLUMN \"OLD\" TO \"NOTE\"", NULL});
     check(SF_EVOLVE_TARGET, "old", taken, 4, false, (const char *[]){NULL});  // a column of before has the name
     check(SF_EVOLVE_TARGET, "id", plain, 3, false, (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
@@ -91,10 +91,10 @@ static void test_sf_evolve_types_that_cannot_be_changed(void **state)
 {
     (void)state;
     const struct sf_described_column target[] = {
-        {"ID", "NUMBER(12,4)"}, {"NOTE", "VARCHAR(100)"}, {"RAW", "BINARY(30)"}};
+        {"ID", "NUMBER(12,4)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
     const struct sf_described_column shorter[] = {
-        {"ID", "NUMBER(12,2)"}, {"NOTE", "VARCHAR(200)"}, {"RAW", "BINARY(30)"}};
-    const struct sf_described_column landing[] = {{"ID", "FLOAT"}, {"NOTE", "ARRAY"}, {"RAW", "VARCHAR(40)"}};
+        {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(200)", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column landing[] = {{"ID", "FLOAT", NULL}, {"NOTE", "ARRAY", NULL}, {"RAW", "VARCHAR(40)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_TARGET, NULL, shorter, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_SHADOW, NULL, target, 3, false,

@@ -3,7 +3,7 @@
 -- Nothing here takes a lock on a table that has statistics: pg_table_size would wait for an ALTER TABLE to end.
 with recursive
 published as (
-    select c.oid as table_oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relnamespace,
+    select c.oid as table_oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relnamespace, c.relnatts,
            -- 15 on: the column list. 14 has none.
            to_jsonb(pt) -> 'attnames' as attnames
     from pg_publication_tables as pt
@@ -37,7 +37,14 @@ identity as (
                else false end
 ),
 columns as (
-    select p.table_oid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage
+    select p.table_oid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage,
+           -- What rows show that are older than the column (ADD COLUMN ... DEFAULT constant, until the table is rewritten). That of a
+           -- partitioned table is kept with its partitions, where they may differ: there is one, but none to name.
+           a.atthasmissing
+               or p.relkind = 'p' and exists (select from pg_partition_tree(p.table_oid) as t
+                                              join pg_attribute as l on l.attrelid = t.relid and l.attname = a.attname
+                                              where l.atthasmissing) as has_missing,
+           case when a.atthasmissing then (a.attmissingval::text::text[])[1] end as missing_text
     from published as p
     join pg_attribute as a on a.attrelid = p.table_oid and a.attnum > 0 and not a.attisdropped
     where (p.attnames is null or jsonb_typeof(p.attnames) = 'null' or p.attnames ? a.attname::text)
@@ -93,6 +100,7 @@ select
     p.relname as table_name,
     p.table_oid,
     p.relfilenode,
+    p.relnatts as attribute_count,  -- dropped ones and those that are not published count too
     s.bytes_estimate,
     s.rows_estimate,
     p.relreplident as replica_identity,
@@ -108,6 +116,8 @@ select
     y.nodes as type_nodes,
     c.attstorage <> 'p' as is_toastable,
     c.attnotnull as is_not_null,
+    c.has_missing,
+    c.missing_text,
     -- indkey counts from 0; behind the key's columns stand those that the index only includes.
     case when array_position(i.indkey::int2[], c.attnum) < i.indnkeyatts
          then array_position(i.indkey::int2[], c.attnum) else -1 end as key_position

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/check.h"
+#include "encode/encoding.h"
 #include "sinks/snowflake/sf_names.h"
 
 #define STATEMENT_BYTES_MAX (1U << 20)
@@ -14,6 +17,7 @@ struct planner {
     const struct sf_table_layout *layout;
     const struct sf_naming *naming;
     enum sf_evolve_role role;
+    enum sf_evolve_purpose purpose;
     struct sf_described_column *columns;  // as they will be; names of renamed ones are the layout's
     size_t count;
     const char *when;
@@ -66,6 +70,61 @@ static void append_type(const struct planner *planner, uint16_t column, struct b
     typemap_format_sql(&planner->layout->encoders[column].target, planner->role == SF_EVOLVE_LANDING, out);
 }
 
+static void obstacle(struct planner *planner, const char *name, const char *what)
+{
+    struct sf_evolution *plan = planner->plan;
+    if (plan->obstacle[0] == '\0')
+        (void)snprintf(plan->obstacle, sizeof plan->obstacle, "column %.60s of the %s %s", name,
+                       planner->role == SF_EVOLVE_LANDING ? "landing table" : "target", what);
+}
+
+// A number may be written as a string (one that a double does not hold): its digits are the literal.
+static bool append_number(const char *json, struct buf *out)
+{
+    size_t size = strlen(json), skip = json[0] == '"' && size > 2 && json[size - 1] == '"';
+    size_t digits = strspn(json + skip, "+-.0123456789eE");
+    buf_append(out, json + skip, digits);
+    return digits > 0 && digits + 2 * skip == size;
+}
+
+static bool append_text(const char *json, struct buf *out)
+{
+    json_t *value = json_loads(json, JSON_DECODE_ANY, NULL);
+    bool is_text = json_is_string(value);
+    if (is_text)
+        sf_append_literal(out, json_string_value(value));
+    json_decref(value);
+    return is_text;
+}
+
+// As a literal of the column's type: numbers, text and booleans; for others it is not known how Snowflake reads a literal of theirs as
+// a default. False: it cannot be told so.
+static bool append_default(const struct planner *planner, uint16_t column, struct buf *out)
+{
+    const struct column_encoder *encoder = &planner->layout->encoders[column];
+    const char *text = planner->layout->table->columns[column].missing_text;
+    struct value value = {.data = (const uint8_t *)text, .size = (uint32_t)strlen(text), .state = VALUE_TEXT};
+    struct buf json, coerced;
+    bool is_known = true;
+    for (const char *c = text; *c != '\0'; c++)
+        is_known &= (uint8_t)*c < 0x80 || encoding_is_utf8(encoder->value->encoding);  // it is in UTF-8 here
+    buf_init(&json, STATEMENT_BYTES_MAX);
+    buf_init(&coerced, STATEMENT_BYTES_MAX);
+    is_known = is_known && column_encode(encoder, &value, &json, &coerced) == VALUE_WRITTEN && !json.failed;
+    const char *written = is_known ? buf_text(&json) : "";
+    buf_append_text(out, " DEFAULT ");
+    switch (is_known ? encoder->target.kind : TARGET_VARIANT) {
+    case TARGET_BOOLEAN: buf_append_text(out, strcmp(written, "true") == 0 ? "TRUE" : "FALSE"); break;
+    case TARGET_NUMBER:
+    case TARGET_FLOAT: is_known = append_number(written, out); break;
+    case TARGET_VARCHAR: is_known = append_text(written, out); break;
+    default: is_known = false; break;
+    }
+    buf_deinit(&json);
+    buf_deinit(&coerced);
+    return is_known;
+}
+
 static void add(struct planner *planner, uint16_t column)
 {
     struct buf text;
@@ -74,6 +133,10 @@ static void add(struct planner *planner, uint16_t column)
     sf_append_identifier(&text, planner->layout->column_names[column]);
     buf_append_byte(&text, ' ');
     append_type(planner, column, &text);
+    if (planner->purpose != SF_EVOLVE_REPLACE && planner->role == SF_EVOLVE_TARGET &&
+        planner->layout->table->columns[column].has_missing && !append_default(planner, column, &text))
+        obstacle(planner, planner->layout->column_names[column],
+                 "would need a default of a type that is not known to be possible");
     end(planner, &text);
 }
 
@@ -157,8 +220,15 @@ static void fit_column(struct planner *planner, uint16_t column)
     const char *name = planner->layout->column_names[column];
     const struct sf_described_column *there = find(planner, name);
     struct buf wanted;
+    const bool is_followed = planner->purpose != SF_EVOLVE_REPLACE;
     if (there == NULL) {
+        if (is_followed && !planner->layout->table->columns[column].is_added)
+            obstacle(planner, name, "is missing");
         add(planner, column);
+        return;
+    }
+    if (planner->purpose == SF_EVOLVE_FOLLOW && planner->layout->table->columns[column].is_added) {
+        obstacle(planner, name, "is there already and is another one");
         return;
     }
     buf_init(&wanted, STATEMENT_BYTES_MAX);
@@ -170,6 +240,10 @@ static void fit_column(struct planner *planner, uint16_t column)
         return;
     if (fit == FIT_WIDEN) {
         widen(planner, column);
+        return;
+    }
+    if (is_followed) {
+        obstacle(planner, name, "cannot get its new type in place");
         return;
     }
     switch (planner->role) {
@@ -196,12 +270,32 @@ static void rename_column(struct planner *planner, uint16_t column)
     free(there);
 }
 
+// A column that left the source, with a default that later rows would get.
+static void lose_default(struct planner *planner, const struct sf_described_column *column)
+{
+    struct buf text;
+    if (planner->role == SF_EVOLVE_LANDING || column->default_text == NULL || is_wanted(planner, column->name) ||
+        strncmp(column->name, SF_OUR_COLUMN_PREFIX, strlen(SF_OUR_COLUMN_PREFIX)) == 0)
+        return;
+    if (planner->purpose != SF_EVOLVE_REPLACE) {
+        obstacle(planner, column->name, "left the source and has a default that later rows would get");
+        return;
+    }
+    drop(planner, column->name);
+    begin(planner, &text);
+    buf_append_text(&text, " ADD COLUMN ");
+    sf_append_identifier(&text, column->name);
+    buf_append_byte(&text, ' ');
+    buf_append_text(&text, column->type);
+    end(planner, &text);
+}
+
 void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming *naming, enum sf_evolve_role role,
-                    const struct sf_described_column *columns, size_t count, const char *when,
+                    enum sf_evolve_purpose purpose, const struct sf_described_column *columns, size_t count, const char *when,
                     struct sf_evolution *out_plan)
 {
     struct planner planner = {
-        .layout = layout, .naming = naming, .role = role, .count = count, .when = when, .plan = out_plan};
+        .layout = layout, .naming = naming, .role = role, .purpose = purpose, .count = count, .when = when, .plan = out_plan};
     *out_plan = (struct sf_evolution){.statements = NULL};
     planner.columns = calloc(count + 1, sizeof *planner.columns);
     CHECK(planner.columns != NULL);
@@ -211,6 +305,8 @@ void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming
         rename_column(&planner, i);
     for (uint16_t i = 0; i < layout->table->column_count; i++)
         fit_column(&planner, i);
+    for (size_t i = 0; i < count; i++)
+        lose_default(&planner, &planner.columns[i]);
     free(planner.columns);
 }
 

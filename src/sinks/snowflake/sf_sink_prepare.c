@@ -172,8 +172,9 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
 {
     const enum sf_prepare_step after = is_landing ? SF_PREPARE_SHOW_TARGET : SF_PREPARE_DONE;
     bool may_make = table->prepare_mode == SINK_PREPARE_MAKE;
+    bool is_followed = table->prepare_mode == SINK_PREPARE_FOLLOW;
     bool is_wanted = is_landing ? table->layout.has_commit_at : table->layout.marks_deletes;
-    if (comment == NULL && table->prepare_mode == SINK_PREPARE_KNOWN)
+    if (comment == NULL && (table->prepare_mode == SINK_PREPARE_KNOWN || is_followed))
         err_set(out_problem, ERR_LOST, "table_gone", "table \"%s\".\"%s\".\"%s\" is not there (any more)",
                 table->layout.database, step_schema(table), step_name(table));
     if (comment == NULL)
@@ -182,7 +183,7 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
     bool is_renamed = owner == SF_OWNER_OTHER_TABLE && is_of_former_name(table, comment);
     if (owner != SF_OWNER_US && !is_renamed) {
         if (owner != SF_OWNER_OTHER_PIPELINE && table->sink->options.replaces_existing &&
-            table->prepare_mode != SINK_PREPARE_KNOWN)
+            table->prepare_mode != SINK_PREPARE_KNOWN && !is_followed)
             return !may_make ? after : is_landing ? SF_PREPARE_RENAME_LANDING : SF_PREPARE_RENAME_TARGET;
         explain_owner(table, owner, comment, out_problem);
         return after;
@@ -205,7 +206,7 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
             next = SF_PREPARE_COERCED_TARGET;
         }
     }
-    if (!may_make)
+    if (!may_make && !is_followed)
         return next;
     table->step_after_evolve = next;
     return is_landing ? SF_PREPARE_DESCRIBE_LANDING : SF_PREPARE_DESCRIBE_TARGET;
@@ -218,10 +219,18 @@ static const char *described(const struct sf_sql_result *result, size_t row, con
     return text != NULL ? text : "";
 }
 
+static const char *described_default(const struct sf_sql_result *result, size_t row)
+{
+    const char *text = described(result, row, "default");
+    return *text != '\0' ? text : NULL;
+}
+
 // A table that exists gets the columns that it lacks, and those of other types.
-static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, const struct sf_sql_result *result)
+static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, const struct sf_sql_result *result,
+                                                struct err *out_problem)
 {
     bool is_landing = table->prepare_step == SF_PREPARE_DESCRIBE_LANDING;
+    bool *is_altered = is_landing ? &table->is_landing_altered : &table->is_target_altered;
     const struct sf_naming *naming = &table->sink->options.naming;
     struct sf_described_column *columns = calloc(result->row_count + 1, sizeof *columns);
     char when[SF_EVOLVE_WHEN_SIZE];
@@ -232,15 +241,23 @@ static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, con
                    (unsigned)(loop_wall_us(table->sink->options.loop) / 1000 % 1000));
     for (size_t row = 0; row < result->row_count; row++)
         columns[row] = (struct sf_described_column){.name = described(result, row, "name"),
-                                                    .type = described(result, row, "type")};
+                                                    .type = described(result, row, "type"),
+                                                    .default_text = described_default(result, row)};
+    const enum sf_evolve_purpose purpose = table->prepare_mode != SINK_PREPARE_FOLLOW ? SF_EVOLVE_REPLACE
+                                           : *is_altered                              ? SF_EVOLVE_RESUME
+                                                                                      : SF_EVOLVE_FOLLOW;
     sf_evolution_deinit(&table->evolution);  // the landing table's, or that of an earlier try
-    sf_evolve_plan(&table->layout, naming, is_landing ? SF_EVOLVE_LANDING : SF_EVOLVE_TARGET, columns,
+    sf_evolve_plan(&table->layout, naming, is_landing ? SF_EVOLVE_LANDING : SF_EVOLVE_TARGET, purpose, columns,
                    result->row_count, when, &table->evolution);
+    if (table->evolution.obstacle[0] != '\0')
+        err_set(out_problem, ERR_LOST, "schema_changed", "its definition changed, and cannot be followed in place: %s",
+                table->evolution.obstacle);
+    *is_altered = purpose != SF_EVOLVE_REPLACE && table->evolution.obstacle[0] == '\0';
     if (table->evolution.needs_shadow) {
         // Readers keep the target as it is: what can be done to it is done to the shadow as well.
         sf_evolution_deinit(&table->evolution);
         sf_evolution_deinit(&table->shadow_evolution);
-        sf_evolve_plan(&table->layout, naming, SF_EVOLVE_SHADOW, columns, result->row_count, when,
+        sf_evolve_plan(&table->layout, naming, SF_EVOLVE_SHADOW, purpose, columns, result->row_count, when,
                        &table->shadow_evolution);
         table->shadow_evolution.needs_shadow = true;
     }
@@ -389,7 +406,7 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
     if (step == SF_PREPARE_SHOW_SCHEMA) {
         table->prepare_step = step_after_schema(table, result, &problem);
     } else if (step == SF_PREPARE_DESCRIBE_LANDING || step == SF_PREPARE_DESCRIBE_TARGET) {
-        table->prepare_step = step_after_describe(table, result);
+        table->prepare_step = step_after_describe(table, result, &problem);
     } else if (is_landing || is_shadow || step == SF_PREPARE_SHOW_TARGET) {
         const char *comment = NULL;
         size_t row = 0;
