@@ -3,22 +3,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
+
 bool table_is_multiset(const struct table *table)
 {
     return table->identity == IDENTITY_FULL && table->key_count == 0;
 }
 
-void table_free(struct table *table)
+void table_cut(struct table *table, uint16_t count)
 {
-    if (table == NULL)
-        return;
-    for (uint16_t i = 0; i < table->column_count; i++) {
+    for (uint16_t i = count; i < table->column_count; i++) {
+        CHECK(table->columns[i].key_position < 0);
         free(table->columns[i].name);
         free(table->columns[i].former_name);
         free(table->columns[i].type_name);
         free(table->columns[i].missing_text);
         source_types_deinit(&table->columns[i].types);
     }
+    table->column_count = count < table->column_count ? count : table->column_count;
+}
+
+void table_free(struct table *table)
+{
+    if (table == NULL)
+        return;
+    for (uint16_t i = 0; i < table->column_count; i++)
+        table->columns[i].key_position = -1;
+    table_cut(table, 0);
     free(table->columns);
     free(table->key_columns);
     free(table->schema_name);

@@ -24,9 +24,10 @@ struct column {
     struct source_types types;
     bool is_toastable;  // attstorage is not plain: its value may come "unchanged"
     bool is_not_null;
-    bool has_missing;    // rows that are older than the column show a value there that is not in them …
-    char *missing_text;  // … this one, as the server prints it, in UTF-8; NULL: it is not known
-    bool is_added;       // since the definition that the destination's tables are made by
+    char shape_so_far[33];  // of a table that ended with this column: what pipeline/marks.h has as s=
+    bool has_missing;       // rows that are older than the column show a value there that is not in them …
+    char *missing_text;     // … this one, as the server prints it, in UTF-8; NULL: it is not known
+    bool is_added;          // since the definition that the destination's tables are made by
     int16_t attribute_number;
     int16_t key_position;  // 0-based place in the key, -1: not part of it
 };
@@ -39,10 +40,10 @@ struct table {
     uint32_t oid;
     uint32_t relfilenode;
     uint16_t attribute_count;  // highest attribute number that was ever given to a column, published or not
-    int64_t bytes_estimate;  // pg_table_size at the time of the query
-    double rows_estimate;    // reltuples, -1 unknown
-    bool is_unreadable;      // the source's user lacks SELECT on it, or USAGE on its schema
-    bool has_hidden_rows;    // row level security would hide rows from the source's user
+    int64_t bytes_estimate;    // pg_table_size at the time of the query
+    double rows_estimate;      // reltuples, -1 unknown
+    bool is_unreadable;        // the source's user lacks SELECT on it, or USAGE on its schema
+    bool has_hidden_rows;      // row level security would hide rows from the source's user
     enum table_identity identity;
     struct column *columns;  // published columns in attribute order
     uint16_t column_count;
@@ -52,6 +53,8 @@ struct table {
 
 // REPLICA IDENTITY FULL without an immediate primary key: equal rows are told apart by nothing, so they are counted.
 bool table_is_multiset(const struct table *table);
+// Forgets the columns from count on, which may not be of the key.
+void table_cut(struct table *table, uint16_t count);
 void table_free(struct table *table);  // NULL is fine
 // "schema.table" into out, cut if need be.
 void table_format_name(const struct table *table, char *out, uint32_t out_size);

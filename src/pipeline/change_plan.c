@@ -11,8 +11,9 @@
 
 static bool refuse(struct err *out_why, const char *column, const char *what)
 {
-    return err_set(out_why, ERR_LOST, "schema_changed", "its definition changed, and cannot be followed in place: %s%s%s",
-                   column != NULL ? column : "", column != NULL ? " " : "", what);
+    return err_set(out_why, ERR_LOST, "schema_changed",
+                   "its definition changed, and cannot be followed in place: %s%s%s", column != NULL ? column : "",
+                   column != NULL ? " " : "", what);
 }
 
 static const struct column *find_number(const struct table *table, int16_t attribute_number)

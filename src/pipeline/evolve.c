@@ -38,9 +38,10 @@ enum change_phase {
 
 struct pipeline_change {
     enum change_phase phase;
-    struct table *definition;  // owned; NULL: the look's answer is awaited, or it is the table's own already (SWITCHING)
-    char *marks;               // of the look that definition belongs to; NULL: no look yet
-    lsn_t seen_lsn;            // of that look
+    struct table
+        *definition;  // owned; NULL: the look's answer is awaited, or it is the table's own already (SWITCHING)
+    char *marks;      // of the look that definition belongs to; NULL: no look yet
+    lsn_t seen_lsn;   // of that look
     struct change_plan plan;
     unsigned prepare_tries;
     bool is_prepare_due;  // it failed for a reason that may pass
@@ -171,12 +172,9 @@ static enum marks_change compare_marks(const struct pipeline_table *table, const
 
 static bool is_file_of(const char *marks, const struct table *definition)
 {
-    char word[24];
-    size_t size = (size_t)snprintf(word, sizeof word, "f=%u", definition->relfilenode);
-    for (const char *at = marks; (at = strstr(at, word)) != NULL; at += size)
-        if ((at == marks || at[-1] == ' ') && (at[size] == ' ' || at[size] == '\0'))
-            return true;
-    return false;
+    char known[16], now[16];
+    (void)snprintf(now, sizeof now, "%u", definition->relfilenode);
+    return marks_value(marks, "f=", known, sizeof known) && strcmp(known, now) == 0;
 }
 
 bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn)
@@ -236,6 +234,34 @@ bool evolve_may_follow(const struct pipeline_table *table, const char *marks, st
            change_plan(table->table, definition, &plan, &why);
 }
 
+// Columns are added at the end, so the definition that is known is the beginning of the one of now, if it ends with the column up to
+// which the shape is the one that is known.
+bool evolve_cut_back(struct pipeline_table *table, const char *marks)
+{
+    struct log_scope scope = scope_of(table);
+    struct table *definition = table->table;
+    const char *known = table->record.marks != NULL ? table->record.marks : "", *text = "";
+    char shape[sizeof definition->columns->shape_so_far], highest[8];
+    uint16_t count = 0;
+    if (!may_follow(table) || marks_compare(known, marks, &text) != MARKS_SHAPE || !is_file_of(marks, definition) ||
+        !marks_value(known, "s=", shape, sizeof shape) || !marks_value(known, "n=", highest, sizeof highest))
+        return false;
+    while (count < definition->column_count && strcmp(definition->columns[count].shape_so_far, shape) != 0)
+        count++;
+    if (count + 1 >= definition->column_count ||
+        definition->attribute_count != strtol(highest, NULL, 10) + definition->column_count - (count + 1))
+        return false;
+    for (uint16_t i = (uint16_t)(count + 1); i < definition->column_count; i++)
+        if (definition->columns[i].key_position >= 0 ||
+            definition->columns[i].attribute_number <= strtol(highest, NULL, 10))
+            return false;
+    log_line(LOG_INFO, &scope, "schema_change", "%s.%s got columns while nothing ran, which is followed in place",
+             definition->schema_name, definition->table_name);
+    table_cut(definition, (uint16_t)(count + 1));
+    definition->attribute_count = (uint16_t)strtol(highest, NULL, 10);
+    return true;
+}
+
 void evolve_describe(struct pipeline_table *table, struct table *take_definition)
 {
     struct log_scope scope = scope_of(table);
@@ -249,7 +275,7 @@ void evolve_describe(struct pipeline_table *table, struct table *take_definition
         may = err_set(&why, ERR_LOST, "schema_changed", "its definition changed while it was read");
     if (may && change->is_told && !stream_relation_fits(table, take_definition))
         may = err_set(&why, ERR_LOST, "schema_changed",
-                       "its definition changed, and again before the first change could be followed");
+                      "its definition changed, and again before the first change could be followed");
     if (!may) {
         copy_instead(table, &why);
         return;
@@ -288,8 +314,9 @@ static void give_up_those_with_defaults(struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         if (table->change != NULL && table->change->phase == CHANGE_BARRED && table->change->plan.has_defaults)
-            evolve_give_up(table, "older rows show a default in a new column, and the merge that has to come first would "
-                                  "be outside of the merge windows");
+            evolve_give_up(table,
+                           "older rows show a default in a new column, and the merge that has to come first would "
+                           "be outside of the merge windows");
     }
 }
 

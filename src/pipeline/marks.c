@@ -26,6 +26,17 @@ static const char *find(const char *marks, const char *key, size_t size, size_t 
     return NULL;
 }
 
+bool marks_value(const char *marks, const char *key, char *out, size_t out_size)
+{
+    size_t size, skip = strlen(key);
+    const char *word = find(marks, key, skip, &size);
+    if (word == NULL || size - skip >= out_size)
+        return false;
+    memcpy(out, word + skip, size - skip);
+    out[size - skip] = '\0';
+    return true;
+}
+
 static bool is_same_value(const char *known, size_t known_size, const char *now, size_t now_size)
 {
     // A part that is there already need not be a fresh one any more.

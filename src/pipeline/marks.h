@@ -3,6 +3,7 @@
 //
 //   m=   the table's place in the publication: taken out and put in again, or another row filter or column list
 //   s=   schema, name, and the published columns: attribute numbers, names, types, what composites are made of
+//   n=   the highest number that a column ever got
 //   i=   replica identity, the index that is it, the primary key
 //   f= a=  its file, and the transactions that wrote its columns' entries: both are new when a rewrite changed its rows (VACUUM
 //        FULL, CLUSTER and TRUNCATE change the first, SET STATISTICS and the like the second)
@@ -26,5 +27,8 @@ enum marks_change {
 
 // The most telling difference; out_why says it in words. An empty text (nothing is known) is like any other.
 enum marks_change marks_compare(const char *known, const char *now, const char **out_why);
+
+// What stands behind "key=" into out; false: it is not there, or too long.
+bool marks_value(const char *marks, const char *key, char *out, size_t out_size);
 
 #endif

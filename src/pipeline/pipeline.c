@@ -241,6 +241,8 @@ static enum sink_prepare prepare_mode(const struct pipeline *pipeline, const str
     return is_known ? SINK_PREPARE_KNOWN : SINK_PREPARE_MAKE;
 }
 
+static void prepare_check_done(struct pipeline *pipeline);
+
 static void prepare_begin(struct pipeline *pipeline)
 {
     pipeline_set_state(pipeline, PIPELINE_PREPARING);
@@ -253,8 +255,7 @@ static void prepare_begin(struct pipeline *pipeline)
         table->is_preparing = true;
         pipeline->sink->operations->table_prepare(table->sink_table, prepare_mode(pipeline, table));
     }
-    if (pipeline->pending_count == 0)
-        pipeline_channels_begin(pipeline);
+    prepare_check_done(pipeline);  // all may be: a first start that failed later, and whose slot is not made yet
 }
 
 // Also called when the sink was open already: a restart within the process.

@@ -56,13 +56,13 @@ struct pipeline_table {
     bool is_preparing, is_stream_opening;      // asked of the sink; ended by its answer
     bool is_prepared;
     bool is_stream_open;
-    bool is_joined;            // takes rows: its channel is open and in the catalog
-    bool is_relation_checked;  // in this run of the stream the newest description fits ours
-    bool is_marked;            // record.marks are of a look since it became NEW: its definition may be read
+    bool is_joined;                  // takes rows: its channel is open and in the catalog
+    bool is_relation_checked;        // in this run of the stream the newest description fits ours
+    bool is_marked;                  // record.marks are of a look since it became NEW: its definition may be read
     struct pipeline_change *change;  // of its definition, which is being followed in place; NULL: none
     lsn_t row_lsn;                   // commit LSN of its newest row that was read
-    lsn_t left_lsn;            // as of there the publication held it no more; LSN_NONE: it does
-    uint32_t try_count;        // failures of its own since it was last well; more than table_retry_max park it
+    lsn_t left_lsn;                  // as of there the publication held it no more; LSN_NONE: it does
+    uint32_t try_count;              // failures of its own since it was last well; more than table_retry_max park it
     uint64_t retry_us;
     int64_t trouble_since_us;        // wall clock
     struct err trouble;              // not set: none
@@ -135,7 +135,7 @@ struct pipeline {
     struct pg_stream *stream;
     bool is_stream_started;
     bool is_stream_paused, is_stream_barred;  // until the sink has room; until a changed definition is followed
-    bool is_text;  // binary is not possible, or caused an error
+    bool is_text;                             // binary is not possible, or caused an error
     bool was_binary_refused;
     struct pgoutput_scratch *scratch;
     struct pipeline_transaction transaction;
@@ -151,8 +151,8 @@ struct pipeline {
     uint32_t relation_count;
     struct catalog_table *gone;  // names that are nobody's any more: their records are deleted with the next save
     uint32_t gone_count, gone_saving_count;
-    uint64_t look_count;        // looks begun, of the publication
-    uint32_t change_count;      // tables with a change
+    uint64_t look_count;     // looks begun, of the publication
+    uint32_t change_count;   // tables with a change
     struct table **retired;  // definitions that a stopped sink table may still read
     uint32_t retired_count;
 
@@ -272,13 +272,15 @@ bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn
 bool evolve_wants_definition(const struct pipeline_table *table);
 void evolve_describe(struct pipeline_table *table, struct table *take_definition);  // it wants one
 // At a start within the process: what the table has may stay until the stream brings the change.
+// At the first start: columns were added since. The table's definition becomes the former one, and its marks stay.
+bool evolve_cut_back(struct pipeline_table *table, const char *marks);
 bool evolve_may_follow(const struct pipeline_table *table, const char *marks, struct table *definition);
 void evolve_tick(struct pipeline *pipeline);
 bool evolve_prepared(struct pipeline_table *table, const struct err *error);  // true: nothing else follows from it
 void evolve_joined(struct pipeline_table *table);
 void evolve_forget(struct pipeline_table *table);
 void evolve_give_up(struct pipeline_table *table, const char *text);  // a change is copied instead, because of this
-void evolve_end(struct pipeline *pipeline);  // the stream ends
+void evolve_end(struct pipeline *pipeline);                           // the stream ends
 
 // definition.c: what is kept of a table's definition, and whether it is still so
 void definition_mark(struct pipeline_table *table, const char *marks);
@@ -313,7 +315,8 @@ void stream_begin(struct pipeline *pipeline);
 void stream_end(struct pipeline *pipeline);
 void stream_deinit(struct pipeline *pipeline);
 void stream_continue(struct pipeline *pipeline);  // unless something else holds it
-bool stream_relation_fits(struct pipeline_table *table, const struct table *definition);  // the one that fitted no table
+bool stream_relation_fits(struct pipeline_table *table,
+                          const struct table *definition);  // the one that fitted no table
 void stream_relation_recall(struct pipeline_table *table);  // it joined: does the newest description fit it?
 void stream_renew_after_giant(struct pipeline *pipeline);   // the giant row's commit is durable: give its memory back
 

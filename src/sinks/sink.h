@@ -87,7 +87,7 @@ enum sink_prepare {
     SINK_PREPARE_CHECK,  // what exists is ours; nothing is made
     SINK_PREPARE_KNOWN,  // rows are in them already: they exist and are ours (ERR_LOST: they are gone)
     SINK_PREPARE_FOLLOW  // KNOWN, and they get the table's columns, where rows that are there show what the source's show
-                         // (missing_text); ERR_LOST if that cannot be. May be asked for again after a transient error. has_merge only
+    // (missing_text); ERR_LOST if that cannot be. May be asked for again after a transient error. has_merge only
 };
 
 struct sink_table_options {

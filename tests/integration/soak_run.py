@@ -428,4 +428,6 @@ class Run:
         listed = ", ".join(f"{count} {name}" for name, count in counts.items())
         reads = f"{self.reader.reads} reads of {len(self.reader.states)} states" if self.reader else ""
         resyncs = sum(len(life.events("resync")) for life in self.lives)
-        return f"{time.monotonic() - self.started:.1f} s, {listed}, {reads}" + (f", {resyncs} resyncs" if resyncs else "")
+        follows = sum(len(life.events("schema_followed")) for life in self.lives)
+        return (f"{time.monotonic() - self.started:.1f} s, {listed}, {reads}" + (f", {resyncs} resyncs" if resyncs else "")
+                + (f", {follows} followed in place" if follows else ""))

@@ -83,3 +83,17 @@ def test_a_snapshot_whose_xmin_lies_above_its_xmax(source, standin, stream):
     program.wait_for_event("live", 60)
     third.close()
     settle(source, standin, program)
+
+
+def test_a_first_start_whose_slot_could_not_be_made_goes_on(source, stream):
+    with source.connect() as connection:
+        load.create_tables(connection, source.publication)
+        load.fill(connection, 20)
+    with source.connect(autocommit=False) as writer:
+        writer.execute("select txid_current()")  # the slot waits for it
+        program = stream()
+        making = ("select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                  " where datname = current_database() and query like 'CREATE_REPLICATION_SLOT%%'")
+        wait_until(lambda: source.value(making) > 0, 60, "the making of the slot")
+    program.wait_for_event("live", 60)
+    assert program.terminate() == 0

@@ -1,55 +1,147 @@
 """Definitions that change while the table's rows stay: no copy, and the targets show at every merge what the source showed."""
+import threading
+
 import pytest
 
-import load
 from program import wait_until
-from snowflake_client import Snowflake
-from test_schema_changes import OPTIONS, make, run, settle, Case, TABLE
+from snowflake_client import Snowflake, SnowflakeError
+from test_schema_changes import OPTIONS, TABLE, Case, make, run, settle
+from test_schema_changes_tables import start
 
+LARGE = "(select string_agg(md5((i * 1000 + k)::text), '') from generate_series(1, 200) k)"
 KEPT = {
     "add": Case("alter table thing add column extra int", "insert into thing (id, extra) values (1000, 7); update thing set extra = id where id < 10"),
     "add_default": Case("update thing set name = 'n' where id = 5; alter table thing add column extra int not null default 42",
                         "update thing set name = 'm' where id = 6; insert into thing (id, extra) values (1000, 7), (1001, default)",
                         target='SELECT COUNT(*) FROM "THING" WHERE "EXTRA" = 42', gives="201"),
     "add_defaults": Case("""alter table thing add column a text default 'it''s "ü" \\ 5', add column b boolean default true, add column c numeric(20, 4) default -12.5,
-                            add column d double precision default 1e-7, add column e varchar(3) default '', add column f bigint default 9007199254740993""",
-                         "update thing set b = false, a = null where id = 3"),
-    "add_and_default_for_others": Case("alter table thing add column extra int; alter table thing alter column extra set default 5", "insert into thing (id) values (1000)"),
-    "add_default_and_another": Case("alter table thing add column extra int default 5; alter table thing alter column extra set default 6",
-                                    "insert into thing (id) values (1000)"),
-    "add_large_default": Case("alter table thing add column extra text default repeat('0123456789', 400)", "update thing set name = 'm' where id < 5"),
+                            add column d double precision default 1e-7, add column e varchar(3) default '', add column f bigint default 9007199254740993;
+                            alter table thing alter column f set default 6, alter column a drop default""",
+                         "update thing set b = false, a = null where id = 3; insert into thing (id) values (1000)"),
+    "drop_and_add": Case("alter table thing drop column note, add column remark int default 3", "insert into thing (id) values (1000)"),
     "drop": Case("alter table thing drop column note", "update thing set name = 'n' where id < 10; insert into thing (id) values (1000)",
                  target='SELECT COUNT(*) FROM "THING" WHERE "NOTE" IS NOT NULL AND "ID" = 1000', gives="0"),
-    "drop_and_add": Case("alter table thing drop column note, add column remark int default 3", "insert into thing (id) values (1000)"),
-    "widen_varchar": Case("alter table thing alter column name type varchar(200)", "insert into thing (id, name) values (1000, repeat('w', 150))"),
-    "varchar_to_text": Case("alter table thing alter column name type text", "insert into thing (id, name) values (1000, repeat('w', 150))"),
-    "numeric_wider": Case("alter table thing alter column amount type numeric(14, 2)", "insert into thing (id, amount) values (1000, 999999999999.25)"),
+    "widen": Case("alter table thing alter column name type varchar(200), alter column amount type numeric(14, 2), alter column short type text",
+                  "insert into thing (id, name, amount, short) values (1000, repeat('w', 150), 999999999999.25, repeat('s', 90))",
+                  table=TABLE.replace("body text", "body text, short varchar(5)")),
     "quiet": Case("alter table thing add column extra int default 3", "select", target='SELECT SUM("EXTRA") FROM "THING"', gives="600"),
     "no_key": Case("alter table thing add column extra int default 3", "update thing set extra = 4 where id = 3; delete from thing where id in (5, 6)",
                    table=TABLE.replace("primary key", "") + "; alter table thing replica identity full"),
     "append_only": Case("alter table thing add column extra int default 3", "insert into thing (id) values (1000)", table=TABLE.replace("primary key", "")),
-    "large_values": Case("update thing set name = 'x' where id < 50; alter table thing add column extra text default 'e'",
+    "large_values": Case("update thing set name = 'x' where id < 50; alter table thing add column extra text default repeat('0123456789', 400)",
                          "update thing set name = 'y' where id < 20; update thing set extra = repeat('z', 9000) where id < 10; update thing set name = 'v' where id < 5",
-                         fill="insert into thing select i, 'name ' || i, i, 'n', now(), null, (select string_agg(md5((i * 1000 + k)::text), '') from generate_series(1, 200) k) from generate_series(1, 60) i"),
+                         fill=f"insert into thing select i, 'name ' || i, i, 'n', now(), null, {LARGE} from generate_series(1, 60) i"),
+}
+# In one transaction with rows before, or beyond what is followed.
+COPIED = {
+    "rows_before_it": Case("begin; insert into thing (id) values (900); alter table thing add column extra int default 5; insert into thing (id) values (901); commit"),
+    "volatile": Case("alter table thing add column extra uuid default gen_random_uuid()"),
+    "date": Case("alter table thing add column extra date default date '2026-01-02'"),
+    "dropped_and_added": Case("alter table thing drop column note; alter table thing add column note text"),
+    "rows_in_between": Case("alter table thing add column a int default 1; insert into thing (id) values (900); alter table thing add column b int default 2;"
+                            "insert into thing (id) values (901); alter table thing drop column a"),
 }
 
 
 def copied(program, name):
-    return [event for event in program.events("resync") if event.get("table") == f"t_{name}"]
+    return [event["message"] for event in program.events("resync") if event.get("table") == f"t_{name}"]
+
+
+def check(source, standin, program, cases):
+    settle(source, standin, program)
+    target = Snowflake(standin.to)
+    for name, case in cases.items():
+        if case.target:
+            wait_until(lambda: str(target.value(case.target.replace("THING", f"T_{name.upper()}"))) == case.gives, 60, name)
+    assert len(program.events("streaming")) == 1 and not program.events("parked")
 
 
 def test_columns_that_change_without_a_copy(source, standin, stream):
-    make(source, KEPT)
-    program = stream(*OPTIONS)
-    program.wait_for_event("live", 60)
-    for name, case in KEPT.items():
+    make(source, {**KEPT, **COPIED})
+    program = start(stream)
+    for name, case in {**KEPT, **COPIED}.items():
         run(source, name, case.change)
         run(source, name, case.after)
+    check(source, standin, program, KEPT)
+    for name in KEPT:
+        assert not copied(program, name)
+    for name in COPIED:
+        assert copied(program, name), name
+    # A default stays with its column in Snowflake: when it leaves the source, rows that come later show NULL all the same.
+    run(source, "quiet", "alter table thing drop column extra; insert into thing (id) values (1000)")
     settle(source, standin, program)
-    target = Snowflake(standin.to)
-    for name, case in KEPT.items():
-        if case.target:
-            wait_until(lambda: str(target.value(case.target.replace("THING", f"T_{name.upper()}"))) == case.gives, 30, name)
-        assert not copied(program, name), copied(program, name)
-    assert len(program.events("streaming")) == 1 and not program.events("parked")
+    wait_until(lambda: str(Snowflake(standin.to).value('SELECT COUNT(*) FROM "T_QUIET" WHERE "ID" = 1000 AND "EXTRA" IS NULL')) == "1", 60, "NULL")
     assert program.terminate() == 0
+
+
+def test_columns_added_while_it_is_down(source, standin, stream):
+    cases = {name: KEPT[name] for name in ("add", "add_default", "quiet")}
+    make(source, cases)
+    program = start(stream)
+    for name in cases:
+        run(source, name, "update thing set note = 'before' where id < 30")
+    assert program.terminate() == 0
+    for name, case in cases.items():
+        run(source, name, "update thing set note = 'meanwhile' where id < 20")
+        run(source, name, case.change)
+        run(source, name, case.after)
+    again = stream(*OPTIONS)
+    check(source, standin, again, cases)
+    assert not any(copied(again, name) for name in cases)
+    assert again.terminate() == 0
+
+
+class Reader(threading.Thread):
+    """Every row has 42 more in extra than in amount, from the change on; before, nobody changes the amount."""
+
+    def __init__(self, snowflake):
+        super().__init__(daemon=True)
+        self.snowflake, self.ended, self.seen, self.wrong = snowflake, threading.Event(), 0, []
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            try:
+                rows = self.snowflake.query('SELECT COUNT(*), COUNT_IF("EXTRA" IS NULL OR "EXTRA" - "AMOUNT" <> 42) FROM "T_PAIR"')
+            except SnowflakeError:
+                continue  # there is no such column yet
+            self.seen += 1
+            if rows[0][1] != "0":
+                self.wrong.append(rows)
+
+
+def test_readers_never_see_a_default_missing(source, standin, stream):
+    case = Case("", table="create table thing (id int primary key, amount int not null, note text)", fill="insert into thing select i, 0, 'n' from generate_series(1, 300) i")
+    make(source, {"pair": case})
+    program = start(stream)
+    reader = Reader(Snowflake(standin.to))
+    reader.start()
+    for number in range(20):
+        run(source, "pair", f"update thing set note = '{number}' where id % 7 = {number % 7}")
+    run(source, "pair", "alter table thing add column extra int not null default 42")
+    for number in range(20):
+        run(source, "pair", f"update thing set amount = amount + 1, extra = extra + 1 where id % 5 = {number % 5}; insert into thing values ({1000 + number}, 5, 'new', 47)")
+    settle(source, standin, program)
+    wait_until(lambda: reader.seen > 2, 60, "a look of the reader")
+    reader.ended.set()
+    reader.join(60)
+    assert not reader.wrong and not copied(program, "pair")
+    assert program.terminate() == 0
+
+
+@pytest.mark.parametrize("moment", ["schema_change", "merged", "landing", "target", "schema_followed"])
+def test_killed_while_a_column_is_added(moment, source, standin, stream):
+    case = Case("", table="create table thing (id int primary key, amount int not null, note text)", fill="insert into thing select i, 0, 'n' from generate_series(1, 300) i")
+    make(source, {"pair": case})
+    program = start(stream)
+    mark = program.mark()
+    run(source, "pair", "update thing set note = 'b' where id < 50")
+    run(source, "pair", "alter table thing add column extra int not null default 42; update thing set extra = 1 where id = 1; insert into thing values (1000, 1, 'x', 43)")
+    if moment in ("landing", "target"):
+        name = {"landing": "LANDING_T_PAIR", "target": '"T_PAIR" ADD COLUMN'}[moment]
+        wait_until(lambda: any("ADD COLUMN" in one["text"] and name in one["text"] for one in standin.ask("/statements?limit=500")["log"]), 60, moment)
+    else:
+        program.wait_for_event(moment, 60, since=mark)
+    program.kill()
+    again = stream(*OPTIONS)
+    settle(source, standin, again)
+    assert not again.events("parked") and again.terminate() == 0

@@ -39,9 +39,20 @@ static void test_marks_that_make_a_table_copy_itself_anew(void **state)
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=50+ p6=60 e1=ab+", MARKS_LABELS);
 }
 
+static void test_marks_value_of_a_word(void **state)
+{
+    char out[4];
+    (void)state;
+    assert_true(marks_value("m=9 s=ab f=100", "f=", out, sizeof out));
+    assert_string_equal(out, "100");
+    assert_false(marks_value("m=9 s=ab f=1000", "f=", out, sizeof out));
+    assert_false(marks_value("m=9 s=ab", "f=", out, sizeof out));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_marks_value_of_a_word),
         cmocka_unit_test(test_marks_that_mean_nothing),
         cmocka_unit_test(test_marks_that_make_a_table_copy_itself_anew),
     };

@@ -50,10 +50,14 @@ static void check(enum sf_evolve_role role, const char *former, const struct sf_
 static void test_sf_evolve_what_fits(void **state)
 {
     (void)state;
-    const struct sf_described_column target[] = {
-        {"GONE", "DATE", NULL}, {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
-    const struct sf_described_column landing[] = {
-        {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(200)", NULL}, {"RAW", "VARCHAR(40)", NULL}, {"_ETL_OP", "VARCHAR(1)", NULL}};
+    const struct sf_described_column target[] = {{"GONE", "DATE", NULL},
+                                                 {"ID", "NUMBER(12,2)", NULL},
+                                                 {"NOTE", "VARCHAR(100)", NULL},
+                                                 {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column landing[] = {{"ID", "NUMBER(12,2)", NULL},
+                                                  {"NOTE", "VARCHAR(200)", NULL},
+                                                  {"RAW", "VARCHAR(40)", NULL},
+                                                  {"_ETL_OP", "VARCHAR(1)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 4, false, (const char *[]){NULL});
     check(SF_EVOLVE_LANDING, NULL, landing, 4, false, (const char *[]){NULL});
 }
@@ -75,10 +79,14 @@ static void test_sf_evolve_adds_and_widens(void **state)
 static void test_sf_evolve_renames(void **state)
 {
     (void)state;
-    const struct sf_described_column plain[] = {{"ID", "NUMBER(12,2)", NULL}, {"OLD", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
-    const struct sf_described_column taken[] = {
-        {"ID", "NUMBER(12,2)", NULL}, {"OLD", "VARCHAR(100)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
-    const struct sf_described_column other_type[] = {{"ID", "NUMBER(12,2)", NULL}, {"OLD", "DATE", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column plain[] = {
+        {"ID", "NUMBER(12,2)", NULL}, {"OLD", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column taken[] = {{"ID", "NUMBER(12,2)", NULL},
+                                                {"OLD", "VARCHAR(100)", NULL},
+                                                {"NOTE", "VARCHAR(100)", NULL},
+                                                {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column other_type[] = {
+        {"ID", "NUMBER(12,2)", NULL}, {"OLD", "DATE", NULL}, {"RAW", "BINARY(30)", NULL}};
     check(SF_EVOLVE_TARGET, "old", plain, 3, false, (const char *[]){T "RENAME COLUMN \"OLD\" TO \"NOTE\"", NULL});
     check(SF_EVOLVE_TARGET, "old", taken, 4, false, (const char *[]){NULL});  // a column of before has the name
     check(SF_EVOLVE_TARGET, "id", plain, 3, false, (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
@@ -94,7 +102,8 @@ static void test_sf_evolve_types_that_cannot_be_changed(void **state)
         {"ID", "NUMBER(12,4)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
     const struct sf_described_column shorter[] = {
         {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(200)", NULL}, {"RAW", "BINARY(30)", NULL}};
-    const struct sf_described_column landing[] = {{"ID", "FLOAT", NULL}, {"NOTE", "ARRAY", NULL}, {"RAW", "VARCHAR(40)", NULL}};
+    const struct sf_described_column landing[] = {
+        {"ID", "FLOAT", NULL}, {"NOTE", "ARRAY", NULL}, {"RAW", "VARCHAR(40)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_TARGET, NULL, shorter, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_SHADOW, NULL, target, 3, false,
@@ -106,9 +115,74 @@ static void test_sf_evolve_types_that_cannot_be_changed(void **state)
                            L "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
 }
 
+// The same definition without the former name, note being new; what has to be in the way, or NULL.
+static void follow(enum sf_evolve_role role, enum sf_evolve_purpose purpose, const struct sf_described_column *columns,
+                   size_t count, const char *obstacle, const char *const *expected)
+{
+    struct column of_table[] = {
+        {.name = text_of("id")}, {.name = text_of("note"), .is_added = true}, {.name = text_of("raw")}};
+    struct table table = {
+        .schema_name = text_of("public"), .table_name = text_of("t"), .columns = of_table, .column_count = 3};
+    struct column_encoder encoders[] = {{.target = number}, {.target = text_type}, {.target = bytes}};
+    const struct sf_naming naming = {0};
+    struct sf_table_layout layout;
+    struct sf_evolution plan;
+    struct err error = {0};
+    size_t statements = 0;
+    assert_true(sf_layout_init(&layout, &table, encoders, "D", "S", "L", &naming, &error));
+    sf_evolve_plan(&layout, &naming, role, purpose, columns, count, "20260101T000000Z", &plan);
+    if (obstacle != NULL)
+        assert_non_null(strstr(plan.obstacle, obstacle));
+    else
+        assert_string_equal(plan.obstacle, "");
+    for (; obstacle == NULL && expected[statements] != NULL; statements++) {
+        assert_true(statements < plan.count);
+        assert_string_equal(plan.statements[statements], expected[statements]);
+    }
+    if (obstacle == NULL)
+        assert_int_equal(plan.count, statements);
+    assert_false(plan.needs_shadow && purpose != SF_EVOLVE_REPLACE);
+    sf_evolution_deinit(&plan);
+    sf_layout_deinit(&layout);
+}
+
+static void test_sf_evolve_follows_in_place(void **state)
+{
+    (void)state;
+    const struct sf_described_column before[] = {{"ID", "NUMBER(10,2)", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column taken[] = {
+        {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(100)", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column other[] = {{"ID", "FLOAT", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column missing[] = {{"ID", "NUMBER(12,2)", NULL}};
+    const struct sf_described_column landing[] = {{"ID", "NUMBER(12,2)", NULL}, {"RAW", "VARCHAR(40)", NULL}};
+    const char *const widened[] = {T "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)",
+                                   T "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL};
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, before, 2, NULL, widened);
+    follow(SF_EVOLVE_LANDING, SF_EVOLVE_FOLLOW, landing, 2, NULL,
+           (const char *[]){L "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, taken, 3, "NOTE of the target is there already", NULL);
+    follow(SF_EVOLVE_LANDING, SF_EVOLVE_FOLLOW, taken, 3, "NOTE of the landing table is there already", NULL);
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_RESUME, taken, 3, NULL, (const char *[]){NULL});
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, other, 2, "ID of the target cannot get its new type", NULL);
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, missing, 1, "RAW of the target is missing", NULL);
+}
+
+static void test_sf_evolve_defaults_of_columns_that_left(void **state)
+{
+    (void)state;
+    const struct sf_described_column target[] = {
+        {"ID", "NUMBER(12,2)", NULL}, {"GONE", "NUMBER(5,0)", "42"}, {"RAW", "BINARY(30)", NULL}};
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, target, 3, "GONE of the target left the source", NULL);
+    follow(SF_EVOLVE_TARGET, SF_EVOLVE_REPLACE, target, 3, NULL,
+           (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100)", T "DROP COLUMN \"GONE\"",
+                            T "ADD COLUMN \"GONE\" NUMBER(5,0)", NULL});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sf_evolve_follows_in_place),
+        cmocka_unit_test(test_sf_evolve_defaults_of_columns_that_left),
         cmocka_unit_test(test_sf_evolve_what_fits),
         cmocka_unit_test(test_sf_evolve_adds_and_widens),
         cmocka_unit_test(test_sf_evolve_renames),

@@ -6,7 +6,7 @@
 -- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's.
 with recursive
 published as (
-    select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relispartition, c.relnamespace,
+    select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relispartition, c.relnamespace,
            to_jsonb(pt) -> 'attnames' as attnames
     from pg_publication as p
     join pg_publication_tables as pt on pt.pubname = p.pubname
@@ -98,6 +98,7 @@ select
                          where d.classid = to_regclass('pg_catalog.pg_publication_namespace')
                            and d.refclassid = 'pg_publication'::regclass and d.refobjid = p.oid), 0),
         's=' || md5(concat_ws(' ', t.nspname, t.relname, s.text)),
+        'n=' || t.relnatts,
         'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
         'f=' || t.relfilenode,
         'a=' || left(md5((select string_agg(a.attnum || ':' || a.xmin, ' ' order by a.attnum)

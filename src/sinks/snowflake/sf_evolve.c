@@ -291,11 +291,16 @@ static void lose_default(struct planner *planner, const struct sf_described_colu
 }
 
 void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming *naming, enum sf_evolve_role role,
-                    enum sf_evolve_purpose purpose, const struct sf_described_column *columns, size_t count, const char *when,
-                    struct sf_evolution *out_plan)
+                    enum sf_evolve_purpose purpose, const struct sf_described_column *columns, size_t count,
+                    const char *when, struct sf_evolution *out_plan)
 {
-    struct planner planner = {
-        .layout = layout, .naming = naming, .role = role, .purpose = purpose, .count = count, .when = when, .plan = out_plan};
+    struct planner planner = {.layout = layout,
+                              .naming = naming,
+                              .role = role,
+                              .purpose = purpose,
+                              .count = count,
+                              .when = when,
+                              .plan = out_plan};
     *out_plan = (struct sf_evolution){.statements = NULL};
     planner.columns = calloc(count + 1, sizeof *planner.columns);
     CHECK(planner.columns != NULL);

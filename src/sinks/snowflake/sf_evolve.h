@@ -38,7 +38,7 @@ struct sf_described_column {
 struct sf_evolution {
     char **statements;  // in order; each may run again after a crash, as the next plan is made of what is there then
     size_t count;
-    bool needs_shadow;  // of a target: no statement brings it there
+    bool needs_shadow;   // of a target: no statement brings it there
     char obstacle[160];  // why a change cannot be followed in place; "": it can
 };
 
@@ -50,8 +50,8 @@ enum sf_evolve_purpose {
 
 // naming tells what a column's former name was there. when: for the names of landing columns that are renamed aside.
 void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming *naming, enum sf_evolve_role role,
-                    enum sf_evolve_purpose purpose, const struct sf_described_column *columns, size_t count, const char *when,
-                    struct sf_evolution *out_plan);
+                    enum sf_evolve_purpose purpose, const struct sf_described_column *columns, size_t count,
+                    const char *when, struct sf_evolution *out_plan);
 void sf_evolution_deinit(struct sf_evolution *plan);  // one of zeros is fine
 
 #endif

@@ -142,10 +142,11 @@ struct sf_sink_table {
     struct sf_evolution evolution, shadow_evolution;
     size_t evolution_next;
     unsigned evolve_tries;
-    bool is_landing_altered, is_target_altered;  // it may have some of the new columns by now, while a change is followed
-    bool is_shadow_told;  // the target's comment tells of a shadow
-    bool is_publishing;   // the slot's work is publish, not prepare
-    bool wants_coerced;   // its landing rows tell of values that did not fit, and the target has no column for that
+    bool is_landing_altered,
+        is_target_altered;  // it may have some of the new columns by now, while a change is followed
+    bool is_shadow_told;    // the target's comment tells of a shadow
+    bool is_publishing;     // the slot's work is publish, not prepare
+    bool wants_coerced;     // its landing rows tell of values that did not fit, and the target has no column for that
     unsigned events;
     struct err failure, prepare_error, rewind_reason;
     struct sf_sink_table *next, *next_dirty, *next_waiting;
