@@ -291,9 +291,12 @@ void pg_conn_free(struct pg_conn *conn)
 // Watches the socket for what the state needs. False: the connection broke, and everybody was told.
 static bool watch_socket(struct pg_conn *conn)
 {
-    // libpq closes the socket where reading fails; what it received before is still taken, turn by turn.
-    if (PQsocket(conn->pg) < 0)
+    // libpq closes the socket where reading fails, which sending does as well when the socket is full; what it received before is still
+    // taken, turn by turn. At once: the next descriptor that anybody opens may have the same number.
+    if (PQsocket(conn->pg) < 0) {
+        loop_watch_stop(conn->loop, &conn->watch);
         return true;
+    }
     bool is_copy = conn->state == PG_CONN_COPY_OUT || conn->state == PG_CONN_COPY_BOTH;
     unsigned events = is_copy && conn->is_paused ? 0 : LOOP_READ;
     if (conn->is_flushing)
