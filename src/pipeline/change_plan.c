@@ -24,14 +24,6 @@ static const struct column *find_number(const struct table *table, int16_t attri
     return NULL;
 }
 
-static const struct column *find_name(const struct table *table, const char *name)
-{
-    for (uint16_t i = 0; i < table->column_count; i++)
-        if (strcmp(table->columns[i].name, name) == 0)
-            return &table->columns[i];
-    return NULL;
-}
-
 static bool is_same_type(const struct column *a, const struct column *b)
 {
     return a->type_oid == b->type_oid && a->type_modifier == b->type_modifier &&
@@ -81,10 +73,8 @@ static bool plan_known(const struct column *column, const struct table *now, str
                        struct err *out_why)
 {
     const struct column *other = find_number(now, column->attribute_number);
-    if (other == NULL) {
-        plan->dropped_count++;
-        return find_name(now, column->name) == NULL || refuse(out_why, column->name, "was dropped and added again");
-    }
+    if (other == NULL)
+        return refuse(out_why, column->name, "was dropped");
     if (strcmp(column->name, other->name) != 0)
         return refuse(out_why, column->name, "was renamed");
     if (is_same_type(column, other))
@@ -120,15 +110,12 @@ bool change_plan(const struct table *known, struct table *now, struct change_pla
             return false;
     if (now->attribute_count != known->attribute_count + out_plan->added_count)
         return refuse(out_why, NULL, "columns came and went in between");
-    if (out_plan->dropped_count > 0 && table_is_multiset(known))
-        return refuse(out_why, NULL, "rows without a key are told apart by all columns, and one was dropped");
-    if (out_plan->added_count + out_plan->dropped_count + out_plan->widened_count == 0)
+    if (out_plan->added_count + out_plan->widened_count == 0)
         return refuse(out_why, NULL, "it is not known what changed");
     return true;
 }
 
 void change_plan_format(const struct change_plan *plan, char *out, size_t out_size)
 {
-    (void)snprintf(out, out_size, "%u column(s) added, %u dropped, %u widened", plan->added_count, plan->dropped_count,
-                   plan->widened_count);
+    (void)snprintf(out, out_size, "%u column(s) added, %u widened", plan->added_count, plan->widened_count);
 }

@@ -428,8 +428,8 @@ void progress_tick(struct loop_timer *timer)
     status_tick(pipeline);
     meter_tick(pipeline);
     bool is_active = is_moving(pipeline) || copy_is_running(pipeline) || pipeline->is_save_wanted ||
-                     pipeline->is_merging || pipeline->is_trying || pipeline->change_count > 0 || pipeline->hold.command_id != 0 ||
-                     (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||
+                     pipeline->is_merging || pipeline->is_trying || pipeline->change_count > 0 ||
+                     pipeline->hold.command_id != 0 || (pipeline->is_merge_resolving && merge_may_wake(pipeline)) ||
                      (pipeline->state == PIPELINE_RUNNING && !pipeline->was_merge_told);
     uint64_t next_us = is_active ? TICK_ACTIVE_US : TICK_IDLE_US;
     if (pipeline->options.merge_interval_ms < next_us / 1000)
