@@ -22,9 +22,8 @@ from standin import ROOT, StandIn
 
 FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-DETL_TRAPS", '-DETL_VERSION="0.1.0"', "-g", "-O1", "-fno-omit-frame-pointer",
          "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'src'}"]
-SOURCES = [*sorted((ROOT / "src/base").glob("*.c")),
-           *(ROOT / f"src/io/{name}.c" for name in ("loop", "lock", "resolver", "breaker", "http_client")),
-           ROOT / "src/encode/zstd_frame.c",
+SOURCES = [*sorted((ROOT / "src/base").glob("*.c")), *(source for room in ("io", "model") for source in sorted((ROOT / "src" / room).glob("*.c"))),
+           ROOT / "src/encode/zstd_frame.c", ROOT / "src/sinks/append_meter.c",
            *(ROOT / f"src/sinks/snowflake/sf_{name}.c" for name in ("config", "key", "secret", "http", "auth", "sql", "channel",
                                                                   "channel_open", "channel_batch", "pipe")),
            ROOT / "tests/sf/sf_transport.c"]
