@@ -3,9 +3,12 @@
 The rules of the connection to PostgreSQL (time-outs, guards of the copy, status unasked, encodings) are in
 test_pg_room.py, those of the merge in test_merge_cases.py, those of a channel in test_sf_channel.c.
 """
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 
 import pytest
 
@@ -103,13 +106,24 @@ def test_without_exclusive_positions_a_commit_is_lost(source, standin, stream):
 
 # --- a commit can lie right at the copy's LSN ------------------------------------------------------------------------
 
+@contextlib.contextmanager
+def without_background_wal(source):
+    """Every 15 seconds the background writer logs what is running; nothing may come between the copy's LSN and the commit."""
+    process = source.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'")
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
 def start_with_a_commit_right_at_the_copys_lsn(source, stream, snowflake, without):
     """The making of the slot waits for open transactions in two rounds; one begun during the second commits right at L."""
     def waits_for_transaction(count):
         return source.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'") == count
 
     with source.connect(autocommit=False) as first, source.connect(autocommit=False) as second, \
-            source.connect(autocommit=False) as third:
+            source.connect(autocommit=False) as third, without_background_wal(source):
         first.execute("INSERT INTO words VALUES ('first')")
         program = stream(*MERGE_OFTEN, without=without)
         wait_until(lambda: waits_for_transaction(1), 30, "the slot to wait for the first transaction")
