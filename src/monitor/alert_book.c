@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "io/json_put.h"
 
 const char *alert_type_name(enum alert_type type)
 {
@@ -39,19 +40,6 @@ bool alert_is_raised(const struct alert *alert)
 
 // --- messages ----------------------------------------------------------------------------------------------------
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_t *value = json_string(text);
-    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
-}
-
-static void set_time(json_t *object, const char *key, int64_t wall_us)
-{
-    char when[32];
-    clock_format(wall_us, when, sizeof when);
-    set_text(object, key, when);
-}
-
 static uint64_t minutes(const struct alert_book *book, const struct alert *alert)
 {
     return (book->now_us - alert->since_us) / book->minute_us;
@@ -60,11 +48,11 @@ static uint64_t minutes(const struct alert_book *book, const struct alert *alert
 static void set_subject(json_t *object, const struct alert *alert)
 {
     if (alert->source != NULL)
-        set_text(object, "source_name", alert->source);
+        json_put_text(object, "source_name", alert->source);
     if (alert->pipeline != NULL)
-        set_text(object, "pipeline_name", alert->pipeline);
+        json_put_text(object, "pipeline_name", alert->pipeline);
     if (alert->table != NULL)
-        set_text(object, "table", alert->table);
+        json_put_text(object, "table", alert->table);
 }
 
 // The contract's members first, in its order; what is ours comes behind.
@@ -72,24 +60,24 @@ static void fill_wal_alert(json_t *object, const struct alert_book *book, const 
 {
     static const char *const figures[] = {"wal_size_mb", "threshold_mb"};
     set_subject(object, alert);
-    set_text(object, "status", alert_level_name(alert->level));
+    json_put_text(object, "status", alert_level_name(alert->level));
     for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
         json_object_set(object, figures[i], json_object_get(alert->details, figures[i]));
     json_object_set_new(object, "duration_mins", json_integer((json_int_t)minutes(book, alert)));
-    set_time(object, "timestamp", book->wall_us);
+    json_put_time(object, "timestamp", book->wall_us);
     json_object_update_missing(object, alert->details);
 }
 
 static void fill_own_alert(json_t *object, const struct alert_book *book, const struct alert *alert)
 {
-    set_text(object, "status", alert->is_over ? "resolved" : alert_level_name(alert->level));
+    json_put_text(object, "status", alert->is_over ? "resolved" : alert_level_name(alert->level));
     set_subject(object, alert);
-    set_text(object, "message", alert->message);
+    json_put_text(object, "message", alert->message);
     if (!alert->is_over)
-        set_text(object, "remedy", alert->remedy);
-    set_time(object, "since", alert->since_wall_us);
+        json_put_text(object, "remedy", alert->remedy);
+    json_put_time(object, "since", alert->since_wall_us);
     json_object_set_new(object, "duration_mins", json_integer((json_int_t)minutes(book, alert)));
-    set_time(object, "timestamp", book->wall_us);
+    json_put_time(object, "timestamp", book->wall_us);
     json_object_update_missing(object, alert->details);
 }
 
@@ -98,7 +86,7 @@ static char *compose(const struct alert_book *book, const struct alert *alert)
 {
     json_t *object = json_object();
     CHECK(object != NULL);
-    set_text(object, "type", alert_type_name(alert->type));
+    json_put_text(object, "type", alert_type_name(alert->type));
     if (alert->type == ALERT_WAL)
         fill_wal_alert(object, book, alert);
     else
@@ -347,13 +335,13 @@ char *alert_book_json(const struct alert_book *book)
             continue;
         json_t *object = json_object();
         CHECK(object != NULL);
-        set_text(object, "type", alert_type_name(alert->type));
-        set_text(object, "status", alert_level_name(alert->told));
+        json_put_text(object, "type", alert_type_name(alert->type));
+        json_put_text(object, "status", alert_level_name(alert->told));
         set_subject(object, alert);
-        set_text(object, "message", alert->message);
-        set_text(object, "remedy", alert->remedy);
-        set_time(object, "since", alert->since_wall_us);
-        set_text(object, "delivery", delivery_word(book, alert));
+        json_put_text(object, "message", alert->message);
+        json_put_text(object, "remedy", alert->remedy);
+        json_put_time(object, "since", alert->since_wall_us);
+        json_put_text(object, "delivery", delivery_word(book, alert));
         json_object_update_missing(object, alert->details);
         json_array_append_new(array, object);
     }

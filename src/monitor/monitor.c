@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/wipe.h"
 #include "io/metric_registry.h"
 #include "monitor/monitor_private.h"
 
@@ -243,13 +244,6 @@ static char *copy_text(const char *text)
     char *copy = text != NULL ? strdup(text) : NULL;
     CHECK(text == NULL || copy != NULL);
     return copy;
-}
-
-static void wipe_free(char *text)
-{
-    if (text != NULL)
-        explicit_bzero(text, strlen(text));
-    free(text);
 }
 
 static bool open_all(struct monitor *monitor, struct err *out_error)

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "io/json_put.h"
 #include "io/metric_registry.h"
 #include "monitor/monitor_private.h"
 
@@ -13,28 +14,22 @@
 
 // --- what is shown -----------------------------------------------------------------------------------------------
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_t *value = json_string(text);
-    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
-}
-
 static void set_facts(json_t *object, const struct monitor_settings *settings, const struct wal_facts *facts)
 {
     json_object_set_new(object, "server_version", json_integer(facts->server_version));
     json_object_set_new(object, "is_standby", json_boolean(facts->is_standby));
-    set_text(object, "position", facts->position);
+    json_put_text(object, "position", facts->position);
     json_object_set_new(object, "max_slot_wal_keep_size_bytes",
                         facts->wal_keep_bytes >= 0 ? json_integer(facts->wal_keep_bytes) : json_null());
     if (facts->hint[0] != '\0')
-        set_text(object, "hint", facts->hint);
+        json_put_text(object, "hint", facts->hint);
     if (facts->wal_bytes == WAL_UNKNOWN) {
-        set_text(object, "level", "unknown");
+        json_put_text(object, "level", "unknown");
         return;
     }
     json_object_set_new(object, "wal_size_bytes", json_integer(facts->wal_bytes));
     json_object_set_new(object, "wal_size_mb", json_real((double)facts->wal_bytes / MONITOR_MB));
-    set_text(object, "level", alert_level_name(rules_wal_level(settings, facts->wal_bytes)));
+    json_put_text(object, "level", alert_level_name(rules_wal_level(settings, facts->wal_bytes)));
 }
 
 void watched_source_publish(struct watched_source *source)
@@ -43,14 +38,14 @@ void watched_source_publish(struct watched_source *source)
     char key[512], when[32];
     json_t *object = json_object(), *slots = json_array();
     CHECK(object != NULL && slots != NULL);
-    set_text(object, "source", source->name);
+    json_put_text(object, "source", source->name);
     json_object_set_new(object, "up", source->was_checked ? json_boolean(source->is_up) : json_null());
     if (source->checked_wall_us != 0) {
         clock_format(source->checked_wall_us, when, sizeof when);
-        set_text(object, "checked_at", when);
+        json_put_text(object, "checked_at", when);
     }
     if (err_is_set(&source->error))
-        set_text(object, "error", source->error.text);
+        json_put_text(object, "error", source->error.text);
     // Of a source that does not answer now, what was found last.
     if (facts->position[0] != '\0')
         set_facts(object, &source->monitor->settings, facts);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/trap.h"
+#include "base/wipe.h"
 #include "io/lock.h"
 #include "pg/pg_error.h"
 
@@ -71,13 +72,6 @@ struct pg_conn {
 };
 
 // ---- parameters
-
-static void wipe_free(char *text)
-{
-    if (text != NULL)
-        explicit_bzero(text, strlen(text));
-    free(text);
-}
 
 static void parameters_add(struct parameters *parameters, const char *name, const char *value)
 {

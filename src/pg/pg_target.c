@@ -3,14 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/wipe.h"
 #include "pg/pg_conn.h"
-
-static void wipe_free(char *text)
-{
-    if (text != NULL)
-        explicit_bzero(text, strlen(text));
-    free(text);
-}
 
 void pg_target_deinit(struct pg_target *target)
 {

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/process.h"
+#include "io/json_put.h"
 #include "pipeline/pipeline_private.h"
 #include "pipeline/remedy.h"
 
@@ -24,12 +26,6 @@ static void set_lsn(json_t *object, const char *key, lsn_t lsn)
     json_object_set_new(object, key, json_string(text));
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_t *value = json_string(text);
-    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
-}
-
 static void set_count(json_t *object, const char *key, uint64_t count)
 {
     json_object_set_new(object, key, json_integer((json_int_t)count));
@@ -42,26 +38,19 @@ static const char *merge_kind(const struct table *table)
     return table_is_multiset(table) ? "multiset" : "key";
 }
 
-static void set_time(json_t *object, const char *key, int64_t wall_us)
-{
-    char when[32];
-    clock_format(wall_us, when, sizeof when);
-    set_text(object, key, when);
-}
-
 static json_t *retry_json(const struct pipeline_table *table)
 {
     const struct pipeline *pipeline = table->pipeline;
     uint64_t now_us = loop_now_us(pipeline->loop);
     json_t *object = json_object();
     CHECK(object != NULL);
-    set_text(object, "error", table->trouble.text);
-    set_text(object, "code", table->trouble.code);
+    json_put_text(object, "error", table->trouble.text);
+    json_put_text(object, "code", table->trouble.code);
     set_count(object, "failures", table->try_count);
     set_count(object, "parked_after", pipeline->options.table_retry_max + 1);
-    set_time(object, "since", table->trouble_since_us);
+    json_put_time(object, "since", table->trouble_since_us);
     if (table->retry_us > now_us)
-        set_time(object, "next_try", loop_wall_us(pipeline->loop) + (int64_t)(table->retry_us - now_us));
+        json_put_time(object, "next_try", loop_wall_us(pipeline->loop) + (int64_t)(table->retry_us - now_us));
     return object;
 }
 
@@ -81,20 +70,20 @@ static void set_table_remedy(json_t *object, const struct pipeline_table *table)
         (void)snprintf(remedy + size, sizeof remedy - size, "; then: etl-stream pipeline resync %s %s",
                        table->pipeline->options.name, name);
     }
-    set_text(object, "remedy", remedy);
+    json_put_text(object, "remedy", remedy);
 }
 
 static json_t *table_json(const struct pipeline_table *table)
 {
     json_t *object = json_object();
     CHECK(object != NULL);
-    set_text(object, "schema", table->table->schema_name);
-    set_text(object, "table", table->table->table_name);
-    set_text(object, "state", catalog_table_state_name(table->record.state));
+    json_put_text(object, "schema", table->table->schema_name);
+    json_put_text(object, "table", table->table->table_name);
+    json_put_text(object, "state", catalog_table_state_name(table->record.state));
     if (table->record.reason[0] != '\0' &&
         (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED))
-        set_text(object, "reason", table->record.reason);
-    set_text(object, "merge", merge_kind(table->table));
+        json_put_text(object, "reason", table->record.reason);
+    json_put_text(object, "merge", merge_kind(table->table));
     if (err_is_set(&table->trouble))
         json_object_set_new(object, "retry", retry_json(table));
     set_table_remedy(object, table);
@@ -114,7 +103,7 @@ static json_t *table_json(const struct pipeline_table *table)
                                     ? operations->table_trouble(table->sink_table)
                                     : NULL;
     if (trouble != NULL)
-        set_text(object, "trouble", trouble->text);
+        json_put_text(object, "trouble", trouble->text);
     return object;
 }
 
@@ -136,23 +125,23 @@ static json_t *merge_json(const struct pipeline *pipeline)
     uint32_t first_count = 0;
     json_t *object = json_object();
     CHECK(object != NULL);
-    set_text(object, "state", merge_state(pipeline));
+    json_put_text(object, "state", merge_state(pipeline));
     set_count(object, "count", pipeline->merge_count);
     set_count(object, "failures", pipeline->merge_failures);
     set_count(object, "landing_rows_deleted", pipeline->rows_cleaned);
     if (pipeline->is_merging) {
         for (uint32_t i = 0; i < pipeline->merge_table_count; i++)
             first_count += pipeline->merge_tables[i].is_first;
-        set_time(object, "since", wall_us - (int64_t)(now_us - pipeline->merge_began_us));
+        json_put_time(object, "since", wall_us - (int64_t)(now_us - pipeline->merge_began_us));
         set_count(object, "seconds", (now_us - pipeline->merge_began_us) / 1000000);
         set_lsn(object, "up_to", pipeline->merge_below_lsn);
         set_count(object, "tables", pipeline->merge_table_count);
         set_count(object, "first_merges", first_count);
     }
     if (pipeline->merge_ended_us != 0)
-        set_time(object, "last", wall_us - (int64_t)(now_us - pipeline->merge_ended_us));
+        json_put_time(object, "last", wall_us - (int64_t)(now_us - pipeline->merge_ended_us));
     if (!merge_may_wake(pipeline))
-        set_time(object, "next", day_windows_next_us(&pipeline->options.merge_windows, wall_us));
+        json_put_time(object, "next", day_windows_next_us(&pipeline->options.merge_windows, wall_us));
     return object;
 }
 
@@ -172,17 +161,17 @@ static void set_error(json_t *object, const struct pipeline *pipeline, const str
     char remedy[ERR_TEXT_SIZE];
     const struct remedy_subject subject = {.pipeline = pipeline->options.name};
     remedy_format(error, &subject, remedy, sizeof remedy);
-    set_text(object, "error", error->text);
-    set_text(object, "reason", error->code[0] != '\0' ? error->code : err_kind_name(error->kind));
-    set_text(object, "remedy", remedy);
+    json_put_text(object, "error", error->text);
+    json_put_text(object, "reason", error->code[0] != '\0' ? error->code : err_kind_name(error->kind));
+    json_put_text(object, "remedy", remedy);
     if (pipeline->state != PIPELINE_WAITING)
         return;
     json_t *retry = json_object();
     CHECK(retry != NULL);
     uint64_t now_us = loop_now_us(pipeline->loop), due_us = pipeline->restart_timer.due_us;
     set_count(retry, "failures", pipeline->backoff.tries);
-    set_time(retry, "since", pipeline->trouble_since_us);
-    set_time(retry, "next_try", loop_wall_us(pipeline->loop) + (due_us > now_us ? (int64_t)(due_us - now_us) : 0));
+    json_put_time(retry, "since", pipeline->trouble_since_us);
+    json_put_time(retry, "next_try", loop_wall_us(pipeline->loop) + (due_us > now_us ? (int64_t)(due_us - now_us) : 0));
     json_object_set_new(object, "retry", retry);
 }
 
@@ -248,11 +237,11 @@ static json_t *circuit_json(const struct pipeline *pipeline, const struct sink_s
 {
     json_t *object = json_object();
     CHECK(object != NULL);
-    set_text(object, "state", stats->circuit);
+    json_put_text(object, "state", stats->circuit);
     if (stats->circuit_open_us > 0) {
-        set_time(object, "next_try", loop_wall_us(pipeline->loop) + (int64_t)stats->circuit_open_us);
-        set_text(object, "reason", "the destination failed five times in a row and is left alone for 30 seconds");
-        set_text(object, "remedy", "nothing: it is tried again by itself; if it lasts: etl-stream check");
+        json_put_time(object, "next_try", loop_wall_us(pipeline->loop) + (int64_t)stats->circuit_open_us);
+        json_put_text(object, "reason", "the destination failed five times in a row and is left alone for 30 seconds");
+        json_put_text(object, "remedy", "nothing: it is tried again by itself; if it lasts: etl-stream check");
     }
     return object;
 }
@@ -265,10 +254,10 @@ static json_t *held_json(const struct pipeline *pipeline)
     CHECK(object != NULL);
     if (pipeline->hold.lsn != LSN_NONE)
         set_lsn(object, "at", pipeline->hold.lsn);
-    set_text(object, "by", "etl-stream verify");
-    set_time(object, "until",
-             loop_wall_us(pipeline->loop) +
-                 (pipeline->hold.until_us > now_us ? (int64_t)(pipeline->hold.until_us - now_us) : 0));
+    json_put_text(object, "by", "etl-stream verify");
+    json_put_time(object, "until",
+                  loop_wall_us(pipeline->loop) +
+                      (pipeline->hold.until_us > now_us ? (int64_t)(pipeline->hold.until_us - now_us) : 0));
     return object;
 }
 
@@ -280,16 +269,16 @@ char *pipeline_status(const struct pipeline *pipeline)
     CHECK(object != NULL && tables != NULL);
     pipeline->sink->operations->stats(pipeline->sink, &stats);
     clock_format(loop_wall_us(pipeline->loop), when, sizeof when);
-    set_text(object, "pipeline", pipeline->options.name);
-    set_text(object, "state", pipeline_state_name(pipeline->state));
-    set_text(object, "at", when);
+    json_put_text(object, "pipeline", pipeline->options.name);
+    json_put_text(object, "state", pipeline_state_name(pipeline->state));
+    json_put_text(object, "at", when);
     process_describe(process);
-    set_text(object, "process", process);
+    json_put_text(object, "process", process);
     json_object_set_new(object, "takes_commands", json_boolean(pipeline->options.takes_commands));
-    set_text(object, "source", pipeline->options.source_text);
-    set_text(object, "destination", pipeline->options.destination_text);
-    set_text(object, "slot", pipeline->options.slot);
-    set_text(object, "publication", pipeline->options.publication);
+    json_put_text(object, "source", pipeline->options.source_text);
+    json_put_text(object, "destination", pipeline->options.destination_text);
+    json_put_text(object, "slot", pipeline->options.slot);
+    json_put_text(object, "publication", pipeline->options.publication);
     set_count(object, "epoch", pipeline->record.epoch);
     json_object_set_new(object, "is_live", json_boolean(pipeline->was_merge_told));
     json_object_set_new(object, "positions", positions_json(pipeline));
@@ -324,16 +313,11 @@ char *pipeline_status(const struct pipeline *pipeline)
 
 // --- the board ---------------------------------------------------------------------------------------------------
 
-static uint64_t mix(uint64_t hash, uint64_t value)
-{
-    return (hash ^ value) * 1099511628211U;
-}
-
 static uint64_t mix_error(uint64_t hash, const struct err *error)
 {
-    hash = mix(hash, error->kind);
+    hash = hash_mix(hash, error->kind);
     for (const char *at = err_is_set(error) ? error->text : ""; *at != '\0'; at++)
-        hash = mix(hash, (uint8_t)*at);
+        hash = hash_mix(hash, (uint8_t)*at);
     return hash;
 }
 
@@ -341,14 +325,14 @@ static uint64_t mix_error(uint64_t hash, const struct err *error)
 // with every keepalive as long as anybody writes to the server.
 uint64_t status_marks(const struct pipeline *pipeline)
 {
-    uint64_t hash = 14695981039346656037U;
+    uint64_t hash = HASH_START;
     const uint64_t marks[] = {pipeline->state,          pipeline->merged_lsn,          pipeline->record.epoch,
                               pipeline->was_merge_told, pipeline->rows_streamed,       pipeline->merge_count,
                               pipeline->merge_failures, pipeline->rows_cleaned,        pipeline->is_merging,
                               pipeline->is_trying,      pipeline->is_merge_resolving,  hold_is_on(pipeline),
                               pipeline->table_count,    (uint64_t)pipeline->pending_us};
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
-        hash = mix(hash, marks[i]);
+        hash = hash_mix(hash, marks[i]);
     if (error_of(pipeline) != NULL)
         hash = mix_error(hash, error_of(pipeline));
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
@@ -357,7 +341,7 @@ uint64_t status_marks(const struct pipeline *pipeline)
                                         table->rows_streamed, table->try_count,    table->rows_cleaned,
                                         table->retry_us,      table->copy != NULL};
         for (size_t k = 0; k < sizeof table_marks / sizeof table_marks[0]; k++)
-            hash = mix(hash, table_marks[k]);
+            hash = hash_mix(hash, table_marks[k]);
         hash = mix_error(hash, &table->trouble);
     }
     return hash;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/process.h"
+#include "io/json_put.h"
 #include "io/metric_registry.h"
 #include "pipeline/remedy.h"
 
@@ -60,34 +61,21 @@ void job_meter(struct job *job)
     job->metric_word = word;
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_t *value = json_string(text);
-    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
-}
-
-static void set_time(json_t *object, const char *key, int64_t wall_us)
-{
-    char when[32];
-    clock_format(wall_us, when, sizeof when);
-    set_text(object, key, when);
-}
-
 static void set_trouble(json_t *object, const struct job *job, uint64_t now_us, int64_t wall_us)
 {
     char remedy[ERR_TEXT_SIZE];
     struct remedy_subject subject = {.pipeline = job->name};
     remedy_format(&job->error, &subject, remedy, sizeof remedy);
-    set_text(object, "error", job->error.text);
-    set_text(object, "reason", job->error.code);
-    set_text(object, "remedy", remedy);
+    json_put_text(object, "error", job->error.text);
+    json_put_text(object, "reason", job->error.code);
+    json_put_text(object, "remedy", remedy);
     json_t *retry = json_object();
     CHECK(retry != NULL);
     json_object_set_new(retry, "failures", json_integer(job->failure_count));
     if (job->failing_since_us != 0)
-        set_time(retry, "since", job->failing_since_us);
+        json_put_time(retry, "since", job->failing_since_us);
     if (job->state == JOB_WAITING)
-        set_time(retry, "next_try", wall_us + (job->retry_us > now_us ? (int64_t)(job->retry_us - now_us) : 0));
+        json_put_time(retry, "next_try", wall_us + (job->retry_us > now_us ? (int64_t)(job->retry_us - now_us) : 0));
     json_object_set_new(object, "retry", retry);
 }
 
@@ -110,9 +98,9 @@ static void set_held_back(json_t *object, const struct job *job)
     char text[256];
     if (!format_held_back(object, text, sizeof text))
         return;
-    set_text(object, "held_back", text);
+    json_put_text(object, "held_back", text);
     if (job->paused_us != 0)
-        set_time(object, "paused_since", job->paused_wall_us);
+        json_put_time(object, "paused_since", job->paused_wall_us);
 }
 
 bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us, char *out_text, size_t text_size)
@@ -144,7 +132,7 @@ static void set_lsn(json_t *object, const char *key, lsn_t lsn)
 {
     char text[20];
     (void)snprintf(text, sizeof text, LSN_FORMAT, LSN_ARGUMENTS(lsn));
-    set_text(object, key, text);
+    json_put_text(object, key, text);
 }
 
 char *job_known_status(const struct catalog_known *known)
@@ -153,9 +141,9 @@ char *job_known_status(const struct catalog_known *known)
         return NULL;
     json_t *object = json_object(), *positions = json_object(), *tables = json_array();
     CHECK(object != NULL && positions != NULL && tables != NULL);
-    set_text(object, "source", known->pipeline.source);
-    set_text(object, "destination", known->pipeline.destination);
-    set_text(object, "slot", known->pipeline.slot);
+    json_put_text(object, "source", known->pipeline.source);
+    json_put_text(object, "destination", known->pipeline.destination);
+    json_put_text(object, "slot", known->pipeline.slot);
     set_lsn(positions, "received", known->pipeline.received_lsn);
     set_lsn(positions, "committed", known->pipeline.floor_lsn);
     set_lsn(positions, "confirmed", known->pipeline.floor_lsn);
@@ -165,11 +153,11 @@ char *job_known_status(const struct catalog_known *known)
         const struct catalog_table *from = &known->tables[i];
         json_t *table = json_object();
         CHECK(table != NULL);
-        set_text(table, "schema", from->schema_name);
-        set_text(table, "table", from->table_name);
-        set_text(table, "state", catalog_table_state_name(from->state));
+        json_put_text(table, "schema", from->schema_name);
+        json_put_text(table, "table", from->table_name);
+        json_put_text(table, "state", catalog_table_state_name(from->state));
         if (from->reason[0] != '\0')
-            set_text(table, "reason", from->reason);
+            json_put_text(table, "reason", from->reason);
         json_object_set_new(table, "rows_copied", json_integer((json_int_t)from->copied_rows));
         json_array_append_new(tables, table);
     }
@@ -189,11 +177,11 @@ char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us)
         object = json_object();
     }
     CHECK(object != NULL);
-    set_text(object, "pipeline", job->name);
-    set_text(object, "state", job_state_word(job));
-    set_time(object, "at", wall_us);
+    json_put_text(object, "pipeline", job->name);
+    json_put_text(object, "state", job_state_word(job));
+    json_put_time(object, "at", wall_us);
     process_describe(process);
-    set_text(object, "process", process);
+    json_put_text(object, "process", process);
     json_object_set_new(object, "takes_commands", json_true());
     json_object_del(object, "copy");
     // How many bytes of WAL were behind what it had confirmed is true of when it ended; what time that is grows unseen.

@@ -4,7 +4,9 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/process.h"
+#include "io/json_put.h"
 
 #define PATIENCE_POLLS 3
 #define PATIENCE_MAX_S 15
@@ -48,46 +50,28 @@ bool report_is_catalog_healthy(const struct report *report, uint64_t now_us)
     return !is_failing && !is_silent;
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_t *value = json_string(text);
-    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
-}
-
-static void set_time(json_t *object, const char *key, int64_t wall_us)
-{
-    char when[32];
-    clock_format(wall_us, when, sizeof when);
-    set_text(object, key, when);
-}
-
 static json_t *catalog_json(const struct report *report, uint64_t now_us)
 {
     json_t *object = json_object();
     CHECK(object != NULL);
     bool is_healthy = report_is_catalog_healthy(report, now_us);
-    set_text(object, "text", report->catalog_text);
+    json_put_text(object, "text", report->catalog_text);
     json_object_set_new(object, "healthy", json_boolean(is_healthy));
     if (report->answered_wall_us != 0)
-        set_time(object, "answered", report->answered_wall_us);
+        json_put_time(object, "answered", report->answered_wall_us);
     if (report->failures > 0) {
-        set_text(object, "error", report->error.text);
-        set_time(object, "failing_since", report->failing_wall_us);
+        json_put_text(object, "error", report->error.text);
+        json_put_time(object, "failing_since", report->failing_wall_us);
         json_object_set_new(object, "failures", json_integer(report->failures));
     } else if (!is_healthy) {
-        set_text(object, "error", "it does not answer");
+        json_put_text(object, "error", "it does not answer");
     }
     return object;
 }
 
-static uint64_t mix(uint64_t hash, uint64_t value)
-{
-    return (hash ^ value) * 1099511628211U;
-}
-
 void report_jobs(struct report *report, const struct job *jobs)
 {
-    uint64_t marks = 14695981039346656037U;
+    uint64_t marks = HASH_START;
     report->counts = (struct report_counts){0};
     for (const struct job *job = jobs; job != NULL; job = job->next) {
         report->counts.configured += !job->is_gone;
@@ -96,8 +80,8 @@ void report_jobs(struct report *report, const struct job *jobs)
         report->counts.failed += job->state == JOB_WAITING || job->state == JOB_FENCED;
         report->counts.elsewhere += job->is_elsewhere;
         for (const char *at = job->name; *at != '\0'; at++)
-            marks = mix(marks, (uint8_t)*at);
-        marks = mix(marks, 256 + (uint64_t)job->state * 4 + (uint64_t)job->is_wanted * 2 + job->is_elsewhere);
+            marks = hash_mix(marks, (uint8_t)*at);
+        marks = hash_mix(marks, 256 + (uint64_t)job->state * 4 + (uint64_t)job->is_wanted * 2 + job->is_elsewhere);
     }
     if (report->board == NULL || (report->has_jobs && marks == report->jobs_marks))
         return;
@@ -106,8 +90,8 @@ void report_jobs(struct report *report, const struct job *jobs)
     for (const struct job *job = jobs; job != NULL; job = job->next) {
         json_t *object = json_object();
         CHECK(object != NULL);
-        set_text(object, "pipeline", job->name);
-        set_text(object, "state", job_state_word(job));
+        json_put_text(object, "pipeline", job->name);
+        json_put_text(object, "state", job_state_word(job));
         json_object_set_new(object, "wanted", json_boolean(job->is_wanted));
         json_array_append_new(array, object);
     }
@@ -136,12 +120,12 @@ void report_publish(const struct report *report, uint64_t now_us, int64_t wall_u
     json_t *object = json_object();
     CHECK(object != NULL);
     process_describe(process);
-    set_time(object, "at", wall_us);
-    set_text(object, "state", report->is_stopping ? "stopping" : report->is_ready ? "running" : "starting");
+    json_put_time(object, "at", wall_us);
+    json_put_text(object, "state", report->is_stopping ? "stopping" : report->is_ready ? "running" : "starting");
     json_object_set_new(object, "is_ready", json_boolean(report->is_ready && !report->is_stopping));
-    set_text(object, "process", process);
-    set_text(object, "version", ETL_VERSION);
-    set_time(object, "started", report->started_us);
+    json_put_text(object, "process", process);
+    json_put_text(object, "version", ETL_VERSION);
+    json_put_time(object, "started", report->started_us);
     json_object_set_new(object, "uptime_seconds",
                         json_integer(wall_us > report->started_us ? (wall_us - report->started_us) / 1000000 : 0));
     json_object_set_new(object, "catalog", catalog_json(report, now_us));

@@ -1,0 +1,13 @@
+// Members of a JSON object that others read, in the forms that every document here has.
+#ifndef ETL_IO_JSON_PUT_H
+#define ETL_IO_JSON_PUT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+// Never fails for what the text holds: one that is no UTF-8 becomes "(not UTF-8)". text is copied.
+void json_put_text(json_t *object, const char *key, const char *text);
+// Microseconds of the wall clock, as clock_format writes them (RFC 3339).
+void json_put_time(json_t *object, const char *key, int64_t wall_us);
+
+#endif
