@@ -33,10 +33,23 @@ class Files:
     def open(self, name):
         return sorted(self.table(name).glob("*.ndjson.open"))
 
+    @staticmethod
+    def text(path):
+        """A file that was open when it was listed may be complete by now: it has its final name then, for good."""
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if path.suffix != ".open":
+                raise
+            return path.with_suffix("").read_text(encoding="utf-8")
+
     def rows(self, name):
         rows = []
-        for path in [*self.complete(name), *self.open(name)]:
-            text = path.read_text(encoding="utf-8")
+        # Open ones are listed first: one that is completed between the two looks is found twice and read once.
+        open_ones = self.open(name)
+        complete = self.complete(name)
+        for path in [*complete, *(path for path in open_ones if path.with_suffix("") not in complete)]:
+            text = self.text(path)
             # The last line of the file that grows may not be whole yet.
             rows += [json.loads(line) for line in text.split("\n")[:-1]]
         return rows
