@@ -1,13 +1,11 @@
 #include "io/mailbox.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "io/lock.h"
+#include "io/wakeup.h"
 
 enum { MESSAGES_A_TURN_MAX = 64 };
 
@@ -32,28 +30,6 @@ struct mailbox {
     void *messages[];
 };
 
-static void wake(const struct mailbox *mailbox)
-{
-    lock_check_none();
-    uint64_t one = 1;
-    ssize_t written;
-    do
-        written = write(mailbox->event_fd, &one, sizeof one);
-    while (written < 0 && errno == EINTR);
-    // EAGAIN would be a counter near 2^64: it is drained at every wake-up.
-    CHECK(written == (ssize_t)sizeof one);
-}
-
-static void drain(const struct mailbox *mailbox)
-{
-    uint64_t count;
-    ssize_t got;
-    do
-        got = read(mailbox->event_fd, &count, sizeof count);
-    while (got < 0 && errno == EINTR);
-    CHECK(got == (ssize_t)sizeof count || (got < 0 && errno == EAGAIN));
-}
-
 // Moves up to MESSAGES_A_TURN_MAX out of the ring; what is left keeps the wake-up pending.
 static uint32_t take_messages(struct mailbox *mailbox, void **out_messages, bool *out_has_more)
 {
@@ -75,12 +51,12 @@ static void on_wake(struct loop_watch *watch, unsigned events)
     (void)events;
     struct mailbox *mailbox = watch->context;
     // Drained before the ring is looked at, never after: the other way round a wake-up sent in between would be lost.
-    drain(mailbox);
+    wakeup_drain(mailbox->event_fd);
     void *messages[MESSAGES_A_TURN_MAX];
     bool has_more;
     uint32_t count = take_messages(mailbox, messages, &has_more);
     if (has_more)
-        wake(mailbox);
+        wakeup_signal(mailbox->event_fd);
     mailbox->is_delivering = true;
     for (uint32_t i = 0; i < count; i++)
         mailbox->on_message(mailbox->context, messages[i]);
@@ -101,9 +77,7 @@ struct mailbox *mailbox_new(struct loop *loop, uint32_t capacity, void (*on_mess
     mailbox->on_message = on_message;
     mailbox->context = context;
     mailbox->capacity = capacity;
-    mailbox->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (mailbox->event_fd < 0) {
-        err_set(out_error, ERR_INTERNAL, "", "cannot make an eventfd for a mailbox: %s", strerror(errno));
+    if (!wakeup_open("mailbox", &mailbox->event_fd, out_error)) {
         free(mailbox);
         return NULL;
     }
@@ -150,6 +124,6 @@ bool mailbox_send(struct mailbox *mailbox, void *take_message)
     mailbox->is_wake_pending = true;
     lock_release(&mailbox->lock);
     if (must_wake)
-        wake(mailbox);
+        wakeup_signal(mailbox->event_fd);
     return true;
 }

@@ -6,12 +6,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "io/lock.h"
+#include "io/wakeup.h"
 
 enum {
     THREADS_MAX = 8,       // look-ups that run at the same time
@@ -150,17 +150,6 @@ static void look_up(struct job *job, int flags)
 
 // ---- the threads
 
-static void wake_loop(const struct core *core)
-{
-    lock_check_none();
-    uint64_t one = 1;
-    ssize_t written;
-    do
-        written = write(core->event_fd, &one, sizeof one);
-    while (written < 0 && errno == EINTR);
-    CHECK(written == (ssize_t)sizeof one);
-}
-
 // The next job, or NULL when this thread has to end; it then is no user of the core any more.
 static struct job *thread_next(struct core *core, bool *out_is_last)
 {
@@ -190,7 +179,7 @@ static void thread_answer(struct core *core, struct job *job)
     lock_release(&core->lock);
     // The descriptor is open: the core is closed by its last user, and this thread is one still.
     if (must_wake)
-        wake_loop(core);
+        wakeup_signal(core->event_fd);
 }
 
 static void *run_thread(void *context)
@@ -280,9 +269,7 @@ static void on_wake(struct loop_watch *watch, unsigned events)
     (void)events;
     struct resolver *resolver = watch->context;
     struct core *core = resolver->core;
-    uint64_t count;
-    ssize_t got = read(core->event_fd, &count, sizeof count);
-    CHECK(got == (ssize_t)sizeof count || (got < 0 && (errno == EAGAIN || errno == EINTR)));
+    wakeup_drain(core->event_fd);
     lock_acquire(&core->lock);
     struct job_list answered = core->answered;
     core->answered = (struct job_list){0};
@@ -310,11 +297,8 @@ struct resolver *resolver_new(struct loop *loop, struct err *out_error)
         err_set(out_error, ERR_INTERNAL, "", "out of memory for a resolver");
         goto failed;
     }
-    core->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (core->event_fd < 0) {
-        err_set(out_error, ERR_INTERNAL, "", "cannot make an eventfd for a resolver: %s", strerror(errno));
+    if (!wakeup_open("resolver", &core->event_fd, out_error))
         goto failed;
-    }
     resolver->loop = loop;
     resolver->core = core;
     resolver->deferred = (struct loop_deferred){.call = on_deferred, .context = resolver};

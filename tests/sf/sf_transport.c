@@ -203,12 +203,8 @@ static void open_channel(void)
                                                     .on_rewind = on_rewind,
                                                     .on_failed = on_failed,
                                                     .on_dropped = on_dropped};
-    const struct sf_channel_shared shared = {.loop = app.loop,
-                                             .http = app.http,
-                                             .auth = app.auth,
-                                             .zstd = app.zstd,
-                                             .budget = &app.budget,
-                                             .ca_file = app.config.ca_file};
+    const struct sf_channel_shared shared = {
+        .loop = app.loop, .http = app.http, .auth = app.auth, .zstd = app.zstd, .budget = &app.budget};
     struct sf_channel_options options = {.database = app.config.database,
                                          .schema = app.config.landing_schema,
                                          .pipe = "LANDING_t-STREAMING",

@@ -562,17 +562,10 @@ struct sf_auth *sf_auth_new(struct loop *loop, struct http_client *http, const s
     buf_init(&auth->url, ANSWER_BYTES_MAX);
     buf_init(&auth->body, ANSWER_BYTES_MAX);
     buf_init(&auth->assertion, ANSWER_BYTES_MAX);
-    http_request_init(&auth->request);
-    auth->request.timeout_ms = REQUEST_TIMEOUT_MS;
-    auth->request.ca_file = config->ca_file;
-    auth->request.answer_bytes_max = ANSWER_BYTES_MAX;
-    auth->request.on_done = on_answer;
-    auth->request.breaker = &auth->breaker;
-    auth->request.meter = HTTP_METER_SNOWFLAKE;
+    sf_auth_request_init(auth, &auth->request, NULL, REQUEST_TIMEOUT_MS, ANSWER_BYTES_MAX, on_answer, auth);
     char name[2 * HOST_SIZE_MAX + 16];
     (void)snprintf(name, sizeof name, "snowflake:%.*s/%s", HOST_SIZE_MAX, config->account, auth->user_claim);
     breaker_meter_open(&auth->breaker, name);
-    auth->request.context = auth;
     auth->timer = (struct loop_timer){.on_due = on_timer, .context = auth};
     auth->deliver = (struct loop_deferred){.call = on_deliver, .context = auth};
     backoff_init(&auth->backoff, &retry_policy, sf_random());
@@ -676,6 +669,21 @@ bool sf_auth_append_register(const struct sf_auth *auth, struct buf *out, struct
 struct breaker *sf_auth_breaker(struct sf_auth *auth)
 {
     return &auth->breaker;
+}
+
+void sf_auth_request_init(struct sf_auth *auth, struct http_request *out_request, const char *operation,
+                          uint32_t timeout_ms, size_t answer_bytes_max,
+                          void (*on_done)(struct http_request *request, const struct err *error), void *context)
+{
+    http_request_init(out_request);
+    out_request->breaker = &auth->breaker;
+    out_request->meter = HTTP_METER_SNOWFLAKE;
+    out_request->operation = operation;
+    out_request->ca_file = auth->config->ca_file;
+    out_request->timeout_ms = timeout_ms;
+    out_request->answer_bytes_max = answer_bytes_max;
+    out_request->on_done = on_done;
+    out_request->context = context;
 }
 
 void sf_auth_host_moved(struct sf_auth *auth)

@@ -60,6 +60,12 @@ void sf_auth_note_date(struct sf_auth *auth, int64_t date_s);  // of an answer (
 bool sf_auth_append_register(const struct sf_auth *auth, struct buf *out, struct err *out_error);
 // Of the destination: every request to it, whoever sends it, counts (http_request.breaker).
 struct breaker *sf_auth_breaker(struct sf_auth *auth);
+// Begins *out_request as one to this destination: its breaker, its meter and its CA file (all borrowed from auth).
+// operation: the name of the kind of request in metrics, borrowed, or NULL: set before each start. on_done, context, timeout
+// and the largest answer in bytes (0: the client's default) as in http_client.h. The caller ends it by http_request_deinit.
+void sf_auth_request_init(struct sf_auth *auth, struct http_request *out_request, const char *operation,
+                          uint32_t timeout_ms, size_t answer_bytes_max,
+                          void (*on_done)(struct http_request *request, const struct err *error), void *context);
 void sf_auth_host_moved(struct sf_auth *auth);  // 410: ask for host and token again
 
 #endif

@@ -771,15 +771,9 @@ struct sf_channel *sf_channel_new(const struct sf_channel_shared *shared, const 
     buf_init(&channel->url, ANSWER_BYTES_MAX);
     buf_init(&channel->body, ANSWER_BYTES_MAX);
     buf_init(&channel->continuation, ANSWER_BYTES_MAX);
-    http_request_init(&channel->request);
-    channel->request.breaker = sf_auth_breaker(channel->shared.auth);
-    channel->request.meter = HTTP_METER_SNOWFLAKE;
+    sf_auth_request_init(shared->auth, &channel->request, NULL, REQUEST_TIMEOUT_MS, ANSWER_BYTES_MAX, on_answer,
+                         channel);
     channel->meter = options->meter;
-    channel->request.timeout_ms = REQUEST_TIMEOUT_MS;
-    channel->request.ca_file = shared->ca_file;
-    channel->request.answer_bytes_max = ANSWER_BYTES_MAX;
-    channel->request.on_done = on_answer;
-    channel->request.context = channel;
     channel->auth_waiter = (struct sf_auth_waiter){.on_ready = on_auth_ready, .context = channel};
     channel->retry_timer = (struct loop_timer){.on_due = on_retry_due, .context = channel};
     channel->rate_timer = (struct loop_timer){.on_due = on_rate_due, .context = channel};

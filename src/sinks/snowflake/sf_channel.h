@@ -82,7 +82,6 @@ struct sf_channel_shared {  // what a worker shares among channels; borrowed
     struct sf_auth *auth;
     struct zstd_worker *zstd;
     struct budget *budget;
-    const char *ca_file;
 };
 
 struct sf_channel_options {

@@ -325,15 +325,7 @@ struct sf_pipe *sf_pipe_new(const struct sf_channel_shared *shared, const char *
     pipe->names_max = SF_STATUS_CHANNELS_MAX;
     buf_init(&pipe->url, ANSWER_BYTES_MAX);
     buf_init(&pipe->body, ANSWER_BYTES_MAX);
-    http_request_init(&pipe->request);
-    pipe->request.breaker = sf_auth_breaker(pipe->shared.auth);
-    pipe->request.meter = HTTP_METER_SNOWFLAKE;
-    pipe->request.operation = "status";
-    pipe->request.timeout_ms = REQUEST_TIMEOUT_MS;
-    pipe->request.ca_file = shared->ca_file;
-    pipe->request.answer_bytes_max = ANSWER_BYTES_MAX;
-    pipe->request.on_done = on_answer;
-    pipe->request.context = pipe;
+    sf_auth_request_init(shared->auth, &pipe->request, "status", REQUEST_TIMEOUT_MS, ANSWER_BYTES_MAX, on_answer, pipe);
     pipe->auth_waiter = (struct sf_auth_waiter){.on_ready = on_auth_ready, .context = pipe};
     pipe->timer = (struct loop_timer){.on_due = on_due, .context = pipe};
     backoff_init(&pipe->backoff, &retry_policy, sf_random());

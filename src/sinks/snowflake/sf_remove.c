@@ -407,15 +407,8 @@ struct sf_remove *sf_remove_new(const struct sf_remove_options *options, const s
     CHECK(remove->sql != NULL);
     buf_init(&remove->text, TEXT_BYTES_MAX);
     buf_init(&remove->url, TEXT_BYTES_MAX);
-    http_request_init(&remove->request);
-    remove->request.breaker = sf_auth_breaker(remove->options.auth);
-    remove->request.meter = HTTP_METER_SNOWFLAKE;
-    remove->request.operation = "drop";
-    remove->request.timeout_ms = REQUEST_TIMEOUT_MS;
-    remove->request.ca_file = options->config->ca_file;
-    remove->request.answer_bytes_max = TEXT_BYTES_MAX;
-    remove->request.on_done = on_channel_answer;
-    remove->request.context = remove;
+    sf_auth_request_init(options->auth, &remove->request, "drop", REQUEST_TIMEOUT_MS, TEXT_BYTES_MAX, on_channel_answer,
+                         remove);
     remove->waiter = (struct sf_auth_waiter){.on_ready = on_auth_ready, .context = remove, .tries_max = TRIES_MAX};
     remove->timer = (struct loop_timer){.on_due = on_due, .context = remove};
     backoff_init(&remove->backoff, &channel_policy, sf_random());

@@ -496,8 +496,7 @@ struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sin
                                                       .http = options->http,
                                                       .auth = options->auth,
                                                       .zstd = options->zstd,
-                                                      .budget = &sink->budget,
-                                                      .ca_file = options->config->ca_file};
+                                                      .budget = &sink->budget};
     sink->notify.call = on_notify;
     sink->notify.context = sink;
     buf_init(&sink->text, SF_STATEMENT_BYTES_MAX);

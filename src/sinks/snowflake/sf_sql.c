@@ -489,14 +489,7 @@ struct sf_sql *sf_sql_new(struct loop *loop, struct http_client *http, struct sf
     sql->config = config;
     buf_init(&sql->url, (size_t)4096);
     buf_init(&sql->body, (size_t)16 << 20);
-    http_request_init(&sql->request);
-    sql->request.breaker = sf_auth_breaker(sql->auth);
-    sql->request.meter = HTTP_METER_SNOWFLAKE;
-    sql->request.operation = "sql";
-    sql->request.timeout_ms = REQUEST_TIMEOUT_MS;
-    sql->request.ca_file = config->ca_file;
-    sql->request.on_done = on_answer;
-    sql->request.context = sql;
+    sf_auth_request_init(auth, &sql->request, "sql", REQUEST_TIMEOUT_MS, 0, on_answer, sql);
     sql->timer = (struct loop_timer){.on_due = on_timer, .context = sql};
     sql->fail_later = (struct loop_deferred){.call = on_fail_later, .context = sql};
     backoff_init(&sql->backoff, &retry_policy, sf_random());
