@@ -8,6 +8,7 @@ Usage: tests/tidy.py [RULE…]    (no rule: all)
 """
 import concurrent.futures
 import pathlib
+import posixpath
 import re
 import subprocess
 import sys
@@ -258,6 +259,51 @@ def c_is_formatted(tree):
                     yield f"{line.removeprefix(folder + '/').split(': ')[0]}: run `make format`"
 
 
+# The rooms whose errors can become the reason of a pipeline or a table; what the others refuse is read by who typed the command.
+REASON_ROOMS = ("model", "io", "pg", "encode", "sinks", "catalog", "pipeline", "supervisor")
+REASON = re.compile(r'\bERR_[A-Z]+,\s*"([a-z][a-z_0-9]*)"|#define \w*CODE\w* "([a-z][a-z_0-9]*)"|\[MARKS_\w+\] = "([a-z][a-z_0-9]*)"')
+
+
+@rule
+def every_reason_says_what_to_do(tree):
+    """A word that an error can have as its code is explained: in operations.md (first column of a table), or, where check finds it, in check.md."""
+    known = set(re.findall(r"(?m)^### (\w+)$", tree.get("docs/check.md", "")))
+    for row in re.findall(r"(?m)^\| (`[^|]*) \|", tree.get("docs/operations.md", "")):
+        known |= set(re.findall(r"`(\w+)`", row))
+    for path, text in c_files(tree).items():
+        if room_of(path) in REASON_ROOMS:
+            for found in REASON.finditer(text):
+                reason = next(filter(None, found.groups()))
+                if reason not in known:
+                    yield f"{path}:{line_of(text, found.start())}: docs/operations.md does not say what to do about the reason {reason}"
+
+
+def anchors_of(text):
+    """The headings of a page as GitHub names them."""
+    text = re.sub(r"(?ms)^```.*?^```", "", text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"(?m)^#+ +(.*?) *$", text)}
+
+
+@rule
+def links_and_tests_of_documents_are_there(tree):
+    """A link within the tree leads to a file, and to a heading of it; a test that a document names exists."""
+    tests = {path.rsplit("/", 1)[1] for path in tree if path.startswith("tests/")}
+    for path, text in tree.items():
+        if not path.endswith(".md"):
+            continue
+        for found in re.finditer(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+            name, anchor = found.groups()
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) if name else path
+            where = f"{path}:{line_of(text, found.start())}"
+            if target not in tree and not any(one.startswith(target + "/") for one in tree):
+                yield f"{where}: there is no {target}"
+            elif anchor and anchor not in anchors_of(tree.get(target, "")):
+                yield f"{where}: {target} has no heading for #{anchor}"
+        for found in re.finditer(r"`(?:tests/\w+/)?(test_\w+\.(?:py|c))", text):
+            if found.group(1) not in tests:
+                yield f"{path}:{line_of(text, found.start())}: there is no {found.group(1)}"
+
+
 @rule
 def python_compiles(tree):
     for path, text in tree.items():
@@ -309,6 +355,15 @@ SAMPLES = {
         [one(GUARDED.format("#include <stddef.h>\nsize_t a(void);"), "src/pg/a.h")]),
     "c_is_formatted": ([one("int  a;\n"), one("int f(void) {\n    return 1;\n}\n")],
                        [one("int f(void)\n{\n    return 1;\n}\n")]),
+    "every_reason_says_what_to_do": (
+        [{"src/pg/a.c": 'err_set(e, ERR_LOST,\n  "slot_lost", "x");\n', "docs/operations.md": "slot_lost\n| x | `slot_lost` |\n"},
+         {"src/pg/a.h": '#define PG_CODE_GONE "gone"\n'}],
+        [{"src/pg/a.c": 'err_set(e, ERR_LOST, "slot_lost", "x"); err_set(e, ERR_DATA, "", "y"); err_set(e, ERR_DATA, "login", "y");\n',
+          "docs/operations.md": "| `a`, `slot_lost` | x | y |\n", "docs/check.md": "### login\n"},
+         {"src/cli/a.c": 'err_set(e, ERR_CONFIG, "usage", "x");\n'}]),
+    "links_and_tests_of_documents_are_there": (
+        [{"docs/a.md": "[x](b.md)\n"}, {"docs/a.md": "[x](b.md#c-d)\n", "docs/b.md": "# C\n"}, one("`test_x.py`\n", "a.md"), one("[x](#y)\n", "a.md")],
+        [{"docs/a.md": "[x](b.md#c-d) [y](../src) [z](https://x.y/z) `test_x.c`\n", "docs/b.md": "## C, d\n", "src/a.c": "", "tests/unit/test_x.c": ""}]),
     "python_compiles": ([one("def\n", "a.py"), one("#!/usr/bin/env python3\n(\n", "tools/a")],
                         [one("def f(): pass\n", "a.py"), one("(\n", "a.txt")]),
 }
