@@ -16,6 +16,12 @@ from snowflake_client import Snowflake
 TOKEN = "of-this-test-only-0123456789"
 SCREENSHOTS = PROGRAM.parent / "screenshots"
 LOOKS = {"light": {}, "dark": {"dark": True}, "phone": {"width": 360}, "phone-dark": {"width": 360, "dark": True}}
+# Of the texts in the head, how many lines each takes: whether it is live, and the token.
+HEAD_LINES = """['link-text', 'token-button'].map((id) => {
+    const range = document.createRange();
+    range.selectNodeContents(document.getElementById(id));
+    return range.getClientRects().length;
+})"""
 WHOLE = 6000  # a window so high that all rows are in it: a closed row outside of it is not drawn
 
 RESYNC_IS_OPEN = "document.querySelector('#resync-dialog').open"
@@ -112,6 +118,7 @@ def test_it_can_be_read(browser, mock, look):
     assert tab.unnamed_controls() == []
     width = LOOKS[look].get("width", 1280)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(HEAD_LINES) == [1, 1]
     tab.screenshot(SCREENSHOTS / f"page-{look}.png")
     assert tab.evaluate("document.title") == "(3) etl-stream"
     # The dialogs as well.
@@ -216,12 +223,36 @@ def test_hundreds_of_pipelines(browser, mock):
     tab.close()
 
 
+def test_it_asks_nothing_while_it_is_hidden(browser, mock):
+    """Another tab of the same page shows that time passes."""
+    def asked(one):
+        return sum("/api/" in url for _, url in list(one.requests))
+    hidden = open_every_kind(browser, mock)
+    seen = open_every_kind(browser, mock)
+    seen.call("Page.bringToFront")
+    hidden.wait("document.visibilityState === 'hidden'")
+
+    def wait_for_turns(count):
+        before = asked(seen)
+        wait_until(lambda: asked(seen) >= before + count, 60, "the page that is seen to ask")
+    wait_for_turns(2)  # an answer that was under way is there
+    before = asked(hidden)
+    wait_for_turns(4)
+    assert asked(hidden) == before
+    mock.status["pipelines"][3].update(state="running", is_live=True)
+    hidden.call("Page.bringToFront")
+    wait_for_badge(hidden, "archive", "Live")
+    assert asked(hidden) > before and hidden.problems == [] and seen.problems == []
+    hidden.close()
+    seen.close()
+
+
 def test_it_says_when_nobody_answers(browser, mock):
-    tab = open_every_kind(browser, mock)
+    tab = open_every_kind(browser, mock, width=360)
     mock.is_away = True
     tab.wait_for_text("etl-stream is not reached since", "#banner")
     tab.wait_for_text("not reached since", "#link")
-    assert tab.evaluate(PALE_TEXTS) == []
+    assert tab.evaluate(PALE_TEXTS) == [] and tab.evaluate(HEAD_LINES) == [1, 1]
     tab.screenshot(SCREENSHOTS / "page-not-reached.png")
     mock.is_away = False
     tab.click_until(tab.button("Try now"), "document.querySelector('#banner').hidden")
