@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "io/metric_registry.h"
 
@@ -423,6 +425,88 @@ static void process_and_system_are_read_from_the_kernel(void **state)
     free(text);
 }
 
+struct held_thread {
+    pthread_t thread;
+    pthread_barrier_t begun, let_go;
+};
+
+static void *hold(void *context)
+{
+    struct held_thread *held = context;
+    pthread_barrier_wait(&held->begun);
+    pthread_barrier_wait(&held->let_go);
+    return NULL;
+}
+
+// A file of this process' own, on its disk.
+static void write_to_disk(void)
+{
+    static char block[1 << 20];
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    assert_int_equal(fwrite(block, 1, sizeof block, file), sizeof block);
+    assert_int_equal(fflush(file), 0);
+    (void)fsync(fileno(file));
+    assert_int_equal(fclose(file), 0);
+}
+
+// The first one in a file of /proc, behind its name where it has one.
+static double first_number(const char *path)
+{
+    char text[200];
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    assert_int_equal(fclose(file), 0);
+    return strtod(text + strcspn(text, "0123456789"), NULL);
+}
+
+// Memory, a descriptor and a thread more, a write to the disk: each shows, and what the system tells is what it tells others.
+static void process_and_system_follow_what_happens(void **state)
+{
+    (void)state;
+    enum { MORE = 64 << 20 };
+    char *before = render();
+    struct held_thread held = {0};
+    assert_int_equal(pthread_barrier_init(&held.begun, NULL, 2), 0);
+    assert_int_equal(pthread_barrier_init(&held.let_go, NULL, 2), 0);
+    assert_int_equal(pthread_create(&held.thread, NULL, hold, &held), 0);
+    pthread_barrier_wait(&held.begun);
+    int descriptor = dup(STDERR_FILENO);
+    char *memory = malloc(MORE);
+    assert_non_null(memory);
+    for (size_t i = 0; i < MORE; i += 4096)
+        ((volatile char *)memory)[i] = 1;
+    write_to_disk();
+    struct rusage spent_before, spent_after;
+    assert_int_equal(getrusage(RUSAGE_SELF, &spent_before), 0);
+    double up_before = first_number("/proc/uptime");
+    char *after = render();
+    assert_int_equal(getrusage(RUSAGE_SELF, &spent_after), 0);
+    assert_true(value_in(after, "etl_process_memory_used_bytes") >
+                value_in(before, "etl_process_memory_used_bytes") + MORE / 2);
+    assert_true(value_in(after, "etl_process_virtual_memory_bytes") >=
+                value_in(before, "etl_process_virtual_memory_bytes") + MORE / 2);
+    assert_true(value_in(after, "etl_process_open_fds") == value_in(before, "etl_process_open_fds") + 1);
+    assert_true(value_in(after, "etl_process_threads") == value_in(before, "etl_process_threads") + 1);
+    double written = value_in(after, "etl_process_disk_written_bytes_total");
+    double read = value_in(after, "etl_process_disk_read_bytes_total");
+    assert_true(written >= (double)spent_before.ru_oublock * 512 && written <= (double)spent_after.ru_oublock * 512);
+    assert_true(read >= (double)spent_before.ru_inblock * 512 && read <= (double)spent_after.ru_inblock * 512);
+    double uptime = value_in(after, "etl_system_uptime_seconds");
+    assert_true(uptime >= up_before && uptime <= first_number("/proc/uptime"));
+    assert_true(value_in(after, "etl_system_memory_total_bytes") == first_number("/proc/meminfo") * 1024);
+    assert_true(value_in(after, "etl_system_memory_used_bytes") != value_in(before, "etl_system_memory_used_bytes"));
+    pthread_barrier_wait(&held.let_go);
+    pthread_join(held.thread, NULL);
+    pthread_barrier_destroy(&held.begun);
+    pthread_barrier_destroy(&held.let_go);
+    close(descriptor);
+    free(memory);
+    free(before);
+    free(after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -437,6 +521,7 @@ int main(void)
         cmocka_unit_test_setup(their_number_is_bounded, reset),
         cmocka_unit_test_setup(test_metric_with_threads, reset),
         cmocka_unit_test_setup(process_and_system_are_read_from_the_kernel, reset),
+        cmocka_unit_test_setup(process_and_system_follow_what_happens, reset),
     };
     return cmocka_run_group_tests(tests, NULL, reset);
 }
