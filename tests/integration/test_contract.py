@@ -3,6 +3,7 @@
 What a line allows and refuses stands here in figures of its own, not in those of the program.
 """
 import dataclasses
+import re
 import subprocess
 
 import pytest
@@ -85,6 +86,24 @@ def test_bad_values_are_refused_by_name_and_good_ones_taken(tmp_path, variable, 
         assert variable.name in said and (variable.may_be_secret or value in said), (value, said)
         assert all(word in said for word in variable.allowed), (value, said)
         assert len(said.splitlines()) == 1, said
+
+
+# The contract's table; None: no default.
+DEFAULTS = {
+    "CONFIG_DB_HOST": "localhost", "CONFIG_DB_PORT": "5432", "CONFIG_DB_DATABASE": "etl_config", "CONFIG_DB_USERNAME": "postgres",
+    "CONFIG_DB_PASSWORD": None, "PIPELINE_POLL_INTERVAL_SECS": "5", "WAL_POLL_INTERVAL_SECS": "60", "WARNING_WAL": "3000", "DANGER_WAL": "6000",
+    "WAL_MAX_CONCURRENT_CHECKS": "20", "WAL_MAX_CONNECTION_POOLS": "50", "ALERT_WAL_URL": None, "TIME_CHECK_NOTIFICATION": "10",
+    "METRICS_ADDR": "[::]:9000", "HEALTH_ADDR": "[::]:8080"}
+
+
+def test_defaults_are_the_contracts(tmp_path):
+    page = subprocess.run([PROGRAM, "help", "configuration"], text=True, capture_output=True, check=True).stdout
+    told = {name: default or None for name, default in re.findall(r"(?m)^\| `(\w+)` \| (?:`([^`]*)`)? *\|", page)}
+    assert {name: told.get(name, "not told") for name in DEFAULTS} == DEFAULTS
+    for name, port in (("METRICS_ADDR", 9000), ("HEALTH_ADDR", 8080)):
+        code, said = run(tmp_path, without=name)
+        # Whether it may listen there or somebody else does: it is that address.
+        assert (code is None and f":{port} " in said) or (code == 2 and f'{name} is "[::]:{port}"' in said), said
 
 
 def test_the_configuration_database_is_the_one_that_is_named(postgres, tmp_path):
