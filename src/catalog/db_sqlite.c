@@ -175,7 +175,13 @@ static bool make_file(const struct catalog_location *location, bool is_read_only
         return true;
     if (errno == EEXIST || errno == 0)
         errno = EISDIR;
-    return err_set(out_error, ERR_CONFIG, is_read_only && errno == ENOENT ? CATALOG_ERROR_NONE : "state_file",
+    if (is_read_only && errno == ENOENT)
+        return err_set(
+            out_error, ERR_CONFIG, CATALOG_ERROR_NONE,
+            "there is no state file %s: etl-stream run makes it, and so does source add (--state or ETL_STATE "
+            "names another; a CONFIG_DB_… variable a database)",
+            path);
+    return err_set(out_error, ERR_CONFIG, "state_file",
                    "state file %s cannot be opened%s: %s (set ETL_STATE to another path, or mend the directory's "
                    "permissions)",
                    path, is_read_only ? "" : " for writing", strerror(errno));

@@ -55,6 +55,13 @@ enum err_kind pg_error_kind(const char *sqlstate)
     return meaning != NULL ? meaning->kind : ERR_TRANSIENT;
 }
 
+// What stands for a line break: libpq indents the lines that go on with a sentence.
+static char mark_of(const char *line_break)
+{
+    const char *next = line_break + strspn(line_break, " \t\r\n");
+    return isupper((unsigned char)*next) ? '.' : *next != '\0' && next == line_break + 1 ? ';' : '\0';
+}
+
 void pg_error_tidy_text(const char *text, char *out, size_t out_size)
 {
     struct buf line;
@@ -64,10 +71,15 @@ void pg_error_tidy_text(const char *text, char *out, size_t out_size)
     const char *from = buf_text(&line);
     for (; *from != '\0' && used + 1 < out_size; from++) {
         bool is_blank = (unsigned char)*from <= ' ';
-        if (!is_blank)
+        if (!is_blank) {
             out[used++] = *from;
-        else if (used > 0 && out[used - 1] != ' ')
+        } else if (*from == '\n' && used > 0 && used + 2 < out_size && strchr(" .:;,!?(", out[used - 1]) == NULL &&
+                   mark_of(from) != '\0') {
+            out[used++] = mark_of(from);
             out[used++] = ' ';
+        } else if (used > 0 && out[used - 1] != ' ') {
+            out[used++] = ' ';
+        }
     }
     if (((unsigned char)*from & 0xC0) == 0x80) {  // cut in the middle of a character
         while (used > 0 && ((unsigned char)out[used - 1] & 0xC0) == 0x80)
@@ -156,7 +168,7 @@ void pg_error_from_message(const char *message, struct err *out_error)
             const char *own_code = find_code(line, size);
             int head = own_code != NULL ? (int)(own_code - line) : (int)size;
             const char *tail = own_code != NULL ? own_code + CODE_SIZE + 2 : line + size;
-            int written = snprintf(text + used, sizeof text - used, "%s%.*s%.*s", used > 0 ? " " : "", head, line,
+            int written = snprintf(text + used, sizeof text - used, "%s%.*s%.*s", used > 0 ? "\n" : "", head, line,
                                    (int)(line + size - tail), tail);
             used = written < (int)(sizeof text - used) ? used + (size_t)written : sizeof text - 1;
         }

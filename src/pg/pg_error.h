@@ -15,7 +15,7 @@ void pg_error_from_result(const PGresult *result, struct err *out_error);
 // A connection that did not come about or broke: PQerrorMessage. With PQERRORS_VERBOSE, which is the only way that
 // libpq 15 tells the SQLSTATE of a refused connection, the code is found in it.
 void pg_error_from_message(const char *message, struct err *out_error);
-// Text of the server, which may be in any encoding and over several lines, as one line of UTF-8.
+// Text of the server, which may be in any encoding and over several lines, as one line of UTF-8: where a line ends without a mark, one is put.
 void pg_error_tidy_text(const char *text, char *out, size_t out_size);
 
 #endif
