@@ -32,6 +32,21 @@ bool form_is_keyed(const struct form *form)
     return true;
 }
 
+// Of a text of tokens: of the place those of the key, of the row all. Where rows are not told apart by a key the place is of all
+// columns that are exact: whether others are NULL in the target is not known at the source (JSON that VARIANT does not take is).
+static uint16_t text_count(const struct form *form, bool is_place)
+{
+    return is_place && form_is_keyed(form) ? form->table->key_count : form->table->column_count;
+}
+
+// The column at an index below text_count; false: it is left out.
+static bool text_column(const struct form *form, bool is_place, uint16_t index, uint16_t *out_column)
+{
+    bool is_key = is_place && form_is_keyed(form);
+    *out_column = is_key ? form->table->key_columns[index] : index;
+    return is_key || !is_place || form_is_exact(&form->encoders[index]);
+}
+
 // ---- the source's tokens
 
 // Digits as the target has them: rounded to its scale; NULL for what it cannot hold.
@@ -92,14 +107,17 @@ static void source_token(const struct form *form, uint16_t index, struct buf *ou
 }
 
 // An array takes any number of tokens; a chain of || would nest as deep as there are columns.
-static void source_text(const struct form *form, bool is_key, struct buf *out)
+static void source_text(const struct form *form, bool is_place, struct buf *out)
 {
-    const struct table *table = form->table;
-    uint16_t count = is_key ? table->key_count : table->column_count;
+    uint16_t column, count = text_count(form, is_place);
+    const char *joint = "";
     buf_append_text(out, "array_to_string(ARRAY[");
     for (uint16_t i = 0; i < count; i++) {
-        buf_append_text(out, i > 0 ? ", " : "");
-        source_token(form, is_key ? table->key_columns[i] : i, out);
+        if (!text_column(form, is_place, i, &column))
+            continue;
+        buf_append_text(out, joint);
+        source_token(form, column, out);
+        joint = ", ";
     }
     buf_append_text(out, "]::text[], ',')");
 }
@@ -107,7 +125,7 @@ static void source_text(const struct form *form, bool is_key, struct buf *out)
 static void source_place(const struct form *form, struct buf *out)
 {
     buf_append_text(out, "md5(");
-    source_text(form, form_is_keyed(form), out);
+    source_text(form, true, out);
     buf_append_byte(out, ')');
 }
 
@@ -138,14 +156,17 @@ static void target_token(const struct form *form, uint16_t index, struct buf *ou
     buf_deinit(&name);
 }
 
-static void target_text(const struct form *form, bool is_key, struct buf *out)
+static void target_text(const struct form *form, bool is_place, struct buf *out)
 {
-    const struct table *table = form->table;
-    uint16_t count = is_key ? table->key_count : table->column_count;
+    uint16_t column, count = text_count(form, is_place);
+    const char *joint = ", ";
     buf_append_text(out, "CONCAT(''");
     for (uint16_t i = 0; i < count; i++) {
-        buf_append_text(out, i > 0 ? ", ',', " : ", ");
-        target_token(form, is_key ? table->key_columns[i] : i, out);
+        if (!text_column(form, is_place, i, &column))
+            continue;
+        buf_append_text(out, joint);
+        target_token(form, column, out);
+        joint = ", ',', ";
     }
     buf_append_byte(out, ')');
 }
@@ -153,7 +174,7 @@ static void target_text(const struct form *form, bool is_key, struct buf *out)
 static void target_place(const struct form *form, struct buf *out)
 {
     buf_append_text(out, "MD5(");
-    target_text(form, form_is_keyed(form), out);
+    target_text(form, true, out);
     buf_append_byte(out, ')');
 }
 

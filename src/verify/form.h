@@ -3,8 +3,8 @@
 //
 //   token of a column   what the target holds of it, as text that both write the same way; "-" for NULL
 //   row                 tokens of all columns, in the source's order, joined by commas
-//   place               MD5 of the key's tokens, of the whole row where there is no key: what rows are put in order by, and
-//                       its first digits are the range that a row belongs to
+//   place               MD5 of the key's tokens, of those of all exact columns where there is no key: what rows are put in order
+//                       by, and its first digits are the range that a row belongs to
 //
 // A token never holds a comma: text is there as its MD5. Where both cannot write a value alike (is_exact is false), the
 // token says only whether it is NULL.

@@ -18,7 +18,7 @@ STREAM = (*POLL, "--merge-interval-seconds", 1)
 TABLES = """
 create table items (id int primary key, name text, price numeric(10,2), at timestamptz, seen date, raw bytea, is_on boolean);
 create table pairs (a text, b int, note text, primary key (b, a));
-create table bag (v int, t text);
+create table bag (v int, t text, doc json);
 alter table bag replica identity full;
 create table log (at timestamp, what text);
 create publication etl for table items, pairs, bag, log;
@@ -27,6 +27,7 @@ insert into items select n, 'item ' || n, n * 1.5, '2026-11-25 10:00+01'::timest
 insert into items (id) values (0);
 insert into pairs select 'k' || n % 10, n, null from generate_series(1, 50) as n;
 insert into bag select n % 5, 'x' from generate_series(1, 40) as n;
+insert into bag values (9, 'NULL in the target', '{"a": 1, "a": 2}'), (9, 'not so', '{"a": 1}');
 insert into log select localtimestamp, 'w' || n from generate_series(1, 10) as n;
 """
 
