@@ -135,6 +135,13 @@ static void test_sf_ddl_tables(void **state)
     sf_ddl_comment_target(&layout, "p", &out);
     assert_string_equal(buf_text(&out), "ALTER TABLE \"D\".\"S\".\"ORDER'S\" SET COMMENT = 'etl-stream: pipeline=p "
                                         "table=public.Order%27s role=target has=deleted_at'");
+    // What takes the target's place tells so, so that the former one is looked for until it is dropped.
+    buf_reset(&out);
+    layout.is_reshaping = true;
+    sf_ddl_comment_target(&layout, "p", &out);
+    assert_string_equal(buf_text(&out),
+                        "ALTER TABLE \"D\".\"S\".\"_ETL_NEW_ORDER'S\" SET COMMENT = 'etl-stream: pipeline=p "
+                        "table=public.Order%27s role=target has=deleted_at has=swapped'");
     sf_layout_deinit(&layout);
     buf_deinit(&out);
 }

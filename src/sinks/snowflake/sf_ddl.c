@@ -124,8 +124,9 @@ static void append_columns(const struct sf_table_layout *layout, bool in_landing
     }
 }
 
+// also: what else it tells of, or NULL.
 static void append_comment(const struct sf_table_layout *layout, const char *pipeline, const char *role,
-                           bool has_shadow, struct buf *out)
+                           const char *also, struct buf *out)
 {
     struct buf marker;
     buf_init(&marker, SF_MARKER_SIZE_MAX);
@@ -136,8 +137,8 @@ static void append_comment(const struct sf_table_layout *layout, const char *pip
         sf_marker_append_has(&marker, SF_MARKER_DELETED_AT);
     if (strcmp(role, "target") == 0 && layout->has_coerced)
         sf_marker_append_has(&marker, SF_MARKER_COERCED);
-    if (has_shadow)
-        sf_marker_append_has(&marker, SF_MARKER_SHADOW);
+    if (also != NULL)
+        sf_marker_append_has(&marker, also);
     CHECK(!marker.failed);
     buf_append_text(out, " COMMENT = ");
     sf_append_literal(out, buf_text(&marker));
@@ -157,7 +158,7 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
     buf_append_text(out, layout->has_commit_at ? ", " COMMIT_AT_COLUMN : "");
     buf_append_text(out, ") DATA_RETENTION_TIME_IN_DAYS = 1 "
                          "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
-    append_comment(layout, pipeline, "landing", false, out);
+    append_comment(layout, pipeline, "landing", NULL, out);
 }
 
 // ERROR_LOGGING stays off here: with it a merge would skip a row that does not fit instead of failing.
@@ -169,7 +170,7 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
     append_columns(layout, false, out);
     buf_append_text(out, layout->has_coerced ? ", " COERCED_COLUMN : "");
     buf_append_text(out, layout->has_deleted_at ? ", " DELETED_AT_COLUMN ")" : ")");
-    append_comment(layout, pipeline, "target", false, out);
+    append_comment(layout, pipeline, "target", NULL, out);
 }
 
 static void begin_alter(const struct sf_table_layout *layout, bool is_landing, struct buf *out)
@@ -239,21 +240,21 @@ void sf_ddl_comment_shadowed(const struct sf_table_layout *layout, const char *p
     buf_append_text(out, "ALTER TABLE ");
     append_target(layout, layout->target_name, out);
     buf_append_text(out, " SET");
-    append_comment(layout, pipeline, "target", true, out);
+    append_comment(layout, pipeline, "target", SF_MARKER_SHADOW, out);
 }
 
 void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
 {
     begin_alter(layout, true, out);
     buf_append_text(out, " SET");
-    append_comment(layout, pipeline, "landing", false, out);
+    append_comment(layout, pipeline, "landing", NULL, out);
 }
 
 void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out)
 {
     begin_alter(layout, false, out);
     buf_append_text(out, " SET");
-    append_comment(layout, pipeline, "target", false, out);
+    append_comment(layout, pipeline, "target", layout->is_reshaping ? SF_MARKER_SWAPPED : NULL, out);
 }
 
 // One table a pipeline: an UPDATE locks a whole table until its transaction ends, and merges of several pipelines must not

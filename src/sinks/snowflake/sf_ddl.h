@@ -51,6 +51,7 @@ void sf_ddl_add_deleted_at(const struct sf_table_layout *layout, struct buf *out
 // it may not have it yet.
 void sf_ddl_add_coerced(const struct sf_table_layout *layout, struct buf *out);
 void sf_ddl_comment_landing(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
+// A shadow's comment tells that there is another table beside it, as it will be of the target: it has both names when they are swapped.
 void sf_ddl_comment_target(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);
 // The shadow of a target: its columns, without rows. The target's comment tells that there is one.
 void sf_ddl_comment_shadowed(const struct sf_table_layout *layout, const char *pipeline, struct buf *out);

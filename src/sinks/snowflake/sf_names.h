@@ -41,6 +41,8 @@ void sf_marker_append(struct buf *out, const char *pipeline, const struct table 
 #define SF_MARKER_COERCED "coerced"
 #define SF_MARKER_SHADOW \
     "shadow"  // of a target: not a column, but that there is another table that will take its place
+#define SF_MARKER_SWAPPED \
+    "swapped"  // of a target: that it took another table's place, which may be there under the shadow's name still
 void sf_marker_append_has(struct buf *out, const char *what);
 bool sf_marker_has(const char *comment, const char *what);
 enum sf_owner { SF_OWNER_NOBODY, SF_OWNER_US, SF_OWNER_OTHER_TABLE, SF_OWNER_OTHER_PIPELINE };

@@ -84,7 +84,7 @@ static void slot_take_next(struct sf_setup_slot *slot)
         slot->table = table;
         table->is_schema_absent = false;
         if (!table->is_publishing)
-            table->is_shadow_told = table->layout.is_reshaping = false;
+            table->is_shadow_told = table->is_swap_told = table->layout.is_reshaping = false;
         table->prepare_step = first_step(table);
         prepare_step(slot);
         return;
@@ -192,8 +192,10 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
     // Deletes were marked once: rows that come back have to lose the mark, also when deletes are done by now.
     if (!is_landing && is_there)
         table->layout.has_deleted_at = true;
-    if (!is_landing)
+    if (!is_landing) {
         table->is_shadow_told = sf_marker_has(comment, SF_MARKER_SHADOW);
+        table->is_swap_told = sf_marker_has(comment, SF_MARKER_SWAPPED);
+    }
     enum sf_prepare_step next = after;
     if (!is_there && is_wanted && table->prepare_mode != SINK_PREPARE_CHECK)
         next = is_landing ? SF_PREPARE_EXTEND_LANDING : SF_PREPARE_EXTEND_TARGET;
@@ -273,7 +275,8 @@ static enum sf_prepare_step step_after_target(const struct sf_sink_table *table)
 {
     if (table->prepare_mode == SINK_PREPARE_CHECK)
         return SF_PREPARE_DONE;
-    return table->shadow_evolution.needs_shadow || table->is_shadow_told ? SF_PREPARE_SHOW_SHADOW : SF_PREPARE_DONE;
+    return table->shadow_evolution.needs_shadow || table->is_shadow_told || table->is_swap_told ? SF_PREPARE_SHOW_SHADOW
+                                                                                                : SF_PREPARE_DONE;
 }
 
 static enum sf_prepare_step step_after_shadow_is_gone(const struct sf_sink_table *table)
@@ -283,7 +286,7 @@ static enum sf_prepare_step step_after_shadow_is_gone(const struct sf_sink_table
 
 static enum sf_prepare_step step_after_shadow(struct sf_sink_table *table, const char *comment, struct err *out_problem)
 {
-    if (table->prepare_mode == SINK_PREPARE_KNOWN) {
+    if (table->prepare_mode == SINK_PREPARE_KNOWN && !table->is_swap_told) {
         if (comment == NULL)
             err_set(out_problem, ERR_LOST, "table_gone", "table \"%s\".\"%s\".\"%s\" is not there (any more)",
                     table->layout.database, table->layout.schema, table->layout.shadow_name);
@@ -293,8 +296,11 @@ static enum sf_prepare_step step_after_shadow(struct sf_sink_table *table, const
     enum sf_owner owner = comment == NULL || *comment == '\0'
                               ? SF_OWNER_US  // not there, or made and not marked yet
                               : sf_marker_owner(comment, table->sink->options.pipeline, table->layout.table);
-    if (owner == SF_OWNER_NOBODY || owner == SF_OWNER_OTHER_PIPELINE)
+    if (owner == SF_OWNER_NOBODY || owner == SF_OWNER_OTHER_PIPELINE) {
+        if (table->is_swap_told && !table->shadow_evolution.needs_shadow)
+            return SF_PREPARE_UNTELL_SHADOW;  // the former target is gone, and the name somebody else's
         explain_owner(table, owner, comment, out_problem);
+    }
     return comment != NULL ? SF_PREPARE_DROP_SHADOW : step_after_shadow_is_gone(table);
 }
 
@@ -485,7 +491,8 @@ static void prepare_step(struct sf_setup_slot *slot)
     case SF_PREPARE_TELL_SHADOW: sf_ddl_comment_shadowed(layout, pipeline, &sink->text); break;
     case SF_PREPARE_CREATE_SHADOW: sf_ddl_create_shadow(layout, &sink->text); break;
     case SF_PREPARE_COMMENT_SHADOW:
-    case SF_PREPARE_UNTELL_SHADOW: sf_ddl_comment_target(layout, pipeline, &sink->text); break;
+    case SF_PREPARE_UNTELL_SHADOW:
+    case SF_PREPARE_UNTELL_SWAPPED: sf_ddl_comment_target(layout, pipeline, &sink->text); break;
     case SF_PREPARE_SWAP_SHADOW: sf_ddl_swap_shadow(layout, &sink->text); break;
     case SF_PREPARE_DROP_SHADOW:
     case SF_PREPARE_DROP_SWAPPED: sf_ddl_drop_shadow(layout, &sink->text); break;

@@ -77,6 +77,7 @@ enum sf_prepare_step {
     // publish
     SF_PREPARE_SWAP_SHADOW,
     SF_PREPARE_DROP_SWAPPED,
+    SF_PREPARE_UNTELL_SWAPPED,
     SF_PREPARE_DONE
 };
 
@@ -144,7 +145,8 @@ struct sf_sink_table {
     unsigned evolve_tries;
     bool is_landing_altered,
         is_target_altered;  // it may have some of the new columns by now, while a change is followed
-    bool is_shadow_told;    // the target's comment tells of a shadow
+    bool is_shadow_told;    // the target's comment tells of a shadow …
+    bool is_swap_told;      // … or that it was one, and the former target may be there still
     bool is_publishing;     // the slot's work is publish, not prepare
     bool wants_coerced;     // its landing rows tell of values that did not fit, and the target has no column for that
     unsigned events;
