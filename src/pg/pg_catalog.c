@@ -378,6 +378,7 @@ bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *ou
         return err_set(out_error, ERR_INTERNAL, "", "out of memory for %d tables of a publication", row_count);
     out_look->lsn = read_lsn(&reader, "current_lsn");
     out_look->publication_exists = read_bool(&reader, "publication_exists");
+    read_text(&reader, "publication_leaves_out", out_look->leaves_out, sizeof out_look->leaves_out);
     for (reader.row = 0; reader.row < row_count; reader.row++) {
         if (read_field(&reader, "table_oid") == NULL)
             continue;

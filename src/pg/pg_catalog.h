@@ -56,6 +56,7 @@ bool pg_catalog_read_tables(const PGresult *result, struct table_choice *choice,
 struct pg_publication_look {
     lsn_t lsn;  // every change that shows here was committed below it
     bool publication_exists;
+    char leaves_out[40];  // operations that it does not publish, "UPDATE, DELETE"; "": none
     uint32_t table_count;
     struct pg_published_table {
         uint32_t oid;

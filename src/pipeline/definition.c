@@ -34,6 +34,7 @@ bool definition_has_changed(struct pipeline_table *table, const char *marks, str
 {
     static const char *const codes[] = {[MARKS_SAME] = "",
                                         [MARKS_MEMBERSHIP] = "published_again",
+                                        [MARKS_LEFT_OUT] = "published_again",
                                         [MARKS_SHAPE] = "schema_changed",
                                         [MARKS_IDENTITY] = "identity_changed",
                                         [MARKS_REWRITTEN] = "rewritten",

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/finding.h"
 #include "pipeline/judge.h"
 #include "pipeline/pipeline_private.h"
 
@@ -526,7 +527,14 @@ static void publication_judge(struct pipeline *pipeline, const struct pg_publica
         err_set(&finding, ERR_CONFIG, "publication_empty",
                 "publication \"%s\" on %s holds no table any more; mend it with: ALTER PUBLICATION \"%s\" ADD TABLE …",
                 pipeline->options.publication, pipeline->options.source_text, pipeline->options.publication);
-    if (err_is_set(&finding) && strcmp(finding.code, pipeline->publication_error.code) != 0)
+    else if (look->leaves_out[0] != '\0')
+        err_set(&finding, ERR_CONFIG, "publication_partial",
+                "publication \"%s\" on %s leaves out %s: the targets miss that; its tables are copied anew when it "
+                "publishes all" FINDING_MEND
+                "ALTER PUBLICATION \"%s\" SET (publish = 'insert, update, delete, truncate')",
+                pipeline->options.publication, pipeline->options.source_text, look->leaves_out,
+                pipeline->options.publication);
+    if (err_is_set(&finding) && strcmp(finding.text, pipeline->publication_error.text) != 0)
         log_line(LOG_ERROR, &pipeline->scope, finding.code, "%s", finding.text);
     pipeline->publication_error = finding;
 }

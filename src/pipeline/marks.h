@@ -2,6 +2,8 @@
 // that a change is noticed whether it came while the pipeline ran or not. Pure.
 //
 //   m=   the table's place in the publication: taken out and put in again, or another row filter or column list
+//   o=   what the publication sends: i, u, d and t (its `publish`), then its other options and its owner, then the transaction that
+//        wrote its entry, each behind a dot
 //   s=   schema, name, and the published columns: attribute numbers, names, types, what composites are made of
 //   n=   the highest number that a column ever got
 //   i=   replica identity, the index that is it, the primary key
@@ -18,6 +20,7 @@
 enum marks_change {
     MARKS_SAME,        // nothing that a row could depend on
     MARKS_MEMBERSHIP,  // what the publication sends of it
+    MARKS_LEFT_OUT,    // the publication sends more than before, or may have sent less in between
     MARKS_SHAPE,       // name or columns
     MARKS_IDENTITY,
     MARKS_REWRITTEN,

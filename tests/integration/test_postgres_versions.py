@@ -1,7 +1,7 @@
 """What differs between PostgreSQL 14 and 18, through the whole program. The rest of the suite runs on each of them as it is."""
 import pytest
 
-from program import run_command
+from program import run_command, wait_until
 from snowflake_client import Snowflake
 from versions import MAJOR, since
 
@@ -86,6 +86,13 @@ def test_generated_columns_that_are_published(source, standin, stream, published
     compare.assert_equal(source.conninfo, source.publication, standin.to)
     snowflake = Snowflake(standin.to)
     assert snowflake.query(f'select "ID", "G" from {snowflake.qualified("T")} order by 1') == [["1", "11"], ["2", "3"]]
+    if published == "by option":  # not any more, and again
+        for option in ("none", "stored"):
+            source.sql(f"alter publication etl set (publish_generated_columns = {option})")
+            source.sql("insert into t select max(id) + 1, 5 from t; update t set a = a + 1")
+            settle(source, standin, program)
+            wait_until(lambda: all(report.is_equal for report in compare.compare(source.conninfo, source.publication, standin.to)), 60, "equal tables")
+        assert not program.events("parked")
     assert program.terminate() == 0
 
 

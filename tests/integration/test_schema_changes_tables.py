@@ -2,7 +2,7 @@
 import re
 
 import load
-from program import wait_until
+from program import pipeline_status, wait_until
 from snowflake_client import Snowflake, SnowflakeError
 from test_schema_changes import OPTIONS, settle
 from test_tables_come_and_go import wait_for_table
@@ -155,7 +155,33 @@ def test_publish_via_partition_root_is_changed(source, standin, stream):
     run(source, "insert into parts values (9001, 2, 'by itself')")
     program.wait_for_event("table_left", 30, table="parts")
     settle(source, standin, program)
+    assert not resynced(program).keys() & {"customers", "orders"}  # nothing was missing of those
     assert not program.events("parked") and program.terminate() == 0
+
+
+def test_operations_that_the_publication_leaves_out(source, standin, stream):
+    """The server does not send them, and says nothing: it is told while it lasts, and made good when it is over."""
+    make(source, "create table plain (id int primary key, note text)", "plain")
+    some, everything = (f"alter publication {source.publication} set (publish = '{operations}')"
+                        for operations in ("insert", "insert, update, delete, truncate"))
+    unsent = "update customers set name = 'unsent'; delete from order_lines where order_id % 2 = 0; insert into plain select count(*), 'n' from plain"
+    program = start(stream)
+    mark = program.mark()
+    run(source, some)
+    program.wait_for_event("publication_partial", 30, since=mark)
+    wait_until(lambda: pipeline_status(program.status()).get("reason") == "publication_partial", 30, "the status to tell it")
+    run(source, unsent)
+    wait_until(lambda: count(standin, "PLAIN") == 1, 60, "what is published")
+    run(source, everything)
+    program.wait_for_event("resync", 30, since=mark, table="customers")
+    settle(source, standin, program)
+    assert "left out" in resynced(program)["customers"] and "publication_partial" not in str(program.status())
+    assert not program.events("parked") and program.terminate() == 0
+    # Away and back while nothing ran: only the publication's entry tells.
+    run(source, f"{some}; {unsent}; {everything}")
+    again = start(stream)
+    settle(source, standin, again)
+    assert "altered back" in resynced(again)["customers"] and again.terminate() == 0
 
 
 def test_a_table_that_is_renamed_is_copied_to_the_target_of_its_new_name(source, standin, stream):

@@ -39,6 +39,22 @@ static void test_marks_that_make_a_table_copy_itself_anew(void **state)
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=50+ p6=60 e1=ab+", MARKS_LABELS);
 }
 
+static void test_marks_of_what_the_publication_sends(void **state)
+{
+    static const char all[] = "m=9.1.0 o=iudt.t.10.n.700 s=aa";
+    (void)state;
+    check("m=9.1.0 s=aa", all, MARKS_SAME);                      // a catalog of before
+    check(all, "m=9.1.0 o=id.t.10.n.701 s=aa", MARKS_SAME);      // missing from now on
+    check("m=9.1.0 o=id.t.10.n.701 s=aa", all, MARKS_LEFT_OUT);  // and now to be made good
+    check("m=9.1.0 o=i.t.10.n.701 s=aa", "m=9.1.0 o=u.t.10.n.702 s=aa", MARKS_LEFT_OUT);
+    check("m=9.1.0 o=.t.10.n.701 s=aa", "m=9.1.0 o=t.t.10.n.702 s=aa", MARKS_LEFT_OUT);
+    check(all, "m=9.1.0 o=iudt.t.10.n.702 s=aa", MARKS_LEFT_OUT);  // away and back between two looks
+    check(all, "m=9.1.0 o=iudt.f.10.n.702 s=aa", MARKS_SAME);      // publish_via_partition_root
+    check(all, "m=9.1.0 o=iudt.t.11.n.702 s=aa", MARKS_SAME);      // another owner
+    check(all, "m=9.1.0 o=iudt.t.10.s.702 s=bb", MARKS_SHAPE);     // generated columns
+    check("m=9.1.0 o=iud.t.10.n.701 s=aa", "m=9.1.0 o=iudt.t.10.n.702 s=bb", MARKS_LEFT_OUT);
+}
+
 static void test_marks_value_of_a_word(void **state)
 {
     char out[4];
@@ -55,6 +71,7 @@ int main(void)
         cmocka_unit_test(test_marks_value_of_a_word),
         cmocka_unit_test(test_marks_that_mean_nothing),
         cmocka_unit_test(test_marks_that_make_a_table_copy_itself_anew),
+        cmocka_unit_test(test_marks_of_what_the_publication_sends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

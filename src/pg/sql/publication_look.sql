@@ -3,7 +3,8 @@
 -- marks is one word for each thing that is watched (src/pipeline/marks.h has what each means), all as one snapshot sees them.
 -- current_lsn is read while the statement runs, its snapshot before: what shows was committed below it.
 -- An entry (pg_publication_rel) is made anew when a table is taken out and put in again, and when its row filter or column list
--- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's.
+-- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's. The publication's own entry is
+-- written anew by whatever sets an option of it, its owner or its name: what was sent in between may be less than before and after.
 with recursive
 published as (
     select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relispartition, c.relnamespace,
@@ -84,6 +85,8 @@ leaves as (
 select
     case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end as current_lsn,
     p.oid is not null as publication_exists,
+    concat_ws(', ', case when not p.pubinsert then 'INSERT' end, case when not p.pubupdate then 'UPDATE' end,
+                    case when not p.pubdelete then 'DELETE' end, case when not p.pubtruncate then 'TRUNCATE' end) as publication_leaves_out,
     t.oid as table_oid,
     concat_ws(' ',
         'm=' || p.oid || '.'
@@ -97,6 +100,8 @@ select
                                             and s.refclassid = 'pg_namespace'::regclass and s.refobjid = t.relnamespace
                          where d.classid = to_regclass('pg_catalog.pg_publication_namespace')
                            and d.refclassid = 'pg_publication'::regclass and d.refobjid = p.oid), 0),
+        'o=' || concat(case when p.pubinsert then 'i' end, case when p.pubupdate then 'u' end, case when p.pubdelete then 'd' end,
+                       case when p.pubtruncate then 't' end, '.', p.pubviaroot, '.', p.pubowner, '.', to_jsonb(p) ->> 'pubgencols', '.', p.xmin),
         's=' || md5(concat_ws(' ', t.nspname, t.relname, s.text)),
         'n=' || t.relnatts,
         'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
