@@ -98,7 +98,7 @@ static void bar(struct pipeline_table *table)
 {
     struct pipeline *pipeline = table->pipeline;
     table->change->phase = CHANGE_BARRED;
-    hold_break(pipeline, "the changed definition of a table is being followed; start the comparison again");
+    hold_break(pipeline, HOLD_FOLLOWING "; start the comparison again");
     if (!pipeline->is_stream_barred && pipeline->stream != NULL)
         pg_stream_pause(pipeline->stream);
     pipeline->is_stream_barred = true;

@@ -82,7 +82,7 @@ static bool is_refused(struct pipeline *pipeline, const struct pipeline_hold_ord
     else if (hold_is_on(pipeline) && strcmp(hold->holder, order->holder) != 0)
         (void)snprintf(out, ERR_TEXT_SIZE, "another etl-stream verify holds its merge; try again when that has ended");
     else if (evolve_is_barred(pipeline))
-        (void)snprintf(out, ERR_TEXT_SIZE, "the changed definition of a table is being followed; try again");
+        (void)snprintf(out, ERR_TEXT_SIZE, HOLD_FOLLOWING "; try again");
     else if (pipeline->record.state_epoch != pipeline->record.epoch)
         (void)snprintf(out, ERR_TEXT_SIZE,
                        "its tables have not been merged yet, there is nothing to compare: see its status");

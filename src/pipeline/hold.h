@@ -9,6 +9,8 @@
 #include "model/lsn.h"
 
 #define HOLD_HOLDER_SIZE 33
+// How an answer begins that says no for a reason that is soon over: whoever asked may ask again.
+#define HOLD_FOLLOWING "the changed definition of a table is being followed"
 
 struct pipeline_hold_order {
     char holder[HOLD_HOLDER_SIZE];  // a random word of whoever holds: only it renews and ends the lease

@@ -18,7 +18,7 @@ struct lease {
     bool is_asked;
     lsn_t lsn;
     int64_t command_id;  // the newest; 0: it is answered
-    bool is_answered, is_refused;
+    bool is_answered, is_refused, is_definition_followed;
     char answer[ERR_TEXT_SIZE];
     uint64_t asked_us, held_us;  // when the newest was sent; when the newest that was granted was
     uint64_t since_us;           // when this lsn was asked for
@@ -67,7 +67,9 @@ static void look(struct lease *lease)
     lease->command_id = 0;
     if (state == CATALOG_COMMAND_DONE)
         lease->held_us = lease->asked_us;
-    else if (lease->is_answered)
+    lease->is_definition_followed =
+        state == CATALOG_COMMAND_FAILED && strncmp(answer, HOLD_FOLLOWING, strlen(HOLD_FOLLOWING)) == 0;
+    if (lease->is_answered && state == CATALOG_COMMAND_FAILED)
         lost(lease, answer);
     if (lease->is_answered)
         return;
@@ -111,15 +113,27 @@ struct lease *lease_new(struct wait *wait, const struct lease_options *options)
     return lease;
 }
 
-void lease_free(struct lease *lease)
+void lease_release(struct lease *lease)
 {
     struct err ignored;
-    if (lease == NULL)
-        return;
     loop_timer_stop(lease->wait->loop, &lease->timer);
     if (lease->is_asked)
         (void)send(lease, true, &ignored);  // if that fails the lease ends by itself
+    lease->is_asked = lease->is_answered = lease->is_refused = lease->is_definition_followed = false;
+    lease->command_id = 0;
+}
+
+void lease_free(struct lease *lease)
+{
+    if (lease == NULL)
+        return;
+    lease_release(lease);
     free(lease);
+}
+
+bool lease_is_definition_followed(const struct lease *lease)
+{
+    return lease->is_definition_followed;
 }
 
 bool lease_ask(struct lease *lease, lsn_t lsn, struct err *out_error)

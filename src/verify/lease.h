@@ -27,5 +27,9 @@ void lease_free(struct lease *lease);  // gives it back, if it was ever asked fo
 bool lease_ask(struct lease *lease, lsn_t lsn, struct err *out_error);
 // Until the targets stand still as asked. out_position: the state table's POSITION.
 bool lease_await(struct lease *lease, char out_position[19], struct err *out_error);
+// It was refused, or ended, because a changed definition is being followed.
+bool lease_is_definition_followed(const struct lease *lease);
+// Gives it back; it may be asked for again. What it has stopped meanwhile stays stopped.
+void lease_release(struct lease *lease);
 
 #endif

@@ -32,6 +32,7 @@ struct source {
     bool is_paused;
     // Of source_look
     struct pg_source_facts *facts;
+    struct pg_publication_look *look;  // and of source_marks
     struct table ***out_tables;
     uint32_t *out_count;
     // The copy
@@ -287,6 +288,20 @@ bool source_enter(struct source *source, struct err *out_error)
     bool is_in = ask(source, buf_text(&sql), out_error);
     buf_deinit(&sql);
     return is_in;
+}
+
+static void take_marks(struct source *source, const PGresult *result)
+{
+    (void)pg_catalog_read_look(result, source->look, &source->error);
+}
+
+bool source_marks(struct source *source, const char *publication, struct pg_publication_look *out_look,
+                  struct err *out_error)
+{
+    const char *parameters[] = {publication};
+    source->look = out_look;
+    send(source, pg_catalog_look_sql(), 1, parameters, QUERY_TIMEOUT_MS, take_marks);
+    return await(source, out_error);
 }
 
 const struct err *source_table_error(const struct source *source, uint32_t index)

@@ -36,6 +36,9 @@ bool source_snapshot(struct source *source, const char *publication, struct tabl
                      lsn_t *out_lsn, struct err *out_error);
 // Locks and checks the tables, and enters the snapshot. A table may fail by itself: source_table_error.
 bool source_enter(struct source *source, struct err *out_error);
+// What is watched of the publication's tables (pipeline/marks.h), as the snapshot shows it; by pg_publication_look_deinit.
+bool source_marks(struct source *source, const char *publication, struct pg_publication_look *out_look,
+                  struct err *out_error);
 const struct err *source_table_error(const struct source *source, uint32_t index);  // NULL: it can be read
 // What FROM names, and the publication's row filter (NULL: none), borrowed.
 void source_from(const struct source *source, uint32_t index, struct buf *out, const char **out_filter);

@@ -9,12 +9,16 @@
 #include "io/http_client.h"
 #include "io/resolver.h"
 #include "model/table_choice.h"
+#include "pipeline/marks.h"
 #include "sinks/snowflake/sf_auth.h"
 #include "supervisor/signals.h"
 #include "verify/lease.h"
 #include "verify/source.h"
 #include "verify/table.h"
 #include "verify/target.h"
+
+#define TRY_AGAIN_MS 500
+#define COPY_PATIENCE_MS 60000
 
 struct verify {
     const struct verify_options *options;
@@ -31,7 +35,12 @@ struct verify {
     struct catalog_known known;
     struct table **tables;  // of the publication; then those to be compared, the others behind them
     uint32_t table_count, chosen_count;
-    char position[19];  // where the state table stands
+    struct err *reasons;     // per table, why it is not compared; of those that were not asked for none
+    uint32_t *changed_oids;  // tables whose definition was found to change
+    uint32_t changed_count;
+    char position[19];       // where the state table stands
+    lsn_t lsn;               // of the snapshot
+    uint64_t copy_until_us;  // for so long it is waited for tables that were being copied already
 };
 
 static void on_signal(void *context, unsigned count)
@@ -133,9 +142,11 @@ static bool choose(struct verify *verify, struct err *out_error)
     struct table_choice choice = {0};
     if (!table_choice_parse(verify->options->tables, &choice, out_error))
         return false;
+    verify->reasons = calloc((size_t)verify->table_count + 1, sizeof *verify->reasons);
+    CHECK(verify->reasons != NULL);
     for (uint32_t i = 0; i < verify->table_count; i++) {
         struct table *table = verify->tables[i];
-        struct err reason = {0}, ignored = {0};
+        struct err reason = {0};
         bool is_wanted = table_choice_includes(&choice, table->schema_name, table->table_name) &&
                          is_named(verify, table->schema_name, table->table_name);
         if (!is_wanted)
@@ -145,14 +156,27 @@ static bool choose(struct verify *verify, struct err *out_error)
         bool is_chosen = !is_hidden(table, &reason) && ((record != NULL && record->state == CATALOG_TABLE_COPIED) ||
                                                         !is_unfit(record, verify->options->pipeline, &reason));
         if (!is_chosen) {
-            not_compared(verify, table->schema_name, table->table_name, &reason, is_hidden(table, &ignored));
+            verify->reasons[i] = reason;
             continue;
         }
         verify->tables[i] = verify->tables[verify->chosen_count];
+        verify->reasons[i] = verify->reasons[verify->chosen_count];
+        err_clear(&verify->reasons[verify->chosen_count]);
         verify->tables[verify->chosen_count++] = table;
     }
     table_choice_deinit(&choice);
     return true;
+}
+
+static void tell_unfit(const struct verify *verify)
+{
+    for (uint32_t i = verify->chosen_count; i < verify->table_count; i++) {
+        const struct table *table = verify->tables[i];
+        struct err ignored = {0};
+        if (err_is_set(&verify->reasons[i]))
+            not_compared(verify, table->schema_name, table->table_name, &verify->reasons[i],
+                         is_hidden(table, &ignored));
+    }
 }
 
 // Tables that the pipeline knows and the publication has no more.
@@ -193,7 +217,7 @@ static bool position_check(struct verify *verify, const char *when, struct err *
                    when, found, verify->position);
 }
 
-static bool reach_position(struct verify *verify, struct err *out_error)
+static bool try_position(struct verify *verify, struct err *out_error)
 {
     const struct verify_options *options = verify->options;
     char standing[19];
@@ -206,7 +230,6 @@ static bool reach_position(struct verify *verify, struct err *out_error)
                      out_error) ||
         !load_known(verify, out_error) || !choose(verify, out_error))
         return false;
-    tell_left(verify);
     if (verify->chosen_count == 0)
         return true;
     if (!source_snapshot(verify->source, options->publication, verify->tables, verify->chosen_count, &lsn, out_error) ||
@@ -220,8 +243,144 @@ static bool reach_position(struct verify *verify, struct err *out_error)
                        "the comparison is void: the targets stand at %s, beyond the snapshot's " LSN_FORMAT
                        "; give the command again",
                        verify->position, LSN_ARGUMENTS(lsn));
-    verify->events->on_position(verify->events->context, lsn, verify->chosen_count);
+    verify->lsn = lsn;
     return load_known(verify, out_error);
+}
+
+// ---- definitions that change meanwhile
+
+static bool has_changed_before(const struct verify *verify, uint32_t oid)
+{
+    for (uint32_t i = 0; i < verify->changed_count; i++)
+        if (verify->changed_oids[i] == oid)
+            return true;
+    return false;
+}
+
+static void note_change(struct verify *verify, uint32_t oid)
+{
+    if (has_changed_before(verify, oid))
+        return;
+    verify->changed_oids = reallocarray(verify->changed_oids, verify->changed_count + 1, sizeof *verify->changed_oids);
+    CHECK(verify->changed_oids != NULL);
+    verify->changed_oids[verify->changed_count++] = oid;
+}
+
+static bool is_made_anew(const struct verify *verify, const struct table *table)
+{
+    for (uint32_t i = 0; i < verify->known.table_count; i++)
+        if (strcmp(verify->known.tables[i].schema_name, table->schema_name) == 0 &&
+            strcmp(verify->known.tables[i].table_name, table->table_name) == 0)
+            return true;
+    return false;
+}
+
+// It changed since it was looked at, or the pipeline has not noticed what the snapshot shows of it, or copies it anew since this
+// comparison was asked for. One that was on its way to its first merge then may be so for a change just before, and may take hours.
+static bool is_changing(const struct verify *verify, uint32_t index, const struct pg_publication_look *look,
+                        struct err *out_why)
+{
+    const struct table *table = verify->tables[index];
+    const struct catalog_table *record = record_of(verify, table);
+    const struct pg_published_table *published = pg_publication_look_find(look, table->oid);
+    const struct err *failed = index < verify->chosen_count ? source_table_error(verify->source, index) : NULL;
+    const char *why = "";
+    if (failed != NULL) {
+        *out_why = *failed;
+        return strcmp(failed->code, "schema_changed") == 0 || strcmp(failed->code, "again") == 0;
+    }
+    if (record == NULL)
+        return is_made_anew(verify, table) && is_unfit(record, verify->options->pipeline, out_why);
+    if (record->state == CATALOG_TABLE_PARKED || record->state == CATALOG_TABLE_UNPUBLISHED)
+        return false;
+    if (record->state != CATALOG_TABLE_LIVE)
+        return (index < verify->chosen_count || has_changed_before(verify, table->oid) ||
+                loop_fresh_us(verify->wait.loop) < verify->copy_until_us) &&
+               is_unfit(record, verify->options->pipeline, out_why);
+    if (published == NULL || record->marks == NULL ||
+        marks_compare(record->marks, published->marks, &why) == MARKS_SAME)
+        return false;
+    return !err_set(out_why, ERR_TRANSIENT, "schema_changed",
+                    "its definition changed, and the running pipeline has not noticed yet: %s", why);
+}
+
+// Gives what it waits for a line in *out_why. False: every table stands still.
+static bool are_any_changing(struct verify *verify, const struct pg_publication_look *look, struct err *out_why)
+{
+    bool are_any = false;
+    for (uint32_t i = 0; i < verify->table_count; i++) {
+        struct err why = {0};
+        bool is_wanted = i < verify->chosen_count || err_is_set(&verify->reasons[i]);
+        if (!is_wanted || !is_changing(verify, i, look, &why))
+            continue;
+        note_change(verify, verify->tables[i]->oid);
+        verify->reasons[i] = why;
+        err_set(out_why, ERR_TRANSIENT, "schema_changed", "%s.%s: %.500s", verify->tables[i]->schema_name,
+                verify->tables[i]->table_name, why.text);
+        are_any = true;
+    }
+    return are_any;
+}
+
+static void forget_try(struct verify *verify)
+{
+    for (uint32_t i = 0; i < verify->table_count; i++)
+        table_free(verify->tables[i]);
+    free(verify->tables);
+    free(verify->reasons);
+    verify->tables = NULL;
+    verify->reasons = NULL;
+    verify->table_count = verify->chosen_count = 0;
+}
+
+static void on_pause_over(struct loop_timer *timer)
+{
+    *(bool *)timer->context = true;
+}
+
+static bool begin_again(struct verify *verify, const struct err *why, struct err *out_error)
+{
+    char line[ERR_TEXT_SIZE];
+    bool is_over = false;
+    struct loop_timer timer = {.on_due = on_pause_over, .context = &is_over};
+    (void)snprintf(line, sizeof line, "waiting until a changed definition is followed: %.600s", why->text);
+    verify->events->on_waiting(verify->events->context, line);
+    if (lease_is_definition_followed(verify->lease))
+        err_clear(&verify->wait.stopped);
+    lease_release(verify->lease);
+    source_free(verify->source);  // its snapshot and its locks as well: whoever changes the definition waits for them
+    verify->source = NULL;
+    forget_try(verify);
+    loop_timer_set(verify->wait.loop, &timer, TRY_AGAIN_MS * 1000);
+    bool may_go_on = wait_until(&verify->wait, &is_over, out_error);
+    loop_timer_stop(verify->wait.loop, &timer);
+    verify->source = source_new(&verify->wait, verify->resolver, verify->options->source, on_waiting, verify);
+    return may_go_on;
+}
+
+// A position at which no definition is on its way, for as long as there is patience; then those that are say so.
+static bool reach_position(struct verify *verify, struct err *out_error)
+{
+    uint64_t now_us = loop_fresh_us(verify->wait.loop);
+    uint64_t until_us = now_us + (uint64_t)verify->options->patience_ms * 1000;
+    verify->copy_until_us = now_us + COPY_PATIENCE_MS * 1000;
+    for (;;) {
+        struct pg_publication_look look = {.lsn = LSN_NONE};
+        struct err why = {0};
+        bool is_reached = try_position(verify, out_error);
+        if (!is_reached && !lease_is_definition_followed(verify->lease))
+            return false;
+        if (!is_reached)
+            why = *out_error;
+        else if (!source_marks(verify->source, verify->options->publication, &look, out_error))
+            return false;
+        bool must_wait = !is_reached || are_any_changing(verify, &look, &why);
+        pg_publication_look_deinit(&look);
+        if (!must_wait || loop_fresh_us(verify->wait.loop) >= until_us)
+            return is_reached;
+        if (!begin_again(verify, &why, out_error))
+            return false;
+    }
 }
 
 // ---- the tables
@@ -232,6 +391,8 @@ static bool compare_table(struct verify *verify, uint32_t index, struct err *out
     const struct table *table = verify->tables[index];
     const struct err *failed = source_table_error(verify->source, index);
     struct err reason = {0};
+    if (failed == NULL && err_is_set(&verify->reasons[index]))
+        failed = &verify->reasons[index];  // its definition changes
     if (failed != NULL || is_unfit(record_of(verify, table), options->pipeline, &reason)) {
         not_compared(verify, table->schema_name, table->table_name, failed != NULL ? failed : &reason, failed != NULL);
         return true;
@@ -270,8 +431,11 @@ static bool compare_all(struct verify *verify, struct err *out_error)
 {
     if (!reach_position(verify, out_error))
         return false;
+    tell_unfit(verify);
+    tell_left(verify);
     if (verify->chosen_count == 0)
         return true;
+    verify->events->on_position(verify->events->context, verify->lsn, verify->chosen_count);
     return position_check(verify, "before it began", out_error) && compare_tables(verify, out_error) &&
            position_check(verify, "after it ended", out_error);
 }
@@ -317,9 +481,8 @@ static void close_all(struct verify *verify)
     signals_close(&verify->signals);
     if (verify->wait.loop != NULL)
         loop_free(verify->wait.loop);
-    for (uint32_t i = 0; i < verify->table_count; i++)
-        table_free(verify->tables[i]);
-    free(verify->tables);
+    forget_try(verify);
+    free(verify->changed_oids);
     catalog_known_deinit(&verify->known);
 }
 

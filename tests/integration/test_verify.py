@@ -242,6 +242,19 @@ def test_merge_windows(pipeline, stream):
     assert pipeline.snowflake.value(f'SELECT "NAME" FROM {pipeline.name("items")} WHERE "ID" = 1') == "later"
 
 
+def test_a_definition_that_changes_is_waited_for(source, standin, stream):
+    """Whether it is followed in place or copied anew; what the pipeline has not noticed yet is no difference."""
+    source.sql(TABLES)
+    program = stream("--poll-interval-seconds", 2, "--merge-interval-seconds", 1)
+    program.wait_for_event("live", 90)
+    verified = Verified(source, standin, program)
+    for change in ("alter table items add column extra int default 7", "alter table pairs alter column b type text",
+                   "drop table bag; create table bag (v int primary key); insert into bag values (5); alter publication etl add table bag"):
+        source.sql(change)
+        said = verified.json()
+        assert [table["state"] for table in said["tables"]] == ["equal"] * 4, (change, said)
+
+
 def test_soft_deletes_and_a_parked_table(source, standin, stream):
     source.sql(TABLES)
     program = stream(*STREAM, "--soft-deletes")
