@@ -1,5 +1,6 @@
 """What must hold of a scenario: source and target are equal when everything has arrived, and every reader in between sees
 the source as it was after some commit."""
+import collections
 import random
 import threading
 import time
@@ -7,9 +8,10 @@ import time
 import compare
 from program import wait_until
 from snowflake_client import OBJECT_IS_MISSING, SnowflakeError
-from soak_steps import ACCOUNTS, BALANCE, MARK
+from soak_steps import ACCOUNTS, BALANCE, MARK, SHARE
 
 INTERRUPTED = "000603"  # the stand-in was restarted under the statement
+COLUMN_IS_MISSING = "000904"
 TRANSIENT = (429, 500, 502, 503, 504)  # what a fault of the stand-in may answer to us as well
 # While one of these tables is copied anew by itself, or waits for another try, it is not live, and readers see its old content.
 NOT_LIVE = ("resync", "table_retry", "new_epoch", "table_added", "table_left", "joined")
@@ -24,11 +26,11 @@ class Failed(Exception):
 
 
 def ask(snowflake, statement):
-    """The rows, or None if there is nothing to be had now: a table not yet made, or a fault that hits us instead of the program."""
+    """The rows, or None if there is nothing to be had now: a table or a column not yet made, or a fault that hits us instead of the program."""
     try:
         return snowflake.query(statement, seconds=60)
     except SnowflakeError as error:
-        if error.code in (OBJECT_IS_MISSING, INTERRUPTED) or error.status in TRANSIENT:
+        if error.code in (OBJECT_IS_MISSING, COLUMN_IS_MISSING, INTERRUPTED) or error.status in TRANSIENT:
             return None
         raise
     except OSError:
@@ -36,23 +38,25 @@ def ask(snowflake, statement):
 
 
 class Reader(threading.Thread):
-    """Looks at the invariants' tables in one statement, at random times, until stop()."""
+    """Looks at the invariants' tables in one statement, at random times, until stop(). Their columns change meanwhile, which is no excuse
+    as long as that is followed in place: a column whose sum is constant is there with its default in all rows, or not at all."""
 
     def __init__(self, snowflake, seed, soft_deletes, is_excused):
         super().__init__(daemon=True, name="reader")
         self.snowflake, self.dice, self.is_excused = snowflake, random.Random(seed), is_excused
-        self.reads, self.states, self.problem, self._stopping = 0, set(), None, threading.Event()
+        self.reads, self.judged, self.states, self.problem, self._stopping = 0, collections.Counter(), set(), None, threading.Event()
         where = ' WHERE "_ETL_DELETED_AT" IS NULL' if soft_deletes else ""
         tally, journal, left, right = (snowflake.qualified(name.upper()) for name in ("tally", "journal", "accounts_left", "accounts_right"))
         self.statement = (f'SELECT (SELECT COALESCE(SUM("N"), 0) FROM {tally}{where}), (SELECT COUNT(*) FROM {journal}{where}),'
                           f' (SELECT COALESCE(SUM("BALANCE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("BALANCE"), 0) FROM {right}{where}),'
                           f' (SELECT COUNT(*) FROM {tally}{where})')
+        self.shares = f'SELECT (SELECT COALESCE(SUM("SHARE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("SHARE"), 0) FROM {right}{where})'
 
     def run(self):
         try:
             while not self._stopping.wait(self.dice.uniform(0.02, 0.3)):
-                before = self.is_excused()
-                self._look(before)
+                look = self._look if self.dice.random() < 0.7 else self._look_at_shares
+                look(self.is_excused())
         except Exception as error:  # told by check(), in the caller's thread
             self.problem = self.problem or f"the reader fails: {error!r}"
 
@@ -63,10 +67,27 @@ class Reader(threading.Thread):
         (counted, there, left, right, tallies), = rows
         self.reads += 1
         self.states.add((counted, left))
+        self._judge("balances", was_excused)
         total = "0" if tallies == "0" else str(2 * ACCOUNTS * BALANCE)
         if (counted != there or str(int(left) + int(right)) != total) and not (was_excused or self.is_excused()):
             self.problem = self.problem or (f"{counted} counted and {there} rows in the journal, balances {left} + {right} instead of {total} "
                                             f"(tally has {tallies} rows), at {time.time():.3f}")
+
+    def _look_at_shares(self, was_excused):
+        rows = ask(self.snowflake, self.shares)
+        if rows is None:
+            return
+        (left, right), = rows
+        self.reads += 1
+        self.states.add(("shares", left))
+        self._judge("shares", was_excused)
+        total = 2 * ACCOUNTS * SHARE
+        if int(left) + int(right) != total and not (was_excused or self.is_excused()):
+            self.problem = self.problem or f"shares {left} + {right} instead of {total}, at {time.time():.3f}"
+
+    def _judge(self, what, was_excused):
+        if not (was_excused or self.is_excused()):
+            self.judged[what] += 1
 
     def check(self):
         if self.problem:

@@ -25,7 +25,7 @@ import soak_schema
 from soak_schema import Column, Table, definition, name_of
 
 KINDS = ("key", "key", "index", "full", "bag", "deferred", "append", "partitioned", "partitioned", "inherited")
-ACCOUNTS, BALANCE = 8, 1000
+ACCOUNTS, BALANCE, SHARE = 8, 1000, 100
 MARK = "soak_mark"
 
 
@@ -59,12 +59,15 @@ def _options(dice):
 class Invariants:
     """Tables between which something holds after every commit, so that a mixture of two commits shows.
 
-    tally has a row a client, which counts the client's rows in journal; accounts_left and accounts_right hold a constant sum.
+    tally has a row a client, which counts the client's rows in journal; accounts_left and accounts_right hold a constant sum. Where
+    definitions change these tables get columns as well, all of kinds that are followed in place. One of them, share, has a default
+    in both accounts tables, and a constant sum from then on.
     """
 
     def __init__(self, dice, clients, is_keyed):
         self.clients = clients
         self.journal = "key" if is_keyed else dice.choice(("key", "append", "bag"))
+        self.has_share, self.widths, self.added = False, {}, 0
 
     def definitions(self):
         key = ", primary key (client, n)" if self.journal == "key" else ""
@@ -86,12 +89,34 @@ class Invariants:
             amount, who, whom = dice.randrange(1, 99), dice.randrange(1, ACCOUNTS + 1), dice.randrange(1, ACCOUNTS + 1)
             yield {"table": give, "sql": f"update {give} set balance = balance - {amount} where id = {who}; "
                                          f"update {take} set balance = balance + {amount} where id = {whom}"}
+        if self.has_share and dice.random() < 0.4:
+            give, take = dice.sample(("accounts_left", "accounts_right"), 2)
+            amount, who, whom = dice.randrange(1, 9), dice.randrange(1, ACCOUNTS + 1), dice.randrange(1, ACCOUNTS + 1)
+            yield {"table": give, "sql": f"update {give} set share = share - {amount} where id = {who}; "
+                                         f"update {take} set share = share + {amount} where id = {whom}"}
         if dice.random() < 0.1 and self.journal != "append":
             undo = ("with gone as (delete from journal where client = {0} and n = (select n from tally where client = {0}) returning 1) "
                     "update tally set n = n - (select count(*) from gone) where client = {0}")
             yield {"table": "journal", "sql": undo.format(client)}
         if dice.random() < 0.02:
             yield {"table": "journal", "sql": "truncate journal; update tally set n = 0"}
+
+
+    def change(self, dice):
+        """Statements of one transaction that change columns, and the table that they are of."""
+        table = dice.choice(("tally", "journal", "accounts_left", "accounts_right"))
+        if not self.has_share and dice.random() < 0.5:
+            self.has_share = True
+            return "accounts_left", [f"alter table {side} add column share bigint not null default {SHARE}" for side in ("accounts_left", "accounts_right")]
+        if table in self.widths and dice.random() < 0.5:
+            name = self.widths.pop(table)
+            return table, [f"alter table {table} alter column {name} type {dice.choice(('varchar(40)', 'text'))}"]
+        self.added += 1
+        name = f"more{self.added}"
+        kind, default = dice.choice((("int", ""), ("text", " default 'd'"), ("bigint", " not null default 5"), ("boolean", " default true"), ("varchar(20)", "")))
+        if kind == "varchar(20)":
+            self.widths[table] = name
+        return table, [f"alter table {table} add column {name} {kind}{default}"]
 
 
 class Generator:
@@ -344,6 +369,11 @@ class Generator:
     def _schema_change(self):
         """Steps: transactions of definitions alone, with others in between where there are two."""
         dice = self.dice
+        if dice.random() < 0.4:
+            table, statements = self.invariants.change(dice)
+            return [{"do": "tx", "client": dice.randrange(self.sizes.clients), "guarded": False, "end": "commit",
+                     "body": [{"table": table, "sql": text} for text in ("set local lock_timeout = '10s'", *statements)]},
+                    *(self._transaction() for _ in range(dice.randrange(1, 4)))]
         parts = self._published_parts
         tables = [table for table in self.tables if not (table.serial or table.parent or table.name == "family" or table.name in parts)]
         if not tables:

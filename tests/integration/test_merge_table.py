@@ -23,6 +23,7 @@ IDENTITIES = {
                     "alter table {0} replica identity using index {0}_code", "key", ["code", "n"]),
     "full with key": ("primary key", "alter table {0} replica identity full", "full", ["id"]),
     "full, deferrable key": ("primary key deferrable initially deferred", "alter table {0} replica identity full", "full", []),
+    "deferrable key": ("primary key deferrable initially deferred", "", "nothing", []),
     "full without key": ("", "alter table {0} replica identity full", "full", []),
     "nothing": ("", "", "nothing", []),
 }
@@ -82,7 +83,7 @@ def cells():
             has_key = IDENTITIES[identity][0] != ""
             if operations in TWINS and has_key or operations in DEFERRED and identity != "full, deferrable key":
                 continue
-            if identity != "nothing" or operations in PLAIN:
+            if IDENTITIES[identity][2] != "nothing" or operations in PLAIN:
                 yield identity, operations
 
 
