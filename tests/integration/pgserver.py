@@ -43,10 +43,18 @@ class ServerError(Exception):
     pass
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+class Port:
+    """A port of 127.0.0.1 for a server that is begun, and begun again, later. Nobody else gets it meanwhile, as it is bound here all the
+    time; a socket with SO_REUSEADDR, which servers set, may listen on it beside us, since we do not (Linux: bind(2), socket(7))."""
+
+    def __init__(self):
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self.number = self._held.getsockname()[1]
+
+    def release(self):
+        self._held.close()
 
 
 def scratch_folder(prefix):
@@ -67,7 +75,7 @@ class PgServer:
         self.folder = pathlib.Path(folder) if folder else scratch_folder("etl-pg-")
         self.data = self.folder / "data"
         self.log_path = self.folder / "server.log"
-        self.port = None
+        self._port = None
         self.process = None
         atexit.register(self.delete)
         self._make_cluster(encoding)
@@ -98,6 +106,10 @@ class PgServer:
         self.configure(ssl="on")
 
     @property
+    def port(self):
+        return self._port and self._port.number
+
+    @property
     def certificate(self):
         return self.data / "server.crt"
 
@@ -122,11 +134,11 @@ class PgServer:
     def reload(self):
         self.sql("select pg_reload_conf()")
 
-    def start(self, seconds=30):
+    def start(self, seconds=60):
         if self.is_running():
             return self
         deadline = time.monotonic() + seconds
-        self.port = self.port or free_port()
+        self._port = self._port or Port()
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [self.server_bin / "postgres", "-D", self.data, "-p", str(self.port)], user=SERVER_USER, cwd=self.folder,
@@ -167,6 +179,8 @@ class PgServer:
         except ServerError:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
+        if self._port:
+            self._port.release()
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.delete)
 

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 
-from pgserver import scratch_folder
+from pgserver import Port, scratch_folder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -30,22 +30,22 @@ class StandIn:
         self.log_path = self.folder / "stand-in.log"
         self.options = list(map(str, options))
         self.process = None
-        self.port = 0
+        self._port = None
         self.told = {}
 
     def start(self, seconds=60):
         if not StandIn.template:
             StandIn.template = scratch_folder("etl-standin-template-")
             atexit.register(shutil.rmtree, StandIn.template, True)
+        self._port = self._port or Port()
         log = open(self.log_path, "a", encoding="utf-8")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "snowbox", "--directory", self.folder, "--port", str(self.port), "--control-port", "0",
+            [sys.executable, "-m", "snowbox", "--directory", self.folder, "--port", str(self._port.number), "--control-port", "0",
              "--template", StandIn.template / "data", *self.options],
             cwd=ROOT / "tools" / "sandbox", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
             start_new_session=True)
         log.close()
         self.told = json.loads(self._first_line(seconds))
-        self.port = int(self.told["url"].rsplit(":", 1)[1].strip("/"))
         return self
 
     def _first_line(self, seconds):
@@ -76,7 +76,7 @@ class StandIn:
         request = urllib.request.Request(
             self.control + path, method=method or ("POST" if body is not None else "GET"),
             data=None if body is None else json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def add_fault(self, step, **options):
@@ -115,6 +115,9 @@ class StandIn:
             self.stop()
         except subprocess.TimeoutExpired:
             self.kill()
+        if self._port:
+            self._port.release()
+            self._port = None
         if self.owns_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
