@@ -94,7 +94,7 @@ class Browser:
             self._ended = True
             self._news.notify_all()
 
-    def call(self, method, session=None, seconds=30, **parameters):
+    def call(self, method, session=None, seconds=60, **parameters):
         with self._news:
             self._numbers += 1
             number = self._numbers
@@ -193,10 +193,10 @@ class Tab:
             raise BrowserError(f"{text}: {details.get('exception', {}).get('description', details['text'])}")
         return answer["result"].get("value")
 
-    def wait(self, text, seconds=30, what=None):
+    def wait(self, text, seconds=30, what=None, is_sure=True):
         """Until the expression is true; its value."""
         try:
-            return wait_until(lambda: self.evaluate(text), seconds, what or text)
+            return wait_until(lambda: self.evaluate(text), seconds, what or text, is_sure=is_sure)
         except Timeout as error:
             raise Timeout(f"{error}; the page shows:\n{self.text()[:3000]}") from None
 
@@ -229,7 +229,7 @@ class Tab:
             if not self.evaluate(until):
                 self.click(element)
                 try:
-                    self.wait(until, 4)
+                    self.wait(until, 4, is_sure=False)
                 except Timeout:
                     return False
             return True

@@ -53,7 +53,7 @@ class TextTool:
 
     def close(self):
         self.process.stdin.close()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(60) == 0
 
 
 def describe(name, shape, **merge):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from program import SANITIZER_OPTIONS, SANITIZER_REPORT, Timeout
+from program import SANITIZER_OPTIONS, SANITIZER_REPORT, Timeout, patience
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ROOMS = ("base", "model", "pg")
@@ -69,8 +69,9 @@ class Room:
     def _read_errors(self):
         self.stderr.extend(self.process.stderr)
 
-    def event(self, *names, seconds=20):
+    def event(self, *names, seconds=20, is_sure=True):
         """The next event of one of the names, as words; those before it are passed over."""
+        seconds = patience(seconds, is_sure)
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -83,7 +84,7 @@ class Room:
                 return line
 
     def events_until_end(self, seconds=30):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         while True:
             line = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
             if line is None:
@@ -110,7 +111,7 @@ class Room:
             except BrokenPipeError:
                 pass
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         finally:
             if self.process.poll() is None:
                 self.process.kill()

@@ -1,7 +1,7 @@
 """Runs the built program and watches it: its log lines, its status, its end.
 
 Nothing here sleeps in place of a condition. Log lines wake those who wait for them; what can only be asked for again
-and again (status) is asked until a deadline.
+and again (status) is asked until a deadline. A deadline ends a test that hangs, and tells nothing of speed.
 """
 import json
 import os
@@ -26,12 +26,21 @@ SANITIZER_OPTIONS = {
 }
 
 
+# What must come is waited for so long at least, as the machine may be busy with others. What may well not come is is_sure=False.
+PATIENCE_SECONDS = 60
+
+
 class Timeout(AssertionError):
     pass
 
 
-def wait_until(condition, seconds, what, pause=0.05):
+def patience(seconds, is_sure=True):
+    return max(seconds, PATIENCE_SECONDS) if is_sure else seconds
+
+
+def wait_until(condition, seconds, what, pause=0.05, is_sure=True):
     """Asks until the answer is true, and returns it; the pause is between two questions only."""
+    seconds = patience(seconds, is_sure)
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -108,8 +117,9 @@ class Program:
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
-    def wait_for_line(self, predicate, seconds=30, what="a log line", since=0, count=1):
+    def wait_for_line(self, predicate, seconds=30, what="a log line", since=0, count=1, is_sure=True):
         """The count-th log line from number `since` on for which predicate(line) holds."""
+        seconds = patience(seconds, is_sure)
         deadline, position, left = time.monotonic() + seconds, since, count
         with self._news:
             while True:
@@ -127,10 +137,10 @@ class Program:
                     raise Timeout(f"waited {seconds} s for {what}:\n{self.tail()}")
                 self._news.wait(remaining)
 
-    def wait_for_event(self, event, seconds=30, since=0, count=1, **fields):
+    def wait_for_event(self, event, seconds=30, since=0, count=1, is_sure=True, **fields):
         return self.wait_for_line(
             lambda line: line.get("event") == event and all(line.get(name) == value for name, value in fields.items()),
-            seconds, f"event {event} {fields or ''}", since, count)
+            seconds, f"event {event} {fields or ''}", since, count, is_sure)
 
     def mark(self):
         """Where the log is now: pass it as `since`."""
@@ -144,7 +154,7 @@ class Program:
     def tail(self, count=30):
         return "\n".join([*(json.dumps(line) for line in self.lines[-count:]), *self.other[-count:]])
 
-    def status(self, seconds=20):
+    def status(self, seconds=60):
         """What `status --json` says, or None while there is no state yet."""
         done = subprocess.run([self.arguments[0], "status", "--json"], env=self.environment, text=True,
                               capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)
@@ -170,6 +180,7 @@ class Program:
 
     def wait(self, seconds=60):
         """The exit code."""
+        seconds = patience(seconds)
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

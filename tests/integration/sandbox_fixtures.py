@@ -211,7 +211,7 @@ class ChannelClient:
     def status(self):
         return self.pipe.status(self.name)[self.name]
 
-    def wait_committed(self, token, seconds=20, pause=0.02):
+    def wait_committed(self, token, seconds=60, pause=0.02):
         deadline = time.monotonic() + seconds
         while True:
             status = self.status()

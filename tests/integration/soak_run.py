@@ -244,7 +244,7 @@ class Run:
             return None
         fault = self.standin.add_fault(step, delay_ms=HOLD_MS)
         try:
-            wait_until(lambda: self.standin.fault_hits(fault) > 0, 2, f"a request at {step}", pause=0.02)
+            wait_until(lambda: self.standin.fault_hits(fault) > 0, 2, f"a request at {step}", pause=0.02, is_sure=False)
         except Timeout:
             pass
         return fault
@@ -321,7 +321,7 @@ class Run:
         program = self.program
         if program is not None:
             try:
-                program.wait_for_event("merged", MERGES_SECONDS, since=program.mark(), count=step["count"])
+                program.wait_for_event("merged", MERGES_SECONDS, since=program.mark(), count=step["count"], is_sure=False)
             except Timeout:
                 pass  # there was nothing to merge, or a fault holds it up
 

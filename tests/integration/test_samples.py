@@ -115,7 +115,7 @@ def test_a_schema_with_its_own_logic(source, standin, stream, sample):
     clients = [Client(source, calls, SEED + number) for number in range(CLIENTS)]
     program = stream(*MERGE_OFTEN)
     program.wait_for_event("live", 90)
-    wait_until(lambda: min(client.committed for client in clients) > 150 or any(client.error for client in clients), 60, "traffic while it streams")
+    wait_until(lambda: min(client.committed for client in clients) > 150 or any(client.error for client in clients), 180, "traffic while it streams")
     program.kill()
     program = stream(*MERGE_OFTEN)
     program.wait_for_event("merged", 60)

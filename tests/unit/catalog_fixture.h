@@ -22,7 +22,7 @@
 #include "embedded_sql.h"
 
 #define SPREAD "01000000000000000000000000:1 01000000000005000000001001:2"
-#define WAIT_TURNS_MAX 1500
+#define WAIT_TURNS_MAX 6000
 #define WAIT_TURN_US 20000
 
 struct fixture {

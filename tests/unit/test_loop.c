@@ -377,7 +377,8 @@ static void test_loop_timer_is_never_early_and_fine(void **state)
     (void)state;
     struct loop *loop = new_loop(&clock_system);
     uint64_t least_late_us = UINT64_MAX;
-    for (int i = 0; i < 20; i++) {
+    // On a busy machine most wake-ups are late, for ever none is.
+    for (int i = 0; i < 20 || (least_late_us >= 700 && i < 5000); i++) {
         uint64_t ran_us = 0;
         struct loop_timer timer = {.on_due = on_measured, .context = &ran_us};
         uint64_t begin_us = clock_system.monotonic_us(clock_system.context);
