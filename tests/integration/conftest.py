@@ -13,7 +13,7 @@ import pytest
 
 import pgroom
 from pgserver import PgServer
-from program import TRAPS_PROGRAM, Program
+from program import TRAPS_PROGRAM, Program, wait_until
 from service import Catalog, Service
 from standin import StandIn
 
@@ -56,6 +56,12 @@ class Source:
 
     def connect(self, **parameters):
         return self.server.connect(self.name, **parameters)
+
+    def drop_slot(self, name):
+        """Its reader has ended, which the server may see a moment later."""
+        wait_until(lambda: not self.value("select count(*) from pg_replication_slots where slot_name = %s and active", [name]), 60,
+                   f"slot {name} to be free")
+        self.sql("select pg_drop_replication_slot(%s)", [name])
 
     @property
     def conninfo(self):

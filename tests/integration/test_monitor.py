@@ -14,7 +14,7 @@ import pytest
 
 from alert_receiver import AlertReceiver
 from http_side import Client, ports_of
-from pgserver import free_port
+from pgserver import Port
 from program import TRAPS_PROGRAM, run_command, wait_until
 from snowflake_client import Snowflake
 from test_hanging_sources import Silence
@@ -116,7 +116,11 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
     own_postgres.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
     own_postgres.server.reload()
     own_postgres.sql("SELECT pg_switch_wal()")
-    own_postgres.sql("CHECKPOINT")
+
+    def is_given_up():
+        own_postgres.sql("CHECKPOINT")  # its process may not have read the setting yet
+        return own_postgres.value("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'etl_p'") == "lost"
+    wait_until(is_given_up, 60, "the server to give the slot up")
     lost = receiver.wait_for("slot_lost", status="danger", pipeline_name="p")
     assert lost["wal_status"] == "lost" and "on-slot-lost resync" in lost["remedy"], lost
     series = 'etl_pg_slot_wal_status{source_name="shop",slot="etl_p",status="%s"}'
@@ -128,7 +132,8 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
     own_postgres.sql("SELECT pg_create_logical_replication_slot('etl_p', 'pgoutput')")
     receiver.wait_for("slot_lost", status="resolved", pipeline_name="p")
     assert service.terminate() == 0
-    assert not own_postgres.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'etl-stream'")
+    wait_until(lambda: not own_postgres.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'etl-stream'"), 30,
+               "the server to see it go")
 
 
 def test_a_parked_table_is_told_and_told_again_when_it_is_back(sources, standin, start_watching, receiver):
@@ -183,7 +188,8 @@ def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres
     # No source, or none any more: that is what the end is compared with.
     service.wait_for_event("monitor_configured", 60)
     files_before = open_files(service.pid)
-    ports = [own_postgres.server.port] * 14 + [free_port() for _ in range(100)] + [one.port for one in hanging]
+    refusing = [Port() for _ in range(100)]  # nobody listens there, nor will
+    ports = [own_postgres.server.port] * 14 + [one.number for one in refusing] + [one.port for one in hanging]
     catalog.transact([("INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, publication_name) "
                        "VALUES (?, '127.0.0.1', ?, ?, 'postgres', 'etl')", [f"s{number}", port, own_postgres.name])
                       for number, port in enumerate(ports)])
@@ -227,6 +233,8 @@ def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres
     assert int(re.search(r"after (\d+) looks", service.events("monitor_ended")[0]["message"])[1]) >= 10000
     for one in hanging:
         one.close()
+    for one in refusing:
+        one.release()
 
 
 @pytest.mark.parametrize("name, value, allowed", [

@@ -138,7 +138,8 @@ def test_a_table_that_is_not_chosen_need_not_be_readable(source, standin, stream
         assert targets.ids("A") == [1]
         assert program.terminate() == 0
     finally:
-        source.sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()")
+        for slot, in source.sql("select slot_name from pg_replication_slots where database = current_database()"):
+            source.drop_slot(slot)
         source.sql(f"drop owned by {role}")
         source.sql(f"drop role {role}")
 
