@@ -21,6 +21,7 @@ class Proxy:
         self.connections = 0  # accepted so far
         self._pairs = []
         self._refusing = False
+        self._cuts = 0
         self._lock = threading.Lock()
         self._flowing = threading.Event()
         self._flowing.set()
@@ -38,6 +39,7 @@ class Proxy:
                     _reset(client)
                     continue
                 self.connections += 1
+                cuts = self._cuts
             try:
                 server = socket.create_connection(self.target, timeout=10)
             except OSError:
@@ -45,7 +47,13 @@ class Proxy:
                 continue
             server.settimeout(None)
             with self._lock:
-                self._pairs.append((client, server))
+                is_cut = self._refusing or self._closed or self._cuts != cuts  # while we connected
+                if not is_cut:
+                    self._pairs.append((client, server))
+            if is_cut:
+                _reset(client)
+                _reset(server)
+                continue
             threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
 
     def _forward(self, client, server):
@@ -73,6 +81,7 @@ class Proxy:
     def cut(self):
         """Resets every open connection, on both sides. Returns how many there were."""
         with self._lock:
+            self._cuts += 1
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for one in pair:
