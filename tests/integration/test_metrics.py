@@ -2,6 +2,7 @@
 end with what they are of."""
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -92,6 +93,19 @@ class Box:
     def wait_for(self, expected, name, seconds=60, **labels):
         return self.wait(lambda found: found.get(name, **labels) == expected, f"{name}{labels} to be {expected}", seconds)
 
+    def holds(self, check, seconds=60):
+        """The first scrape of which check(scrape) asserts nothing wrong: what happened and what is published of it are not one moment."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.scrape()
+            try:
+                check(found)
+                return found
+            except (AssertionError, TypeError):  # a series that is not there yet is None
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)  # between two looks, until the deadline
+
     def wait_above(self, least, name, seconds=60, **labels):
         return self.wait(lambda found: (found.get(name, **labels) or 0) > least, f"{name}{labels} to pass {least}", seconds)
 
@@ -110,24 +124,30 @@ def box(source, standin, receiver, start_service):
 
 def check_copies(box):
     """What starting and copying count."""
-    found = box.wait_for(50, "etl_table_rows_total", pipeline_name="snow", table="public.rows")
-    assert found.get("etl_pipeline_starts_total", pipeline_name="snow") == 1
-    assert found.get("etl_pipeline_stops_total", pipeline_name="snow") == 0
-    assert found.get("etl_pipeline_state", pipeline_name="snow", state="running") == 1
-    assert found.get("etl_events_processed_total", event_type="copy") == 100  # of two pipelines
-    assert found.get("etl_events_bytes_processed_total", event_type="copy") > 100
-    assert found.get("etl_snowflake_rows_inserted_total", table="public.rows") == 50
-    assert found.get("etl_snowflake_tables_initialized_total", table="public.rows") >= 1
-    assert found.get("etl_snowflake_bytes_processed_total") == found.get("etl_table_bytes_total", pipeline_name="snow", table="public.rows")
-    assert found.get("etl_snowflake_requests_total", status="200") > 5
-    assert found.get("etl_snowflake_request_duration_seconds_count") > 5
-    assert found.get("etl_http_requests_total", status="200") >= 2
-    assert found.get("etl_pipeline_memory_limit_bytes", pipeline_name="snow") > 1 << 20
-    assert found.get("etl_catalog_healthy", catalog="sqlite") == 1
-    assert found.get("etl_catalog_save_duration_seconds_count") > 0
-    found = box.wait_above(0, "etl_merges_total", pipeline_name="snow", outcome="done")
-    assert found.get("etl_merge_duration_seconds_count", pipeline_name="snow") >= 1
-    assert found.get("etl_pipeline_merged_timestamp_seconds", pipeline_name="snow") > 1.7e9
+    box.wait_for(50, "etl_table_rows_total", pipeline_name="snow", table="public.rows")
+
+    def told(found):
+        assert found.get("etl_pipeline_starts_total", pipeline_name="snow") == 1
+        assert found.get("etl_pipeline_stops_total", pipeline_name="snow") == 0
+        assert found.get("etl_pipeline_state", pipeline_name="snow", state="running") == 1
+        assert found.get("etl_events_processed_total", event_type="copy") == 100  # of two pipelines
+        assert found.get("etl_events_bytes_processed_total", event_type="copy") > 100
+        assert found.get("etl_snowflake_rows_inserted_total", table="public.rows") == 50
+        assert found.get("etl_snowflake_tables_initialized_total", table="public.rows") >= 1
+        assert found.get("etl_snowflake_bytes_processed_total") == found.get("etl_table_bytes_total", pipeline_name="snow", table="public.rows")
+        assert found.get("etl_snowflake_requests_total", status="200") > 5
+        assert found.get("etl_snowflake_request_duration_seconds_count") > 5
+        assert found.get("etl_http_requests_total", status="200") >= 2
+        assert found.get("etl_pipeline_memory_limit_bytes", pipeline_name="snow") > 1 << 20
+        assert found.get("etl_catalog_healthy", catalog="sqlite") == 1
+        assert found.get("etl_catalog_save_duration_seconds_count") > 0
+    box.holds(told)
+    box.wait_above(0, "etl_merges_total", pipeline_name="snow", outcome="done")
+
+    def told(found):
+        assert found.get("etl_merge_duration_seconds_count", pipeline_name="snow") >= 1
+        assert found.get("etl_pipeline_merged_timestamp_seconds", pipeline_name="snow") > 1.7e9
+    box.holds(told)
     box.wait_for(2, "etl_pipeline_tables", pipeline_name="snow", state="live")
 
 
@@ -138,20 +158,23 @@ def check_stream(box):
     box.source.sql("UPDATE rows SET body = 'changed' WHERE id = 100")
     box.source.sql("DELETE FROM rows WHERE id = 1")
     box.source.sql("TRUNCATE other")
-    found = box.wait_for(53, "etl_table_rows_total", pipeline_name="snow", table="public.rows")
+    box.wait_for(53, "etl_table_rows_total", pipeline_name="snow", table="public.rows")
     box.wait_for(53, "etl_table_rows_total", pipeline_name="post", table="public.rows")
-    found = box.wait_above(0, "etl_table_coerced_values_total", pipeline_name="snow", table="public.rows")
-    for event in ("insert", "update", "delete", "truncate", "relation", "begin", "commit"):
-        assert found.get("etl_events_processed_total", event_type=event) >= 2, event
-        assert found.get("etl_events_bytes_processed_total", event_type=event) > 0, event
-    assert found.get("etl_schema_cache_hits_total", type="relation") >= 2
-    assert found.get("etl_schema_cache_misses_total", type="relation") == 0
-    assert found.get("etl_events_batch_size_sum") >= found.get("etl_events_batch_size_count") > 0
-    assert found.get("etl_events_processing_duration_seconds_count") == found.get("etl_events_batch_size_count")
-    assert found.get("etl_append_rows_sum", pipeline_name="snow") >= 53
-    assert found.get("etl_append_duration_seconds_count", pipeline_name="snow") > before.get("etl_append_duration_seconds_count", pipeline_name="snow")
-    found = box.wait_above(0, "etl_commit_to_committed_seconds_count", pipeline_name="snow")
-    assert found.get("etl_commit_to_committed_seconds_sum", pipeline_name="snow") > 0
+    box.wait_above(0, "etl_table_coerced_values_total", pipeline_name="snow", table="public.rows")
+
+    def told(found):
+        for event in ("insert", "update", "delete", "truncate", "relation", "begin", "commit"):
+            assert found.get("etl_events_processed_total", event_type=event) >= 2, event
+            assert found.get("etl_events_bytes_processed_total", event_type=event) > 0, event
+        assert found.get("etl_schema_cache_hits_total", type="relation") >= 2
+        assert found.get("etl_schema_cache_misses_total", type="relation") == 0
+        assert found.get("etl_events_batch_size_sum") >= found.get("etl_events_batch_size_count") > 0
+        assert found.get("etl_events_processing_duration_seconds_count") == found.get("etl_events_batch_size_count")
+        assert found.get("etl_append_rows_sum", pipeline_name="snow") >= 53
+        assert found.get("etl_append_duration_seconds_count", pipeline_name="snow") > before.get("etl_append_duration_seconds_count", pipeline_name="snow")
+    box.holds(told)
+    box.wait_above(0, "etl_commit_to_committed_seconds_count", pipeline_name="snow")
+    box.wait_above(0, "etl_commit_to_committed_seconds_sum", pipeline_name="snow")
     # Caught up, and what the server wrote meanwhile is confirmed.
     found = box.wait_for(0, "etl_pipeline_lag_seconds", pipeline_name="snow")
     assert found.get("etl_pipeline_lag_bytes", pipeline_name="snow") is not None
@@ -189,35 +212,46 @@ def check_troubles(box):
     answers = iter([503])
     box.receiver.fault = lambda post: next(answers, None)
     box.source.sql("INSERT INTO other VALUES (1)")
-    found = box.wait_above(0, "etl_http_retries_total")
-    assert found.get("etl_http_requests_total", status="503") == 1
-    assert found.get("etl_http_request_duration_seconds_count") > found.get("etl_http_requests_total", status="503")
+    box.wait_above(0, "etl_http_retries_total")
+
+    def told(found):
+        assert found.get("etl_http_requests_total", status="503") == 1
+        assert found.get("etl_http_request_duration_seconds_count") > found.get("etl_http_requests_total", status="503")
+    box.holds(told)
     box.receiver.fault = lambda post: (422, {}, "no") if post.table == "public.other" else None
     box.source.sql("INSERT INTO other VALUES (2)")
-    found = box.wait_for(1, "etl_table_parked", pipeline_name="post", table="public.other")
-    assert found.get("etl_pipeline_tables", pipeline_name="post", state="parked") == 1
-    assert found.get("etl_pipeline_errors_total", pipeline_name="post", error_type="data") == 1
-    assert found.get("etl_table_parked", pipeline_name="snow", table="public.other") is None
+    box.wait_for(1, "etl_table_parked", pipeline_name="post", table="public.other")
+
+    def told(found):
+        assert found.get("etl_pipeline_tables", pipeline_name="post", state="parked") == 1
+        assert found.get("etl_pipeline_errors_total", pipeline_name="post", error_type="data") == 1
+        assert found.get("etl_table_parked", pipeline_name="snow", table="public.other") is None
+    box.holds(told)
 
 
 def check_circuit(box):
     """A destination that fails: its circuit opens and holds back requests."""
     name = next(dict(labels)["breaker"] for series, labels in box.scrape().values if series == "etl_circuit_breaker_state")
     assert name.startswith("snowflake:")
-    found = box.scrape()
-    assert found.get("etl_circuit_breaker_state", breaker=name) == 0
-    assert found.get("etl_circuit_breaker_rejected_total", breaker=name) == 0
+
+    def told(found):
+        assert found.get("etl_circuit_breaker_state", breaker=name) == 0
+        assert found.get("etl_circuit_breaker_rejected_total", breaker=name) == 0
+    box.holds(told)
     for step in ("append.before", "open"):
         box.standin.add_fault(step, status=503, times=None)
     box.source.sql("INSERT INTO rows VALUES (200, 'stuck', NULL)")
     box.wait_for(1, "etl_circuit_breaker_state", breaker=name)
-    found = box.wait_above(0, "etl_circuit_breaker_rejected_total", breaker=name)
-    assert found.get("etl_circuit_breaker_state_changes_total", breaker=name, state="open") >= 1
-    assert found.get("etl_snowflake_requests_total", status="503") >= 5
-    assert found.get("etl_snowflake_errors_total", operation="append") >= 1
-    assert found.get("etl_snowflake_errors_total", operation="open") >= 1
-    found = box.wait_above(1, "etl_pipeline_lag_seconds", pipeline_name="snow")
-    assert found.get("etl_pipeline_memory_bytes", pipeline_name="snow", user="stream") > 0
+    box.wait_above(0, "etl_circuit_breaker_rejected_total", breaker=name)
+
+    def told(found):
+        assert found.get("etl_circuit_breaker_state_changes_total", breaker=name, state="open") >= 1
+        assert found.get("etl_snowflake_requests_total", status="503") >= 5
+        assert found.get("etl_snowflake_errors_total", operation="append") >= 1
+        assert found.get("etl_snowflake_errors_total", operation="open") >= 1
+    box.holds(told)
+    box.wait_above(1, "etl_pipeline_lag_seconds", pipeline_name="snow")
+    box.wait_above(0, "etl_pipeline_memory_bytes", pipeline_name="snow", user="stream")
 
 
 def check_contract(box):
@@ -245,14 +279,18 @@ def check_ends(box):
     assert box.scrape().get("etl_table_rows_total", pipeline_name="post", table="public.other") is not None
     box.source.sql(f"ALTER PUBLICATION {box.source.publication} DROP TABLE other")
     box.wait_for(None, "etl_table_rows_total", pipeline_name="post", table="public.other")
-    active = box.scrape().get("etl_pipeline_active")
+    box.catalog.set_status("bad", "PAUSE")  # it counts whenever it is tried
+    active = box.wait_for(1, "etl_pipeline_state", pipeline_name="bad", state="paused").get("etl_pipeline_active")
     box.catalog.set_status("post", "PAUSE")
-    found = box.wait_for(1, "etl_pipeline_state", pipeline_name="post", state="paused")
-    assert found.get("etl_pipeline_stops_total", pipeline_name="post") == 1
-    assert found.get("etl_pipeline_active") == active - 1
-    assert found.get("etl_pipeline_lag_seconds", pipeline_name="post") is None
-    assert found.get("etl_table_rows_total", pipeline_name="post", table="public.rows") >= 53
-    assert 'pipeline_name="post"' in found.text
+    box.wait_for(1, "etl_pipeline_state", pipeline_name="post", state="paused")
+
+    def told(found):
+        assert found.get("etl_pipeline_stops_total", pipeline_name="post") == 1
+        assert found.get("etl_pipeline_active") == active - 1
+        assert found.get("etl_pipeline_lag_seconds", pipeline_name="post") is None
+        assert found.get("etl_table_rows_total", pipeline_name="post", table="public.rows") >= 53
+        assert 'pipeline_name="post"' in found.text
+    box.holds(told)
     box.catalog.execute("DELETE FROM pipelines WHERE name = 'post'")
     box.wait(lambda found: 'pipeline_name="post"' not in found.text, "the series of the pipeline that was removed to go")
 
