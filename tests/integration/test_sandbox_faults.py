@@ -1,5 +1,6 @@
 """The stand-in's streaming interface under faults, restarts and kills."""
 import asyncio
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import urllib.error
 
 import pytest
 from pgserver import scratch_folder
+from program import wait_until
 from psycopg import sql
 from sandbox_fixtures import Client
 from standin import ROOT, StandIn
@@ -66,12 +68,18 @@ def test_fault_with_a_delay_and_for_one_channel(box, pipe):
     one, two = pipe.channel("ONE"), pipe.channel("TWO")
     one.open()
     two.open()
-    box.ask("/faults", {"step": "append.before", "delay_ms": 400, "channel": "TWO"})
+    two.client = Client(box.told)  # a connection of its own
+    two.client.token = one.client.token
+    fault = box.add_fault("append.before", delay_ms=1500, channel="TWO")
     started = time.monotonic()
-    one.append(numbered(1, 1), "1")
-    assert time.monotonic() - started < 0.35
-    two.append(numbered(2, 2), "2")
-    assert time.monotonic() - started >= 0.4
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        held = pool.submit(two.append, numbered(2, 2), "2")
+        wait_until(lambda: box.fault_hits(fault), 60, "the append to be held", pause=0.01)
+        one.append(numbered(1, 1), "1")
+        assert not held.done()
+        held.result()
+    assert time.monotonic() - started >= 1.5
+    two.client.close()
 
 
 def test_failed_commits_are_tried_again(box, pipe, channel):

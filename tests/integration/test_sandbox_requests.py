@@ -81,7 +81,7 @@ def test_twenty_megabytes_a_second(channel):
     body = (b'{"ID":1,"ignored":"' + b"x" * 1000 + b'"}\n') * 50_000
     channel.append(body, "1", encoding="zstd")  # more than a second's worth: passes, and is paid off afterwards
     assert channel.try_append(numbered(2, 2), "2").status == 429
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while channel.try_append(numbered(2, 2), "2").status == 429:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from program import patience, wait_until
 from sandbox_fixtures import Client
 from standin import ROOT, StandIn
 
@@ -35,7 +36,7 @@ class Db:
         return self.client.request("GET", path, headers=self.client.account_headers())
 
     def wait(self, answer, seconds=30):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         while answer.status == 202:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -60,6 +61,10 @@ class Db:
 
     def code(self, text, **more):
         return self.error(text, **more)["code"]
+
+    def held_at(self, fault):
+        """Until a statement is held by that fault of delay."""
+        wait_until(lambda: self.box.fault_hits(fault), 60, "a statement to be held", pause=0.01)
 
     def block(self, *steps, declare="", handler="WHEN OTHER THEN ROLLBACK; RAISE;"):
         declared = f"DECLARE {declare} " if declare else ""
@@ -287,12 +292,12 @@ def test_ddl_commits_the_open_transaction(db):
 def test_each_statement_reads_what_is_committed_when_it_starts(db):
     db.run("CREATE TABLE t (a INTEGER)")
     db.run("CREATE TABLE seen (first INTEGER, second INTEGER)")
-    db.box.add_fault("sql.execute", delay_ms=1500, skip=2, times=1)
+    fault = db.box.add_fault("sql.execute", delay_ms=1500, skip=2, times=1)
     waiting = db.post(db.block("BEGIN TRANSACTION;", "SELECT COUNT(*) INTO :x FROM t;", "SELECT 1 INTO :z;", "SELECT COUNT(*) INTO :y FROM t;",
                                "INSERT INTO seen SELECT :x, :y;", "COMMIT;", declare="x INTEGER; y INTEGER; z INTEGER;"), "?async=true")
-    time.sleep(0.5)
     other = Db(db.box, db.schema)
-    db.box.remove_faults()
+    other.run("SELECT 1")
+    db.held_at(fault)
     other.run("INSERT INTO t VALUES (1)")
     other.client.close()
     assert db.wait(waiting).status == 200
@@ -302,9 +307,9 @@ def test_each_statement_reads_what_is_committed_when_it_starts(db):
 def test_lock_timeout_names_the_lock(db):
     db.run("CREATE TABLE t (a INTEGER)")
     db.run("INSERT INTO t VALUES (1)")
-    db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
+    fault = db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
     holder = db.post("DELETE FROM t", "?async=true")
-    time.sleep(0.5)
+    db.held_at(fault)
     error = db.error("UPDATE t SET a = 2", parameters={"LOCK_TIMEOUT": "1"})
     assert error["sqlState"] == "57014" and "LOCK_TIMEOUT" in error["message"]
     # INSERT waits for nobody.
@@ -330,8 +335,7 @@ def test_request_id_runs_once_also_while_it_runs(db):
     fault = db.box.add_fault("sql.execute", delay_ms=1000, times=1)
     first = db.post("INSERT INTO t VALUES (1)", f"?async=true&requestId={request_id}")
     assert first.status == 202
-    time.sleep(0.2)
-    assert db.box.fault_hits(fault) == 1
+    db.held_at(fault)
     again = db.post("INSERT INTO t VALUES (1)", f"?requestId={request_id}&retry=true")
     assert again.json["statementHandle"] == first.json["statementHandle"] and again.status == 200
     third = db.post("INSERT INTO t VALUES (1)", f"?requestId={request_id}&retry=true")
@@ -368,9 +372,9 @@ def test_request_id_is_remembered_over_a_kill(tmp_path):
 
 def test_statement_timeout_is_408(db):
     db.run("CREATE TABLE t (a INTEGER)")
-    db.box.add_fault("sql.before_commit", delay_ms=2000, times=1)
+    fault = db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
     holder = db.post("UPDATE t SET a = 1", "?async=true")
-    time.sleep(0.3)
+    db.held_at(fault)
     answer = db.post("UPDATE t SET a = 2", timeout=1)
     assert answer.status == 408 and answer.code == "000630"
     assert db.wait(holder).status == 200
@@ -380,9 +384,9 @@ def test_statement_timeout_is_408(db):
 def test_cancel(db):
     db.run("CREATE TABLE t (a INTEGER)")
     db.run("INSERT INTO t VALUES (1)")
-    db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
+    fault = db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
     holder = db.post("UPDATE t SET a = 2", "?async=true")
-    time.sleep(0.3)
+    db.held_at(fault)
     waiting = db.post("UPDATE t SET a = 3", "?async=true")
     time.sleep(0.3)
     other = Db(db.box, db.schema)
@@ -713,9 +717,9 @@ def test_query_tool(box):
 def test_compare_and_set_fences_the_second_of_two_at_once(merging):
     """Two writers from the same position: the one that waits for the other's transaction sees its position, and is fenced."""
     land(merging, (1, "a", None, "I", "01", None))
-    merging.box.add_fault("sql.before_commit", delay_ms=1000, times=1)
+    fault = merging.box.add_fault("sql.before_commit", delay_ms=1000, times=1)
     first = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
-    time.sleep(0.4)
+    merging.held_at(fault)
     assert merging.error(MERGE_BLOCK.format(since="00", to="10", seen="01"))["code"] == "-20001"
     assert merging.wait(first).status == 200
     assert merging.rows('SELECT "ID", "NAME" FROM "T"') == [["1", "a"]]
@@ -724,9 +728,9 @@ def test_compare_and_set_fences_the_second_of_two_at_once(merging):
 def test_readers_see_a_merge_whole_or_not_at_all(merging):
     """While a block has merged and not yet committed, one statement over its tables sees the state before."""
     land(merging, (1, "a", None, "I", "01", None))
-    merging.box.add_fault("sql.before_commit", delay_ms=1000, times=1)
+    fault = merging.box.add_fault("sql.before_commit", delay_ms=2000, times=1)
     first = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
-    time.sleep(0.4)
+    merging.held_at(fault)
     together = 'SELECT (SELECT COUNT(*) FROM "T"), (SELECT MAX("POSITION") FROM "STATE")'
     assert merging.rows(together) == [["0", "00"]]
     assert merging.wait(first).status == 200

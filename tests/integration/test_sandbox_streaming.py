@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from program import wait_until
 from sandbox_fixtures import Client, Pipe
 from streaming_box import COLUMNS, box, channel, client, ids, make_pipe, numbered, pipe, plain_settings, stall  # noqa: F401 (fixtures)
 
@@ -171,9 +172,9 @@ def test_offset_token_of_a_new_channel(pipe):
 
 
 def test_open_in_progress_is_a_conflict(box, client, channel):
-    box.ask("/faults", {"step": "commit", "delay_ms": 700})
+    fault = box.add_fault("commit", delay_ms=2000)
     channel.append(numbered(1, 1), "1")
-    time.sleep(0.2)  # the commit, and with it the first open, waits for the fault's delay
+    wait_until(lambda: box.fault_hits(fault), 60, "the commit to be held", pause=0.01)  # and with it the first open
 
     def reopen():
         own = Client(box.told)
@@ -222,7 +223,7 @@ def test_identifiers_in_urls(client):
     channel = pipe.channel("%22my%20channel%22")
     channel.open()
     channel.append(numbered(1, 1), "1")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while pipe.status("my channel")["my channel"]["last_committed_offset_token"] != "1":
         assert time.monotonic() < deadline
     assert ids(pipe) == [1]
