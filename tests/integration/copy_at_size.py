@@ -88,7 +88,7 @@ class AtSize:
         return pipeline_status(program.status()).get("copy", {})
 
     def wait_for_share(self, program, share, seconds=600):
-        """Of the largest table, in the copy under way; a status may be that of an earlier life until there is a plan."""
+        """Of the largest table, in the copy under way; a status may be that of an earlier life until there is a plan. The status."""
         program.wait_for_event("copy_planned", seconds)
 
         def is_there():
@@ -99,8 +99,8 @@ class AtSize:
             if copy is None:
                 assert table.get("state") not in ("copied", "live"), f"copied before {share:.0%} of it was seen"
                 return False
-            return copy["rows"] >= share * self.accounts
-        wait_until(is_there, seconds, f"{share:.0%} of the largest table", pause=0.1)
+            return status if copy["rows"] >= share * self.accounts else None
+        return wait_until(is_there, seconds, f"{share:.0%} of the largest table", pause=0.1)
 
     def wait_until_merged(self, program, target, seconds=600):
         mark = -(time.time_ns() % 2**31)

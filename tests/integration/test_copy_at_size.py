@@ -10,6 +10,8 @@ from snowflake_client import Snowflake
 
 # A limit that makes the 13 MB of pgbench's accounts last, so that there is something to end.
 OPTIONS = ("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 4)
+# The same where several things have to be done to one copy before it is through, by a test that others may keep waiting.
+SLOWLY = ("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 2)
 
 
 def says(program, words):
@@ -31,7 +33,7 @@ def test_a_copy_on_four_connections_under_load_with_kills(source, standin, strea
     at_size.fill()
     at_size.start_load(20)
     try:
-        program = stream(*OPTIONS, "--max-table-sync-workers", 4)
+        program = stream(*SLOWLY, "--max-table-sync-workers", 4)
         at_size.wait_for_share(program, 0.05)
         at_size.end("worker")
         at_size.wait_for_share(program, 0.2)
@@ -39,7 +41,7 @@ def test_a_copy_on_four_connections_under_load_with_kills(source, standin, strea
         at_size.wait_for_share(program, 0.4)
         program.kill()
 
-        program = stream(*OPTIONS, "--max-table-sync-workers", 4)
+        program = stream(*SLOWLY, "--max-table-sync-workers", 4)
         at_size.wait_for_share(program, 0.1)
         at_size.end("exporter")
         at_size.end("worker")
@@ -100,7 +102,7 @@ def test_a_later_table_is_copied_beside_a_long_copy(source, standin, stream):
     """At a snapshot of its own, on one connection, while the first run goes on."""
     at_size = AtSize(source, 1, 5)
     at_size.fill()
-    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1)
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1, "--poll-interval-seconds", 1)
     at_size.wait_for_share(program, 0.05)
     source.sql("create table later (id int primary key); insert into later select generate_series(1, 100)")
     program.wait_for_event("copied", 60, table="later")
@@ -173,8 +175,7 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     at_size = AtSize(source, 1, 3)
     at_size.fill()
     program = stream(*OPTIONS, "--max-table-sync-workers", 2)
-    at_size.wait_for_share(program, 0.3)
-    status = pipeline_status(program.status())
+    status = at_size.wait_for_share(program, 0.3)
     copy = status["copy"]
     assert copy["ranges"] > copy["ranges_read"] > 0 and copy["connections"] == 2 and copy["tables"] == 7
     assert 0.25 * at_size.accounts < copy["rows"] <= copy["rows_expected"] and copy["bytes"] > 1e6
@@ -185,5 +186,5 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     accounts = next(table["copy"] for table in status["tables"] if table["table"] == "pgbench_accounts")
     assert accounts["blocks"] >= accounts["blocks_read"] > 0 and accounts["ranges"] >= 12
     program.wait_for_event("live", 120)
-    assert "copy" not in pipeline_status(program.status())
+    wait_until(lambda: "copy" not in pipeline_status(program.status()), 30, "the copy to go from the status")
     assert program.terminate() == 0
