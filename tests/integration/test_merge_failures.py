@@ -17,6 +17,14 @@ def states(program):
     return {table["table"]: table for table in program.status()["pipelines"][0]["tables"]}
 
 
+def wait_for_parked(program, *names):
+    """Table → reason, once these are parked and no others: the status is saved a moment after what it tells of."""
+    def find():
+        found = {name: table["reason"] for name, table in states(program).items() if table["state"] == "parked"}
+        return found if set(found) == set(names) else None
+    return wait_until(find, 60, f"{names} to be parked")
+
+
 def count(snowflake, table):
     return int(snowflake.value(f"select count(*) from {snowflake.qualified(table.upper())}"))
 
@@ -31,8 +39,7 @@ def test_a_table_that_makes_the_merge_fail_is_parked_and_the_others_go_on(source
     for name in TABLES:
         source.sql(f"insert into {name} values (2, 'b', 2)")
     settle(source, snowflake, program, 1)
-    parked = {name: table["reason"] for name, table in states(program).items() if table["state"] == "parked"}
-    assert set(parked) == {"t3", "t7"}
+    parked = wait_for_parked(program, "t3", "t7")
     assert all("its merge fails: " in reason and "etl-stream pipeline resync" in reason for reason in parked.values()), parked
     assert 'BODY' in parked["t3"] and "public.t3" in parked["t3"]
     assert all(count(snowflake, name) == 2 for name in TABLES if name not in parked)
@@ -92,10 +99,13 @@ def test_a_merge_beyond_the_limit_of_a_statement_is_made_of_procedures(source, s
         for name in TABLES:
             connection.execute(f"update {name} set n = 9 where id = 1")
     settle(source, snowflake, program, 2)
-    assert [name for name, table in states(program).items() if table["state"] == "parked"] == ["t5"]
+    wait_for_parked(program, "t5")
     nines = {snowflake.value(f'select count(*) from {snowflake.qualified(name.upper())} where "N" = 9') for name in TABLES if name != "t5"}
     assert nines == {"1"}
+
+    def texts():
+        return [one["text"].lstrip()[:24] for one in standin.ask("/statements?limit=100000")["log"] if one["outcome"] == "success"]
+    wait_until(lambda: texts().count("DROP PROCEDURE IF EXISTS") >= 2, 60, "what was made to be dropped, too")
     assert program.terminate() == 0
-    ran = [one["text"].lstrip()[:24] for one in standin.ask("/statements?limit=100000")["log"] if one["outcome"] == "success"]
+    ran = texts()
     assert ran.count("CREATE OR REPLACE PROCED") >= 2 and any(text.startswith("CALL") for text in ran)
-    assert ran.count("DROP PROCEDURE IF EXISTS") >= 2, "what was made is not left behind"

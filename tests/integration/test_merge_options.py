@@ -12,7 +12,10 @@ SETUP = ("create table orders (id int primary key, what text); create table even
 def settle(source, snowflake, program, number):
     """Everything committed up to now is in the targets: one position for all tables."""
     source.sql("insert into mark values (%s)", [number])
+    settled(snowflake, program, number)
 
+
+def settled(snowflake, program, number):
     def is_there():
         assert program.is_running(), program.tail()
         try:
@@ -107,9 +110,9 @@ def test_outside_of_the_merge_windows_no_warehouse_wakes(source, standin, stream
     program = stream(*MERGE_OFTEN, "--merge-windows", window(60, 120))
     program.wait_for_event("copied", 60, count=3)
     source.sql("insert into orders values (4, 'd')")
-    status = program.wait_for_status(lambda one: one["pipelines"] and all(
-        table["state"] == "copied" for table in one["pipelines"][0]["tables"]), 60)
-    assert pipeline_status(status)["merge"]["state"] == "waiting"
+    program.wait_for_status(lambda one: one["pipelines"] and all(
+        table["state"] == "copied" for table in one["pipelines"][0]["tables"]) and pipeline_status(one)["merge"]["state"] == "waiting",
+        60, "every table copied and the merge to wait")
     landed = f'select count(*) from {snowflake.landing("orders")} where "_ETL_OP" = \'I\''
     wait_until(lambda: Snowflake(standin.to).value(landed) == "1", 30, "the row to land")
     # The state table is made and read once at the very first start; nothing else.
@@ -147,7 +150,7 @@ def test_nothing_waits_for_a_merge_that_runs_long(source, standin, stream):
     snowflake = Snowflake(standin.to)
     program = stream(*MERGE_OFTEN)
     program.wait_for_event("live", 60)
-    standin.add_fault("sql.before_commit", delay_ms=8000, times=1)
+    standin.add_fault("sql.before_commit", delay_ms=12000, times=1)
     source.sql("insert into orders values (4, 'd')")
     status = program.wait_for_status(lambda one: one["pipelines"] and one["pipelines"][0]["merge"]["state"] == "running"
                                      and one["pipelines"][0]["merge"]["seconds"] >= 1, 30)
@@ -204,9 +207,12 @@ def test_merged_landing_rows_are_deleted_after_their_retention(source, standin, 
         return program.events("cleaned")
     wait_until(lambda: sum(line["table"] == "orders" for line in merge_on()) >= 2, 60, "landing rows to be deleted")
     assert landed(snowflake, "orders") < 3 + number
-    status = pipeline_status(program.status())
-    deleted = {table["table"]: table["landing_rows_deleted"] for table in status["tables"]}
-    assert deleted["orders"] >= 4 and sum(deleted.values()) == status["merge"]["landing_rows_deleted"]
+
+    def has_told(found):
+        status = pipeline_status(found)
+        deleted = {table["table"]: table["landing_rows_deleted"] for table in status["tables"]}
+        return deleted["orders"] >= 4 and sum(deleted.values()) == status["merge"]["landing_rows_deleted"]
+    program.wait_for_status(has_told, 60, "the status to tell how many")
     # A restart goes on without the rows that are gone, and an idle pipeline wakes nothing to delete the rest.
     assert program.terminate() == 0
     program = stream(*MERGE_OFTEN, "--landing-retention", "2s")
@@ -231,8 +237,9 @@ def test_landing_rows_of_a_table_that_left_are_deleted_too(source, standin, stre
         nonlocal number
         number += 1
         settle(source, snowflake, program, number)
-    source.sql("insert into orders values (100, 'last')")
-    merge_on()
+    # In one transaction, and so in one merge: what is cleaned then are older rows.
+    source.sql("insert into orders values (100, 'last'); insert into odd values (2); insert into mark values (0)")
+    settled(snowflake, program, 0)
     source.sql("alter publication etl drop table orders; insert into odd values ('NaN')")
     program.wait_for_event("table_left", 30, table="orders")
     program.wait_for_event("parked", 30, table="odd")
