@@ -83,8 +83,11 @@ def test_equal_while_writes_go_on(source, standin, stream, mode):
         said = verified.json(*mode)
         assert said["result"] == "equal" and len(said["tables"]) == len(load.TABLES), said
         assert {table["is_full"] for table in said["tables"]} == {bool(mode)}
+    mark = program.mark()
+    committed = [one.book.committed for one in loads]
+    wait_until(lambda: all(one.book.committed > before for one, before in zip(loads, committed)), 60, "more of the load")
     assert all(one.stop().committed > 0 for one in loads)
-    program.wait_for_event("merged", 60, since=program.mark())  # merging goes on by itself
+    program.wait_for_event("merged", 60, since=mark)  # merging goes on by itself
     assert program.terminate() == 0
 
 
@@ -143,7 +146,7 @@ def test_two_at_once(pipeline):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [done.returncode for done in results] == [1, 1] or [done.returncode for done in results] == [1, 2]
+    assert sorted(done.returncode for done in results) in ([1, 1], [1, 2])
     told = "".join(done.stdout + done.stderr for done in results)
     assert "changed: id = 1 (name)" in told
     assert told.count("changed: id = 1") == 2 or "another etl-stream verify holds its merge" in told
