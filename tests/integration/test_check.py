@@ -54,6 +54,8 @@ class Shop:
         return self.server.url(database, publication="etl", **query).replace("postgres@", f"{user}@")
 
     def check(self, *options):
+        """Alone: connections that are ending count against limits."""
+        wait_until(lambda: self.server.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'") == 0, 60, "the server to be left")
         return look(self.state, "--from", self.url(), *options)
 
 
@@ -473,7 +475,7 @@ def test_a_clock_that_is_wrong_is_told_apart_from_a_wrong_key(account):
         code, report = account.check()
         (finding,) = findings(report, "clock")
         assert code == 1 and finding["severity"] == "error" and not findings(report, "key_refused")
-        assert re.search(r"(299|300|301) s ahead", finding["what"])
+        assert 295 <= int(re.search(r"(\d+) s ahead", finding["what"])[1]) <= 330  # with what the answer took
         account.standin.ask("/set_clock", {"offset_seconds": 300})
         code, report = account.check()
         (finding,) = findings(report, "clock")

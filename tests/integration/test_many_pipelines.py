@@ -39,9 +39,9 @@ def test_twenty_pipelines_stream_in_one_process(source, receiver, start_service)
         for number in range(1, PIPELINES + 1):
             wait_until(lambda number=number: any(row["ID"] == number for row in receiver.rows("t1", f"s{number}")), 60, f"the row of p{number}")
         # Workers and the catalog's thread are there from the start; a pipeline has no thread. Resolvers' come and go.
-        assert count("task") <= threads + 2 * WORKERS, (threads, count("task"))
+        wait_until(lambda: count("task") <= threads + 2 * WORKERS, 60, f"no more threads than {threads} and {2 * WORKERS}")
         # A connection for the stream and one for looking, a mailbox, and requests under way.
-        assert count("fd") <= descriptors + PIPELINES * 8 + 60, (descriptors, count("fd"))
+        wait_until(lambda: count("fd") <= descriptors + PIPELINES * 8 + 60, 60, f"no more descriptors than {descriptors} and a few")
         print(f"{count('task')} threads, {count('fd')} descriptors, {service.resident_bytes() >> 20} MiB")
         # All end, side by side.
         assert service.terminate() == 0
