@@ -5,7 +5,7 @@ import urllib.parse
 import pytest
 
 import load
-from program import pipeline_status, wait_until
+from program import TRAPS_PROGRAM, pipeline_status, wait_until
 from proxy import Proxy
 from snowflake_client import Snowflake
 from test_pipeline import MERGE_OFTEN, assert_no_stream_row_twice, make_tables, settle
@@ -48,10 +48,11 @@ def test_postgresql_restarts(loaded, mode):
     finish(own_postgres, standin, program, loads)
 
 
-@pytest.mark.parametrize("number, times", [(signal.SIGTERM, 1), (signal.SIGKILL, 2)])  # each opens the circuit for half a minute
+@pytest.mark.parametrize("number, times", [(signal.SIGTERM, 2), (signal.SIGKILL, 3)])
 def test_snowflake_restarts(loaded, number, times):
     own_postgres, standin, start_stream, loads = loaded
-    program = start_stream(own_postgres.url(), standin.to, *MERGE_OFTEN)
+    # Each opens the circuit, which is half a minute otherwise.
+    program = start_stream(own_postgres.url(), standin.to, *MERGE_OFTEN, binary=TRAPS_PROGRAM, ETL_TRAP="circuit_tenths")
     program.wait_for_event("live", 60)
     for _ in range(times):
         wait_for_more_commits(loads)

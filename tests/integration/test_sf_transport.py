@@ -15,7 +15,7 @@ import time
 import pytest
 
 from pgserver import scratch_folder
-from program import SANITIZER_OPTIONS, SANITIZER_REPORT
+from program import SANITIZER_OPTIONS, SANITIZER_REPORT, wait_until
 from sandbox_fixtures import Client, Pipe
 from snowflake_client import Snowflake
 from standin import ROOT, StandIn
@@ -75,7 +75,7 @@ class Transport:
 
     def start(self, rows, rows_a_second=1_000_000, *options, to=None, without=None, **environment):
         self.lines, self.seen = queue.Queue(), []
-        more = {"ETL_TRAP": without} if without else {}
+        more = {"ETL_TRAP": without or "circuit_tenths"}  # faults open the circuit again and again, for half a minute otherwise
         self.process = subprocess.Popen(
             [self.tool, to or self.to, self.folder / "state", str(rows), str(rows_a_second), *options], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -109,7 +109,7 @@ class Transport:
         self.process.wait(20)
         self.errors.join(20)
 
-    def finish(self, seconds=120):
+    def finish(self, seconds=300):
         self.process.wait(seconds)
         self.errors.join(20)
         while (line := self.lines.get(timeout=20)) is not None:
@@ -195,6 +195,7 @@ FAULTS = [{"step": "append.before", "status": 503}, {"step": "append.before", "r
           {"step": "commit", "status": 500}, {"step": "commit", "lose_rows": True}, {"step": "hostname", "reset": True}]
 
 
+@pytest.mark.timeout(1200)  # the circuit is waited for again and again
 @pytest.mark.parametrize("seed", [1, 2])
 def test_faults_at_every_step_lose_and_double_nothing(transport, snowflake, seed):
     chosen = random.Random(seed)
@@ -284,7 +285,8 @@ def test_rows_lost_after_the_answer_are_sent_again(transport, snowflake):
     for silent in (False, True):
         transport.wait("committed")
         snowflake.ask("/stall", {"channel": "ETL_TRANSPORT"})
-        time.sleep(0.5)
+        wait_until(lambda: any(one["buffered_appends"] for one in snowflake.channels() if transport.schema in str(one)), 60,
+                   "rows that are taken and not committed")
         snowflake.ask("/lose_rows", {"channel": "ETL_TRANSPORT", "code": "ERR_CHANNEL_MUST_BE_REOPENED"})
         snowflake.ask("/release", {"channel": "ETL_TRANSPORT"})
         transport.wait("rewind")
