@@ -46,6 +46,7 @@ def read_while_merging(source, standin, stream, positions, seconds, without=None
         source.sql(f"CREATE TABLE {table} (id int PRIMARY KEY, balance numeric(18, 2) NOT NULL)")
         source.sql(f"INSERT INTO {table} SELECT g, {START} FROM generate_series(0, {ACCOUNTS - 1}) g")
     source.sql("CREATE PUBLICATION etl FOR TABLE accounts_left, accounts_right")
+    standin.ask("/set_commit_delay", {"ms": 30})  # more merges in less time
     program = stream("--merge-interval-seconds", 0, without=without)
     program.wait_for_event("live", 60)
     snowflake = Snowflake(standin.to)
@@ -64,7 +65,7 @@ def read_while_merging(source, standin, stream, positions, seconds, without=None
                 break
     finally:
         transfers.done.set()
-        transfers.join(10)
+        transfers.join(60)
     assert pipeline_status(program.status())["merges"] > 0
     return seen, totals, transfers.count
 
