@@ -18,9 +18,10 @@ from service import Catalog, Service
 from standin import StandIn
 
 # Begun first: a file is run by one of pytest's processes, and none should be left with one of these at the end.
-LONG_FILES = ("test_consistency.py", "test_pg_room.py", "test_copy_room.py", "test_merge_cases.py", "test_traps.py",
-              "test_channels.py", "test_types_matrix.py", "test_types_binary_text.py", "test_sf_transport.py", "test_kill.py",
-              "test_copy_at_size.py", "test_service.py", "test_catalog_streams.py", "test_merge_table.py")
+LONG_FILES = ("test_outages.py", "test_verify.py", "test_consistency.py", "test_pg_room.py", "test_copy_room.py", "test_merge_cases.py",
+              "test_traps.py", "test_channels.py", "test_types_matrix.py", "test_types_binary_text.py", "test_sf_transport.py", "test_kill.py",
+              "test_copy_at_size.py", "test_service.py", "test_schema_changes_tables.py", "test_schema_changes.py", "test_catalog_streams.py",
+              "test_merge_table.py", "test_schema_changes_in_place.py", "test_two_services.py", "test_types_extensions.py", "test_verify_types.py")
 
 # What depends on the version of PostgreSQL, and so is run against each (the marker `server`): the tests of these files whose names match.
 # That a test fails without its rule is shown on one version only.
