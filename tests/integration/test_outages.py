@@ -48,7 +48,7 @@ def test_postgresql_restarts(loaded, mode):
     finish(own_postgres, standin, program, loads)
 
 
-@pytest.mark.parametrize("number, times", [(signal.SIGTERM, 2), (signal.SIGKILL, 3)])
+@pytest.mark.parametrize("number, times", [(signal.SIGTERM, 1), (signal.SIGKILL, 2)])
 def test_snowflake_restarts(loaded, number, times):
     own_postgres, standin, start_stream, loads = loaded
     # Each opens the circuit, which is half a minute otherwise.
