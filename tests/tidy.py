@@ -7,7 +7,6 @@ it must find something in and one that it must not. The samples run first; a rul
 Usage: tests/tidy.py [RULE…]    (no rule: all)
 """
 import concurrent.futures
-import fnmatch
 import pathlib
 import posixpath
 import re
@@ -197,17 +196,6 @@ def paths_of_one_machine_are_absent(tree):
 
 
 @rule
-def tests_that_documents_name_are_there(tree):
-    """What a claim is shown by. A name may stand for several: `test_verify*.py`."""
-    there = {path.rsplit("/", 1)[-1] for path in tree if path.startswith("tests/")}
-    for path, text in tree.items():
-        if path.endswith(".md"):
-            for found in re.finditer(r"`(test_[\w*]+\.(?:py|c))`", text):
-                if not any(fnmatch.fnmatch(name, found.group(1)) for name in there):
-                    yield f"{path}:{line_of(text, found.start())}: no test {found.group(1)}"
-
-
-@rule
 def lines_end_cleanly(tree):
     for path, text in tree.items():
         for number, line in enumerate(text.split("\n"), 1):
@@ -359,9 +347,6 @@ SAMPLES = {
     "nothing_is_left_for_later": ([one("// TO" "DO\n"), one("FIX" "ME\n", "a.md")], [one("// what to do\n")]),
     "paths_of_one_machine_are_absent": (
         [one("see /wo" "rk/main\n"), one("'/ro" "ot/.x'\n", "a.py")], [one("src/work/a ~/root/ a/work/b\n")]),
-    "tests_that_documents_name_are_there": (
-        [{"docs/a.md": "`test_a.py`\n", "tests/unit/test_a.c": ""}, one("`test_a*.py`\n", "README.md")],
-        [{"docs/a.md": "`test_a.c`, `test_*.py` and test_c.py\n", "tests/unit/test_a.c": "", "tests/integration/test_b.py": ""}]),
     "sql_is_ascii": ([one("-- …\n", "src/pg/sql/a.sql")], [one("-- ...\n", "src/pg/sql/a.sql"), one("…\n", "a.sql")]),
     "lines_end_cleanly": ([one("a \n"), one("a"), one("\ta\n")], [one("a\n"), one("\ta\n", "Makefile"), one("")]),
     "headers_have_guards": ([one("int a;\n", "src/pg/a.h")], [one(GUARDED.format(""), "src/pg/a.h")]),

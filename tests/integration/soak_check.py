@@ -50,7 +50,8 @@ class Reader(threading.Thread):
         self.statement = (f'SELECT (SELECT COALESCE(SUM("N"), 0) FROM {tally}{where}), (SELECT COUNT(*) FROM {journal}{where}),'
                           f' (SELECT COALESCE(SUM("BALANCE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("BALANCE"), 0) FROM {right}{where}),'
                           f' (SELECT COUNT(*) FROM {tally}{where})')
-        self.shares = f'SELECT (SELECT COALESCE(SUM("SHARE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("SHARE"), 0) FROM {right}{where})'
+        self.shares = (f'SELECT (SELECT COALESCE(SUM("SHARE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("SHARE"), 0) FROM {right}{where}),'
+                       f' (SELECT COUNT(*) FROM {left}{where})')
 
     def run(self):
         try:
@@ -77,11 +78,11 @@ class Reader(threading.Thread):
         rows = ask(self.snowflake, self.shares)
         if rows is None:
             return
-        (left, right), = rows
+        (left, right, accounts), = rows
         self.reads += 1
         self.states.add(("shares", left))
         self._judge("shares", was_excused)
-        total = 2 * ACCOUNTS * SHARE
+        total = 2 * ACCOUNTS * SHARE if accounts != "0" else 0  # nothing is copied yet
         if int(left) + int(right) != total and not (was_excused or self.is_excused()):
             self.problem = self.problem or f"shares {left} + {right} instead of {total}, at {time.time():.3f}"
 

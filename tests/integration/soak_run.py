@@ -189,8 +189,12 @@ class Run:
     # The program
 
     def _is_excused(self):
+        return bool(self._excuses())
+
+    def _excuses(self):
         """One of the reader's tables is not live, or was not: what becomes of other tables is no excuse."""
-        return any(line.get("event") in soak_check.NOT_LIVE and line.get("table") in (None, *UNGUARDED) for life in self.lives for line in list(life.lines))
+        return [line for life in self.lives for line in list(life.lines)
+                if line.get("event") in soak_check.NOT_LIVE and line.get("table") in (None, *UNGUARDED)]
 
     def watch(self):
         """Nothing has gone wrong that waiting would not mend."""
@@ -431,4 +435,5 @@ class Run:
         resyncs = sum(len(life.events("resync")) for life in self.lives)
         follows = sum(len(life.events("schema_followed")) for life in self.lives)
         return (f"{time.monotonic() - self.started:.1f} s, {listed}, {reads}" + (f", {resyncs} resyncs" if resyncs else "")
-                + (f", {follows} followed in place" if follows else ""))
+                + (f", {follows} followed in place" if follows else "")
+                + "".join(f"; not judged since: {line.get('message')}" for line in self._excuses()[:1]))
