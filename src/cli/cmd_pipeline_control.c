@@ -2,6 +2,7 @@
 // interval. Without a service it takes effect when the next one runs.
 #include <jansson.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #define LOOK_INTERVAL_MS 250
 #define OPERANDS_MAX 1000
 
-enum { CONTROL_STATE, CONTROL_NO_WAIT, CONTROL_TIMEOUT, CONTROL_OPTION_COUNT };
+enum { CONTROL_STATE, CONTROL_NO_WAIT, CONTROL_TIMEOUT, CONTROL_JSON, CONTROL_OPTION_COUNT };
 
 static const struct option_spec options[CONTROL_OPTION_COUNT] = {
     [CONTROL_STATE] = COMMAND_STATE_OPTION,
@@ -28,6 +29,8 @@ static const struct option_spec options[CONTROL_OPTION_COUNT] = {
                          "do not wait until the running service has done it"},
     [CONTROL_TIMEOUT] = {"timeout", NULL, OPTION_NUMBER, "SECONDS", "120", 1, 86400, NULL,
                          "how long to wait for the running service"},
+    [CONTROL_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL,
+                      "one JSON document for machines: done, state, message; what fails is told on standard error"},
 };
 
 struct control {
@@ -38,6 +41,7 @@ struct control {
     json_t *status;  // the newest of the pipeline; NULL: none
     int64_t updated_ms;
     char shown[64];  // the state that was printed last
+    bool is_json;
 };
 
 static int64_t now_ms(void)
@@ -61,6 +65,34 @@ static const char *text_of(const struct control *control, const char *key)
     return text != NULL ? text : "";
 }
 
+// What came of it, on standard output: a line, or one JSON document as the API answers. is_done: it is so now; else it will be.
+__attribute__((format(printf, 3, 4))) static int tell(const struct control *control, bool is_done, const char *format,
+                                                      ...)
+{
+    char message[ERR_TEXT_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    if (!control->is_json) {
+        printf("%s\n", message);
+        return EXIT_DONE;
+    }
+    json_t *object = json_object();
+    CHECK(object != NULL);
+    json_object_set_new(object, "done", json_boolean(is_done));
+    json_object_set_new(object, "pipeline", json_string(control->name));
+    if (*text_of(control, "state") != '\0')
+        json_object_set_new(object, "state", json_string(text_of(control, "state")));
+    json_object_set_new(object, "message", json_string(message));
+    char *text = json_dumps(object, JSON_INDENT(2));
+    CHECK(text != NULL);
+    printf("%s\n", text);
+    free(text);
+    json_decref(object);
+    return EXIT_DONE;
+}
+
 static bool look(struct control *control, struct err *out_error)
 {
     if (!catalog_each_status(control->catalog, on_status, control, out_error))
@@ -68,12 +100,18 @@ static bool look(struct control *control, struct err *out_error)
     const char *state = text_of(control, "state");
     if (control->updated_ms >= control->since_ms && strcmp(state, control->shown) != 0 && *state != '\0') {
         (void)snprintf(control->shown, sizeof control->shown, "%s", state);
-        if (isatty(STDOUT_FILENO) == 1) {
+        if (isatty(STDOUT_FILENO) == 1 && !control->is_json) {
             printf("%s: %s\n", control->name, state);
             fflush(stdout);
         }
     }
     return true;
+}
+
+// Between two sentences: a person gets two lines, a message is one.
+static const char *separator(const struct control *control)
+{
+    return control->is_json ? "; " : "\n";
 }
 
 static bool is_one_of(const char *state, const char *const *states)
@@ -98,10 +136,10 @@ static int wait_for(struct control *control, const char *const *states, bool end
         const char *state = text_of(control, "state");
         bool is_new = control->updated_ms >= control->since_ms;
         if (is_new && is_one_of(state, states)) {
-            printf("pipeline %s is %s\n", control->name, states == running_states ? "running" : "paused");
-            if (states == paused_states && *text_of(control, "held_back") != '\0')
-                printf("%s\n", text_of(control, "held_back"));
-            return EXIT_DONE;
+            const char *held_back = states == paused_states ? text_of(control, "held_back") : "";
+            return tell(control, true, "pipeline %s is %s%s%s", control->name,
+                        states == running_states ? "running" : "paused", *held_back != '\0' ? separator(control) : "",
+                        held_back);
         }
         if (is_new && ends_at_failure && is_one_of(state, failed_states) && *text_of(control, "error") != '\0') {
             err_set(&error, ERR_CONFIG, "failed", "pipeline %s does not run, and is tried again: %s", control->name,
@@ -193,6 +231,7 @@ static bool control_open(const struct command *command, int count, char *const *
     control->name = operands[0];
     control->since_ms = now_ms();
     control->deadline_ms = control->since_ms + values[CONTROL_TIMEOUT].number * 1000;
+    control->is_json = values[CONTROL_JSON].flag;
     control->catalog = command_catalog_open(&values[CONTROL_STATE], CATALOG_EDITOR, &error);
     if (control->catalog == NULL)
         *out_exit_code = command_fail_kind(&error);
@@ -208,9 +247,8 @@ static int control_close(struct control *control, int exit_code)
 
 static int no_service(const struct control *control, const char *what)
 {
-    printf("no service runs on %s: pipeline %s %s when the next one starts (etl-stream run)\n",
-           catalog_text(control->catalog), control->name, what);
-    return EXIT_DONE;
+    return tell(control, false, "no service runs on %s: pipeline %s %s when the next one starts (etl-stream run)",
+                catalog_text(control->catalog), control->name, what);
 }
 
 // --- start and pause -------------------------------------------------------------------------------------------------
@@ -227,10 +265,8 @@ static int start(struct control *control, const struct option_value *values)
     // One that waits after a failure, or was fenced, is tried at once.
     if (was_started && !catalog_command_add(control->catalog, control->name, "start", "{}", &id, &error))
         return command_fail_kind(&error);
-    if (values[CONTROL_NO_WAIT].flag) {
-        printf("pipeline %s will be started by the running service\n", control->name);
-        return EXIT_DONE;
-    }
+    if (values[CONTROL_NO_WAIT].flag)
+        return tell(control, false, "pipeline %s will be started by the running service", control->name);
     if (was_started)
         control->since_ms = 0;  // it may run already, and has nothing new to say
     return wait_for(control, running_states, !was_started);
@@ -254,15 +290,11 @@ static int pause_pipeline(struct control *control, const struct option_value *va
     bool was_paused = false;
     if (!set_status(control, "PAUSE", &was_paused, &error))
         return command_fail_kind(&error);
-    if (!catalog_is_served(control->catalog)) {
-        printf("no service runs on %s; pipeline %s stays paused when one starts\n", catalog_text(control->catalog),
-               control->name);
-        return EXIT_DONE;
-    }
-    if (values[CONTROL_NO_WAIT].flag) {
-        printf("pipeline %s will be paused by the running service\n", control->name);
-        return EXIT_DONE;
-    }
+    if (!catalog_is_served(control->catalog))
+        return tell(control, true, "no service runs on %s; pipeline %s stays paused when one starts",
+                    catalog_text(control->catalog), control->name);
+    if (values[CONTROL_NO_WAIT].flag)
+        return tell(control, false, "pipeline %s will be paused by the running service", control->name);
     if (was_paused)
         control->since_ms = 0;
     return wait_for(control, paused_states, false);
@@ -368,12 +400,11 @@ static int resync_wait(struct control *control, int64_t id)
     while (now_ms() < control->deadline_ms) {
         if (!look(control, &error) || !catalog_command_look(control->catalog, id, &state, answer, &error))
             return command_fail(&error, EXIT_FAILED);
-        if (state == CATALOG_COMMAND_DONE) {
-            printf("pipeline %s: %s; readers keep the old content until the new is complete (etl-stream status %s "
-                   "--watch)\n",
-                   control->name, answer, control->name);
-            return EXIT_DONE;
-        }
+        if (state == CATALOG_COMMAND_DONE)
+            return tell(control, true,
+                        "pipeline %s: %s; readers keep the old content until the new is complete (etl-stream status %s "
+                        "--watch)",
+                        control->name, answer, control->name);
         if (state == CATALOG_COMMAND_FAILED) {
             err_set(&error, ERR_CONFIG, "resync", "pipeline %s: %s", control->name, answer);
             return command_fail(&error, EXIT_FAILED);
@@ -394,10 +425,8 @@ static int resync(struct control *control, const struct option_value *values, co
         return command_fail_kind(&error);
     if (!catalog_is_served(control->catalog))
         return no_service(control, "copies its tables anew");
-    if (values[CONTROL_NO_WAIT].flag) {
-        printf("pipeline %s will copy its tables anew\n", control->name);
-        return EXIT_DONE;
-    }
+    if (values[CONTROL_NO_WAIT].flag)
+        return tell(control, false, "pipeline %s will copy its tables anew", control->name);
     return resync_wait(control, id);
 }
 

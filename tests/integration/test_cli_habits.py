@@ -138,6 +138,13 @@ def test_what_machines_read(tmp_path):
     assert not state.exists() and run_command(*arguments, "--json", state=state, SHOP_PASSWORD=SECRET).returncode == 2
     assert run_command(*arguments, state=state, SHOP_PASSWORD=SECRET).returncode == 0
     assert json.loads(run_command(*arguments, "--dry-run", "--json", state=state, SHOP_PASSWORD=SECRET).stdout)["differences"] == []
+    for arguments in (("destination", "add", "out", "--to", f"file:{tmp_path / 'out'}"), ("pipeline", "add", "p", "--source", "shop", "--destination", "out")):
+        assert run_command(*arguments, state=state).returncode == 0
+    for word, is_done in (("start", False), ("pause", True), ("resync", False)):  # no service runs: what is told holds when one does
+        told = json.loads(run_command("pipeline", word, "p", "--json", state=state).stdout)
+        assert told["done"] is is_done and told["pipeline"] == "p" and "no service runs" in told["message"], told
+    missing = run_command("pipeline", "start", "nobody", "--json", state=state)
+    assert missing.returncode == 2 and missing.stdout == "" and 'no pipeline "nobody"' in missing.stderr
 
 
 def test_an_empty_no_color_asks_for_nothing(tmp_path):

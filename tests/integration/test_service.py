@@ -1,4 +1,5 @@
 """Several pipelines in one process: each for itself, following what is changed in the catalog."""
+import json
 import statistics
 import threading
 import time
@@ -202,8 +203,11 @@ def test_start_pause_and_resync_under_load(sources, standin, start_service):
     busy = load.Load(source.conninfo, 21, rate=40).start()
     try:
         for round_number in range(2):
-            done = service.command("pipeline", "pause", "p")
+            done = service.command("pipeline", "pause", "p", *(["--json"] if round_number else []))
             assert done.returncode == 0 and "is kept" in done.stdout, done
+            if round_number:
+                told = json.loads(done.stdout)
+                assert (told["done"], told["pipeline"], told["state"]) == (True, "p", "paused") and "\n" not in told["message"]
             assert service.command("pipeline", "start", "p").returncode == 0
             mark = service.mark()
             done = service.command("pipeline", "resync", "p", *(["orders", "public.customers"] if round_number else []))
