@@ -237,6 +237,10 @@ struct db *db_postgres_open(const struct catalog_location *location, const char 
     const char *message = PQerrorMessage(postgres->conn);
     pg_error_from_message(*message != '\0' ? message : "no answer within 10 seconds", out_error);
     set_location(postgres, out_error);
+    if (out_error->code[0] == '\0') {  // nobody who speaks PostgreSQL was reached
+        struct err told = *out_error;
+        err_set(out_error, told.kind, told.code, "%s (its place: CONFIG_DB_HOST and CONFIG_DB_PORT)", told.text);
+    }
     postgres_close(&postgres->db);
     return NULL;
 }

@@ -122,6 +122,10 @@ def test_the_configuration_database_is_the_one_that_is_named(postgres, tmp_path)
         assert code is None and f"catalog contract_user@127.0.0.1:{postgres.port}/contract_other" in said and SECRET not in said, said
         code, said = run(tmp_path, CONFIG_DB_DATABASE="contract_nowhere")  # the environment wins
         assert code == 2 and "contract_nowhere" in said and "CONFIG_DB_DATABASE" in said and SECRET not in said, said
+        code, said = run(tmp_path, CONFIG_DB_USERNAME="contract_nobody")
+        assert code == 2 and "contract_nobody" in said and "CONFIG_DB_USERNAME" in said and SECRET not in said, said
+        code, said = run(tmp_path, CONFIG_DB_HOST="no-such-host.invalid")  # it may be known later: another kind of end
+        assert code == 1 and "no-such-host.invalid" in said and "CONFIG_DB_HOST" in said and SECRET not in said, said
         (tmp_path / ".env").unlink()
         # An empty one is none, as in docker-compose files.
         code, said = run(tmp_path, CONFIG_DB_HOST="", CONFIG_DB_PASSWORD="")
