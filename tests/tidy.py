@@ -263,14 +263,20 @@ def c_is_formatted(tree):
 REASON_ROOMS = ("model", "io", "pg", "encode", "sinks", "catalog", "pipeline", "supervisor")
 REASON = re.compile(r'\bERR_[A-Z]+,\s*"([a-z][a-z_0-9]*)"|#define \w*CODE\w* "([a-z][a-z_0-9]*)"|\[MARKS_\w+\] = "([a-z][a-z_0-9]*)"')
 
+ALERT = re.compile(r'\[ALERT_(?!NORMAL|WARNING|DANGER)\w+\] = "(\w+)"')
+
 
 @rule
 def every_reason_says_what_to_do(tree):
-    """A word that an error can have as its code is explained: in operations.md (first column of a table), or, where check finds it, in check.md."""
+    """A word that an error can have as its code is explained: in operations.md (first column of a table), or, where check finds it, in check.md.
+    So is each type of alert, which the page has words for as well."""
     known = set(re.findall(r"(?m)^### (\w+)$", tree.get("docs/check.md", "")))
     for row in re.findall(r"(?m)^\| (`[^|]*) \|", tree.get("docs/operations.md", "")):
         known |= set(re.findall(r"`(\w+)`", row))
     for path, text in c_files(tree).items():
+        for found in ALERT.finditer(text):
+            if found.group(1) not in known or found.group(1) not in tree.get("src/http/page/words.js", ""):
+                yield f"{path}:{line_of(text, found.start())}: docs/operations.md and the page have no word for the alert {found.group(1)}"
         if room_of(path) in REASON_ROOMS:
             for found in REASON.finditer(text):
                 reason = next(filter(None, found.groups()))
@@ -357,10 +363,13 @@ SAMPLES = {
                        [one("int f(void)\n{\n    return 1;\n}\n")]),
     "every_reason_says_what_to_do": (
         [{"src/pg/a.c": 'err_set(e, ERR_LOST,\n  "slot_lost", "x");\n', "docs/operations.md": "slot_lost\n| x | `slot_lost` |\n"},
-         {"src/pg/a.h": '#define PG_CODE_GONE "gone"\n'}],
+         {"src/pg/a.h": '#define PG_CODE_GONE "gone"\n'},
+         {"src/monitor/a.c": '[ALERT_X] = "x_down"\n', "docs/operations.md": "| `x_down` |\n"}],
         [{"src/pg/a.c": 'err_set(e, ERR_LOST, "slot_lost", "x"); err_set(e, ERR_DATA, "", "y"); err_set(e, ERR_DATA, "login", "y");\n',
           "docs/operations.md": "| `a`, `slot_lost` | x | y |\n", "docs/check.md": "### login\n"},
-         {"src/cli/a.c": 'err_set(e, ERR_CONFIG, "usage", "x");\n'}]),
+         {"src/cli/a.c": 'err_set(e, ERR_CONFIG, "usage", "x");\n'},
+         {"src/monitor/a.c": '[ALERT_X] = "x_down", [ALERT_WARNING] = "warning"\n', "docs/operations.md": "| `x_down` | x |\n",
+          "src/http/page/words.js": "x_down: 1\n"}]),
     "links_and_tests_of_documents_are_there": (
         [{"docs/a.md": "[x](b.md)\n"}, {"docs/a.md": "[x](b.md#c-d)\n", "docs/b.md": "# C\n"}, one("`test_x.py`\n", "a.md"), one("[x](#y)\n", "a.md")],
         [{"docs/a.md": "[x](b.md#c-d) [y](../src) [z](https://x.y/z) `test_x.c`\n", "docs/b.md": "## C, d\n", "src/a.c": "", "tests/unit/test_x.c": ""}]),

@@ -220,6 +220,25 @@ def test_start_pause_and_resync_under_load(sources, standin, start_service):
     assert service.terminate() == 0
 
 
+def test_what_run_began_alone_goes_on_in_the_service(source, standin, start_stream, start_service):
+    """Under the same name and with the same state file: nothing is copied again."""
+    source.sql("CREATE TABLE words (id int PRIMARY KEY); INSERT INTO words VALUES (1)")
+    source.sql(f"CREATE PUBLICATION {source.publication} FOR TABLE words")
+    alone = start_stream(source.url(), standin.to, "--merge-interval-seconds", 1)
+    alone.wait_for_event("live", 60)
+    assert alone.terminate() == 0
+    source.sql("INSERT INTO words VALUES (2)")
+    catalog, name = start_service.catalog, f"{source.name}_{source.publication}"
+    catalog.add_source("shop", source)
+    catalog.add_destination("wh", standin.to)
+    catalog.add_pipeline(name, "shop", "wh")
+    service = start_service(*POLL)
+    wait_until(lambda: len(Snowflake(standin.to).query('SELECT 1 FROM "DEMO_DB"."PUBLIC"."WORDS"')) == 2, 60, "the row of meanwhile")
+    assert not service.events("copied")
+    assert source.value("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 1
+    assert service.terminate() == 0
+
+
 def test_a_resync_shows_the_old_content_until_the_new_is_complete(sources, standin, start_service):
     service = start_service(*POLL)
     catalog = start_service.catalog

@@ -170,6 +170,7 @@ const ALERTS = {
     wal_alert: "Much WAL", source_down: "Source not reached", slot_held_back: "WAL held back", slot_at_risk: "Slot at risk",
     slot_lost: "Slot lost", slot_inactive: "Slot not read", pipeline_paused: "Paused for long", pipeline_failing: "Fails",
     pipeline_stuck: "Gets no further", table_parked: "Table parked", rows_refused: "Rows refused",
+    catalog_down: "Catalog not reached",
 };
 
 export function alertWord(alert) {
