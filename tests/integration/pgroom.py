@@ -16,7 +16,7 @@ from program import SANITIZER_OPTIONS, SANITIZER_REPORT, Timeout, patience
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ROOMS = ("base", "model", "pg")
-IO = ("loop", "lock", "resolver")  # without what needs libcurl
+IO = ("loop", "lock", "resolver", "wakeup")  # without what needs libcurl
 FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-DETL_TRAPS", "-g", "-O1", "-fno-omit-frame-pointer",
          "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
