@@ -126,7 +126,8 @@ def test_the_service_runs_as_the_unit_confines_it(root, source, standin, units_f
     query = {**dict(urllib.parse.parse_qsl(parts.query)), "ca_file": ca_file}
     query.pop("key_file")
     to = parts._replace(query=urllib.parse.urlencode(query)).geturl()
-    service = UnitsService(root / "usr/bin/etl-stream", folder, **LISTENS).start()
+    program = shutil.copy(root / "usr/bin/etl-stream", folder)  # where the unit's user may go, wherever the package was put
+    service = UnitsService(program, folder, **LISTENS).start()
     try:
         client = Client(ports_of(service)[1])
         for arguments in (("source", "add", "shop", "--url", source.url()), ("destination", "add", "sf", "--to", to),
