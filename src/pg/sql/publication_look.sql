@@ -5,22 +5,26 @@
 -- An entry (pg_publication_rel) is made anew when a table is taken out and put in again, and when its row filter or column list
 -- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's. The publication's own entry is
 -- written anew by whatever sets an option of it, its owner or its name: what was sent in between may be less than before and after.
+-- Every pipeline asks this every few seconds. So pg_get_publication_tables is called where the view pg_publication_tables would do, and
+-- what belongs to one table is a subquery of its own ("offset 0" keeps it one): the planner takes the function for a thousand tables,
+-- and would read all of pg_class and pg_attribute for the three that a publication has in a database of thousands.
 with recursive
 published as (
     select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relispartition, c.relnamespace,
-           to_jsonb(pt) -> 'attnames' as attnames
+           to_jsonb(g) -> 'attrs' as attrs  -- the numbers of the published columns; 14 knows none
     from pg_publication as p
-    join pg_publication_tables as pt on pt.pubname = p.pubname
-    join pg_namespace as n on n.nspname = pt.schemaname
-    join pg_class as c on c.relnamespace = n.oid and c.relname = pt.tablename
+    cross join lateral pg_get_publication_tables(p.pubname) as g
+    cross join lateral (select c.oid, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relispartition, c.relnamespace
+                        from pg_class as c where c.oid = g.relid offset 0) as c
+    cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     where p.pubname = $1::text
 ),
 columns as (
     select p.oid, a.attnum, a.attname, a.atttypid, a.atttypmod
     from published as p
-    join pg_attribute as a on a.attrelid = p.oid and a.attnum > 0 and not a.attisdropped
-    where (p.attnames is null or jsonb_typeof(p.attnames) = 'null' or p.attnames ? a.attname::text)
-      and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 and p.attnames is not null)
+    cross join lateral (select * from pg_attribute as a where a.attrelid = p.oid and a.attnum > 0 and not a.attisdropped offset 0) as a
+    where (p.attrs is null or jsonb_typeof(p.attrs) = 'null' or p.attrs @> to_jsonb(a.attnum))
+      and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 and p.attrs is not null)
 ),
 -- What columns' types are made of, as far as it may change in place: attributes of composites, labels of enums.
 type_parts (root_oid, oid) as (
@@ -28,7 +32,7 @@ type_parts (root_oid, oid) as (
     union
     select w.root_oid, part.oid
     from type_parts as w
-    join pg_type as t on t.oid = w.oid
+    cross join lateral (select * from pg_type as t where t.oid = w.oid offset 0) as t
     cross join lateral (
         select t.typbasetype as oid where t.typtype = 'd'
         union all select e.oid from pg_type as e where e.oid = t.typelem and e.typarray = t.oid
@@ -41,8 +45,8 @@ composites as (
     select w.root_oid, string_agg(a.attrelid || ' ' || a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.atttypmod, ','
                                   order by a.attrelid, a.attnum) as listed
     from type_parts as w
-    join pg_type as t on t.oid = w.oid and t.typtype = 'c'
-    join pg_attribute as a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    cross join lateral (select t.typrelid from pg_type as t where t.oid = w.oid and t.typtype = 'c' offset 0) as t
+    cross join lateral (select * from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped offset 0) as a
     group by w.root_oid
 ),
 labels as (
@@ -62,7 +66,7 @@ shapes as (
 identities as (
     select p.oid, string_agg(concat_ws(' ', i.indisprimary, i.indisreplident, i.indkey, i.indnkeyatts), ';' order by i.indexrelid) as text
     from published as p
-    join pg_index as i on i.indrelid = p.oid
+    cross join lateral (select * from pg_index as i where i.indrelid = p.oid offset 0) as i
     where (i.indisprimary or i.indisreplident) and i.indisvalid and i.indimmediate
     group by p.oid
 ),

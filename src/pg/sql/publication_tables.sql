@@ -1,15 +1,17 @@
 -- The tables of a publication with their published columns: a row per column, ordered by table and attribute number; a
 -- table without published columns is one row without a column. $1 publication. Servers 14 to 18.
+-- Subqueries with "offset 0" are there for the planner, as in publication_look.sql.
 -- Nothing here takes a lock on a table that has statistics: pg_table_size would wait for an ALTER TABLE to end.
 with recursive
 published as (
     select c.oid as table_oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relnamespace, c.relnatts,
-           -- 15 on: the column list. 14 has none.
-           to_jsonb(pt) -> 'attnames' as attnames
-    from pg_publication_tables as pt
-    join pg_namespace as n on n.nspname = pt.schemaname
-    join pg_class as c on c.relnamespace = n.oid and c.relname = pt.tablename
-    where pt.pubname = $1::text
+           to_jsonb(g) -> 'attrs' as attrs  -- the numbers of the published columns; 14 knows none
+    from pg_publication as p
+    cross join lateral pg_get_publication_tables(p.pubname) as g
+    cross join lateral (select c.oid, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relnamespace
+                        from pg_class as c where c.oid = g.relid offset 0) as c
+    cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
+    where p.pubname = $1::text
 ),
 -- A partitioned table that is published as a whole has its rows in its leaves.
 storage as (
@@ -31,7 +33,7 @@ storage as (
 identity as (
     select p.table_oid, i.indexrelid, i.indkey, i.indnkeyatts
     from published as p
-    join pg_index as i on i.indrelid = p.table_oid
+    cross join lateral (select * from pg_index as i where i.indrelid = p.table_oid offset 0) as i
     where i.indisvalid and i.indimmediate and i.indisunique and i.indpred is null and i.indexprs is null
       and case p.relreplident when 'd' then i.indisprimary when 'f' then i.indisprimary when 'i' then i.indisreplident
                else false end
@@ -46,10 +48,10 @@ columns as (
                                               where l.atthasmissing) as has_missing,
            case when a.atthasmissing then (a.attmissingval::text::text[])[1] end as missing_text
     from published as p
-    join pg_attribute as a on a.attrelid = p.table_oid and a.attnum > 0 and not a.attisdropped
-    where (p.attnames is null or jsonb_typeof(p.attnames) = 'null' or p.attnames ? a.attname::text)
+    cross join lateral (select * from pg_attribute as a where a.attrelid = p.table_oid and a.attnum > 0 and not a.attisdropped offset 0) as a
+    where (p.attrs is null or jsonb_typeof(p.attrs) = 'null' or p.attrs @> to_jsonb(a.attnum))
       -- Before 18 generated columns are not sent, though 15 to 17 name them here; from 18 on those that are named are sent.
-      and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 and p.attnames is not null)
+      and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 and p.attrs is not null)
 ),
 -- What the types of columns are made of, at any depth: what a domain stands for, an array's element, a range's bound, a
 -- composite's attributes. No type contains itself, and UNION meets each part of a type once.
@@ -58,7 +60,7 @@ type_parts (root_oid, root_modifier, whole_oid, whole_modifier, number, name, oi
     union
     select w.root_oid, w.root_modifier, w.oid, w.modifier, part.number, part.name, part.oid, part.modifier
     from type_parts as w
-    join pg_type as t on t.oid = w.oid
+    cross join lateral (select * from pg_type as t where t.oid = w.oid offset 0) as t
     cross join lateral (
         -- A domain's modifier takes the place of what stood above it; an array's is its elements'.
         select 1 as number, ''::name as name, t.typbasetype as oid, t.typtypmod as modifier where t.typtype = 'd'
@@ -85,14 +87,16 @@ type_texts as (
                              -- Before 17 all parts at their limits are an interval like others, and no infinity.
                              case when t.oid = 'interval'::regtype and current_setting('server_version_num')::int < 170000
                                   then 'finite interval' else replace(t.typname, '"', '""') end,
-                             replace(coalesce(x.extname, ''), '"', '""')) || coalesce(l.listed, ''), e'\n') as nodes
+                             replace(coalesce(x.extname, ''), '"', '""')) || coalesce(l.listed, ''), e'\n'
+                      order by n.oid, n.modifier) as nodes
     from (select distinct root_oid, root_modifier, oid, modifier from type_parts) as n
-    join pg_type as t on t.oid = n.oid
-    left join pg_type as e on e.oid = t.typelem and e.typarray = t.oid
+    cross join lateral (select * from pg_type as t where t.oid = n.oid offset 0) as t
+    left join lateral (select * from pg_type as e where e.oid = t.typelem and e.typarray = t.oid offset 0) as e on true
     left join type_part_texts as l on l.root_oid = n.root_oid and l.root_modifier = n.root_modifier
                                   and l.whole_oid = n.oid and l.whole_modifier = n.modifier
-    left join (pg_depend as d join pg_extension as x on x.oid = d.refobjid and d.refclassid = 'pg_extension'::regclass)
-        on d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e'
+    left join lateral (select x.extname from pg_depend as d
+                       join pg_extension as x on x.oid = d.refobjid and d.refclassid = 'pg_extension'::regclass
+                       where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e' offset 0) as x on true
     group by n.root_oid, n.root_modifier
 )
 select
