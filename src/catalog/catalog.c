@@ -426,25 +426,51 @@ static void stop_said(struct catalog *catalog)
         loop_stop(catalog->loop);
 }
 
+static void saves_write(struct catalog *catalog)
+{
+    uint32_t count = catalog->gathered_count;
+    loop_defer_stop(catalog->loop, &catalog->save_turn);
+    if (count == 0)
+        return;
+    catalog->gathered_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        err_clear(&catalog->gathered[i]->error);
+        is_there(catalog, &catalog->gathered[i]->error);
+    }
+    if (catalog->db != NULL)
+        state_save(catalog->db, catalog->gathered, count);
+    used(catalog, &catalog->gathered[count - 1]->error);
+    for (uint32_t i = 0; i < count; i++) {
+        struct catalog_save *save = catalog->gathered[i];
+        if (save->reply_to == NULL || !mailbox_send(save->reply_to, save))
+            catalog_save_free(save);
+    }
+}
+
+static void on_save_turn(struct loop_deferred *deferred)
+{
+    saves_write(deferred->context);
+}
+
 static void on_save(void *context, void *message)
 {
     struct catalog *catalog = context;
     if (message == &stop_message) {
+        saves_write(catalog);
         stop_said(catalog);
         return;
     }
-    struct catalog_save *save = message;
-    err_clear(&save->error);
-    if (is_there(catalog, &save->error))
-        state_save(catalog->db, save, &save->error);
-    used(catalog, &save->error);
-    if (save->reply_to == NULL || !mailbox_send(save->reply_to, save))
-        catalog_save_free(save);
+    catalog->gathered[catalog->gathered_count++] = message;
+    if (catalog->gathered_count == CATALOG_SAVES_TOGETHER_MAX)
+        saves_write(catalog);
+    else
+        loop_defer(catalog->loop, &catalog->save_turn);
 }
 
 static void on_request(void *context, void *message)
 {
     struct catalog *catalog = context;
+    saves_write(catalog);  // what was sent before is done first
     if (message == &stop_message) {
         stop_said(catalog);
         return;
@@ -539,6 +565,7 @@ bool catalog_start(struct catalog *catalog, struct err *out_error)
     backoff_init(&catalog->backoff, &reopen_policy, seed | 1);
     catalog->watch_timer = (struct loop_timer){.on_due = on_watch_due, .context = catalog};
     catalog->watch = (struct loop_watch){.on_ready = on_notification, .context = catalog, .fd = -1};
+    catalog->save_turn = (struct loop_deferred){.call = on_save_turn, .context = catalog};
     catalog->is_started = start_parts(catalog, out_error);
     if (catalog->is_started)
         return true;

@@ -13,6 +13,8 @@
 #include "io/loop.h"
 #include "io/mailbox.h"
 
+#define CATALOG_SAVES_TOGETHER_MAX 64
+
 struct claims;
 
 struct catalog {
@@ -27,8 +29,11 @@ struct catalog {
     pthread_t thread;
     struct loop *loop;
     struct mailbox *saves, *requests, *news;
-    struct loop_timer watch_timer;  // SQLite: asks whether it changed; PostgreSQL: opens it again
-    struct loop_watch watch;        // PostgreSQL: notifications
+    struct catalog_save *gathered[CATALOG_SAVES_TOGETHER_MAX];  // of this turn, in the order they came
+    uint32_t gathered_count;
+    struct loop_deferred save_turn;  // writes them
+    struct loop_timer watch_timer;   // SQLite: asks whether it changed; PostgreSQL: opens it again
+    struct loop_watch watch;         // PostgreSQL: notifications
     struct backoff backoff;
     struct err away;  // why it is away
     struct claims *claims;
@@ -46,7 +51,9 @@ bool schema_prepare(struct db *db, enum catalog_role role, bool is_served, struc
 bool schema_foresee(struct db *db, struct catalog_config **out_config, struct err *out_error);
 
 // state.c
-bool state_save(struct db *db, const struct catalog_save *save, struct err *out_error);
+// Each save's error tells how it went. Together in one transaction, which is one wait for the disk (and, where the catalog is on the
+// source's server, one piece of WAL that every walsender looks at); each by itself where that fails.
+void state_save(struct db *db, struct catalog_save *const *saves, uint32_t count);
 bool state_load(struct db *db, const char *pipeline, struct catalog_known *out_known, struct err *out_error);
 bool state_forget(struct db *db, const char *pipeline, struct err *out_error);
 

@@ -300,6 +300,21 @@ bool catalog_object_is_same(const struct catalog_object *a, const struct catalog
     return is_same;
 }
 
+bool catalog_config_is_same(const struct catalog_config *a, const struct catalog_config *b)
+{
+    for (int kind = 0; kind < CATALOG_KIND_COUNT; kind++) {
+        if (a->counts[kind] != b->counts[kind])
+            return false;
+        for (uint32_t i = 0; i < a->counts[kind]; i++) {
+            const struct catalog_object *left = &a->objects[kind][i], *right = &b->objects[kind][i];
+            if (left->is_wanted != right->is_wanted || left->first_id != right->first_id ||
+                !catalog_object_is_same(left, right))
+                return false;
+        }
+    }
+    return true;
+}
+
 // --- a pipeline's settings -------------------------------------------------------------------------------------------
 
 struct resolving {

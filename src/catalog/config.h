@@ -53,6 +53,8 @@ bool catalog_config_fail_missing(const struct catalog_config *config, enum catal
 const char *catalog_object_get(const struct catalog_object *object, const char *setting_name);  // NULL: not set
 // All that can be configured is the same; is_wanted, which says whether it runs, does not count.
 bool catalog_object_is_same(const struct catalog_object *a, const struct catalog_object *b);
+// Nothing at all differs, also not which pipelines are wanted.
+bool catalog_config_is_same(const struct catalog_config *a, const struct catalog_config *b);
 // The pipeline's settings; the merge interval, where the pipeline has none of its own, from its destination's schedule.
 // False: ERR_CONFIG naming pipeline, setting, value and what is allowed.
 bool catalog_pipeline_settings(const struct catalog_config *config, const struct catalog_object *pipeline,

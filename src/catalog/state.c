@@ -326,17 +326,57 @@ static bool check_claim(struct db *db, const struct catalog_save *save, struct e
                    save->pipeline.name);
 }
 
-bool state_save(struct db *db, const struct catalog_save *save, struct err *out_error)
+// Within a transaction.
+static bool write_save(struct db *db, const struct catalog_save *save, struct err *out_error)
+{
+    return check_claim(db, save, out_error) &&
+           (!save->has_pipeline || write_pipeline(db, &save->pipeline, out_error)) &&
+           write_tables(db, save, out_error) && write_channels(db, save, out_error) &&
+           (save->status_json == NULL || write_status(db, save, out_error));
+}
+
+static bool save_alone(struct db *db, const struct catalog_save *save, struct err *out_error)
 {
     bool is_spoken = false;
     if (!is_spoken_for(db, save, &is_spoken, out_error))
         return false;
     if (is_spoken)
         return true;
-    bool is_written = db_begin(db, out_error) && check_claim(db, save, out_error) &&
-                      (!save->has_pipeline || write_pipeline(db, &save->pipeline, out_error)) &&
-                      write_tables(db, save, out_error) && write_channels(db, save, out_error) &&
-                      (save->status_json == NULL || write_status(db, save, out_error)) && db_commit(db, out_error);
+    bool is_written = db_begin(db, out_error) && write_save(db, save, out_error) && db_commit(db, out_error);
     db_rollback(db);
     return is_written;
+}
+
+static bool save_together(struct db *db, struct catalog_save *const *saves, uint32_t count, struct err *out_error)
+{
+    bool is_written = db_begin(db, out_error);
+    for (uint32_t i = 0; is_written && i < count; i++) {
+        bool is_spoken = false;
+        is_written =
+            is_spoken_for(db, saves[i], &is_spoken, out_error) && (is_spoken || write_save(db, saves[i], out_error));
+    }
+    is_written = is_written && db_commit(db, out_error);
+    db_rollback(db);
+    return is_written;
+}
+
+void state_save(struct db *db, struct catalog_save *const *saves, uint32_t count)
+{
+    struct err away = {0};
+    bool is_away = false;
+    if (count > 1) {
+        if (save_together(db, saves, count, &away))
+            return;
+        is_away = !db->operations->is_open(db);
+    }
+    // One that fails is nobody else's trouble. What may have been written already is written again, which changes nothing.
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_away) {
+            saves[i]->error = away;
+            continue;
+        }
+        save_alone(db, saves[i], &saves[i]->error);
+        is_away = !db->operations->is_open(db);
+        away = saves[i]->error;
+    }
 }

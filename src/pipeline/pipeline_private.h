@@ -185,7 +185,8 @@ struct pipeline {
     uint32_t idle_saves;               // in a row, of a position that only keepalives moved
     uint64_t status_marks;             // of the status that was sent to the catalog last
     uint64_t shown_us;                 // when it was published on the board …
-    uint64_t shown_marks;              // … and what it depended on then
+    uint64_t shown_marks;              // … and what it depended on then,
+    uint64_t shown_positions;          // positions aside, which move with every keepalive
     bool is_merging, is_merge_saving;  // saving: the intent, before the merge itself
     bool is_merge_resolving;           // how a merge ended is not known: the destination's state tells
     bool is_state_asked;               // one answer of read_state is awaited …

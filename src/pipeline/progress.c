@@ -16,6 +16,9 @@
 // every such save, unless a whole segment of WAL waits. (Where the catalog is on the source's server, each save is WAL for all.)
 #define SAVE_IDLE_INTERVAL_US UINT64_C(5000000)
 #define SAVE_IDLE_DOUBLINGS_MAX 1
+// The longer of the two ends with a round number of seconds of the process's clock, so that all pipelines that rest save together: in a
+// few transactions instead of hundreds, each of which would make every walsender of that server wake up its pipeline.
+#define SAVE_GRID_US UINT64_C(10000000)
 #define SAVE_IDLE_BYTES (UINT64_C(16) << 20)
 #define STATUS_INTERVAL_US 1000000
 #define STATUS_WAITING_INTERVAL_US 10000000
@@ -366,7 +369,8 @@ static bool is_save_due(const struct pipeline *pipeline)
         return since_us >= SAVE_INTERVAL_US;
     if (pipeline->committed_lsn <= pipeline->saved_lsn || since_us < SAVE_IDLE_INTERVAL_US)
         return false;
-    return since_us >= SAVE_IDLE_INTERVAL_US << pipeline->idle_saves ||
+    uint64_t round_us = loop_now_us(pipeline->loop) - loop_now_us(pipeline->loop) % SAVE_GRID_US;
+    return pipeline->idle_saves < SAVE_IDLE_DOUBLINGS_MAX || round_us > pipeline->saved_us ||
            pipeline->committed_lsn - pipeline->saved_lsn >= SAVE_IDLE_BYTES;
 }
 
@@ -414,6 +418,14 @@ static void status_send(struct pipeline *pipeline)
     status_save(pipeline);
 }
 
+// How long to wait at rest: to a point of the grid, and not past one at which all save.
+static uint64_t idle_tick_us(uint64_t now_us)
+{
+    uint64_t save_us = SAVE_GRID_US - now_us % SAVE_GRID_US;
+    uint64_t tick_us = TICK_IDLE_US - (now_us + TICK_IDLE_US) % TICK_GRID_US;
+    return save_us < tick_us ? save_us : tick_us;
+}
+
 void progress_tick(struct loop_timer *timer)
 {
     struct pipeline *pipeline = timer->context;
@@ -435,6 +447,6 @@ void progress_tick(struct loop_timer *timer)
     if (pipeline->options.merge_interval_ms < next_us / 1000)
         next_us = TICK_ACTIVE_US;
     else if (!is_active)
-        next_us -= (loop_now_us(pipeline->loop) + next_us) % TICK_GRID_US;
+        next_us = idle_tick_us(loop_now_us(pipeline->loop));
     loop_timer_set(pipeline->loop, &pipeline->tick, next_us);
 }

@@ -11,8 +11,9 @@
 #include "pipeline/pipeline_private.h"
 #include "pipeline/remedy.h"
 
-#define SHOW_INTERVAL_US 900000        // a bit less than the idle tick's second
-#define SHOW_IDLE_INTERVAL_US 5000000  // where only positions move
+#define SHOW_INTERVAL_US 900000          // a bit less than the idle tick's second
+#define SHOW_IDLE_INTERVAL_US 5000000    // where only positions move
+#define SHOW_STILL_INTERVAL_US 30000000  // where nothing does
 
 static void format_lsn(lsn_t lsn, char out[20])
 {
@@ -347,6 +348,14 @@ uint64_t status_marks(const struct pipeline *pipeline)
     return hash;
 }
 
+static uint64_t position_marks(const struct pipeline *pipeline)
+{
+    uint64_t hash = hash_mix(HASH_START, pipeline->received_lsn);
+    hash = hash_mix(hash, pipeline->committed_lsn);
+    hash = hash_mix(hash, pipeline->saved_lsn);
+    return hash_mix(hash, pipeline->server_lsn);
+}
+
 char *status_take(struct pipeline *pipeline)
 {
     char key[16 + CATALOG_NAME_SIZE];
@@ -360,6 +369,7 @@ char *status_take(struct pipeline *pipeline)
     board_put(pipeline->options.board, key, shown);
     pipeline->shown_us = loop_now_us(pipeline->loop);
     pipeline->shown_marks = status_marks(pipeline);
+    pipeline->shown_positions = position_marks(pipeline);
     return status;
 }
 
@@ -370,7 +380,9 @@ void status_tick(struct pipeline *pipeline)
     if (pipeline->options.board == NULL || since_us < SHOW_INTERVAL_US)
         return;
     bool is_busy = pipeline->is_merging || pipeline->pending_us != 0 || copy_is_shown(pipeline);
-    if (is_busy || since_us >= SHOW_IDLE_INTERVAL_US || status_marks(pipeline) != pipeline->shown_marks)
+    bool is_still = is_streaming(pipeline) && position_marks(pipeline) == pipeline->shown_positions;
+    if (is_busy || since_us >= (is_still ? SHOW_STILL_INTERVAL_US : SHOW_IDLE_INTERVAL_US) ||
+        status_marks(pipeline) != pipeline->shown_marks)
         free(status_take(pipeline));
 }
 

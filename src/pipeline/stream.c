@@ -334,8 +334,8 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
 static void on_keepalive(void *context, lsn_t lsn)
 {
     // Everything below lsn was sent; the next commit may lie right at it.
-    received_raise(context, trap_is_set("positions_are_exclusive") ? lsn + 1 : lsn);
-    progress_update(context);
+    received_raise(context,
+                   trap_is_set("positions_are_exclusive") ? lsn + 1 : lsn);  // what follows from it: on_turn_end
 }
 
 static void on_turn_end(void *context)

@@ -330,6 +330,11 @@ static bool is_changed(const struct catalog_config *before, const struct catalog
 
 static void config_apply(struct service *service, struct catalog_config *take_config)
 {
+    // Mostly, as it is asked for every few seconds. What is due by itself is on_tick's.
+    if (service->config != NULL && catalog_config_is_same(service->config, take_config)) {
+        catalog_config_free(take_config);
+        return;
+    }
     for (struct job *job = service->jobs; job != NULL; job = job->next)
         job->is_gone = catalog_config_find(take_config, CATALOG_PIPELINE, job->name) == NULL;
     for (uint32_t i = 0; i < take_config->counts[CATALOG_PIPELINE]; i++) {

@@ -237,6 +237,13 @@ static void test_a_save_of_many_tables_is_whole(void **state)
     catalog_close(service);
 }
 
+static void on_one_reply(void *context, void *message)
+{
+    uint32_t *reply_count = context;
+    (void)message;
+    ++*reply_count;
+}
+
 static void test_a_pipeline_is_claimed_by_one_service(void **state)
 {
     struct fixture *fixture = *state;
@@ -278,8 +285,36 @@ static void test_a_pipeline_is_claimed_by_one_service(void **state)
     request = ask(second, CATALOG_ASK_KNOWN, "p");
     assert_int_equal(request->known.pipeline.floor_lsn, UINT64_MAX - 1);
     catalog_request_free(request);
+
+    // What is saved together with it is saved all the same.
+    enum { SAVES = 150, FENCED = 70 };
+    struct catalog_save *saves[SAVES];
+    struct err error = {0};
+    uint32_t reply_count = 0;
+    struct mailbox *replies = mailbox_new(fixture->loop, SAVES, on_one_reply, &reply_count, &error);
+    assert_non_null(replies);
+    for (uint32_t i = 0; i < SAVES; i++) {
+        saves[i] = sample_save();
+        saves[i]->reply_to = replies;
+        (void)snprintf(saves[i]->pipeline.name, sizeof saves[i]->pipeline.name, i == FENCED ? "p" : "p%" PRIu32, i);
+        saves[i]->claim = i == FENCED ? claim : 0;
+        saves[i]->pipeline.floor_lsn = i + 1;
+    }
+    for (uint32_t i = 0; i < SAVES; i++)
+        assert_true(catalog_send(first, saves[i]));
+    for (int i = 0; i < WAIT_TURNS_MAX && reply_count < SAVES; i++)
+        loop_turn(fixture->loop, WAIT_TURN_US);
+    assert_int_equal(reply_count, SAVES);
+    for (uint32_t i = 0; i < SAVES; i++) {
+        assert_int_equal(saves[i]->error.kind, i == FENCED ? ERR_FENCED : 0);
+        request = ask(second, CATALOG_ASK_KNOWN, saves[i]->pipeline.name);
+        assert_int_equal(request->known.pipeline.floor_lsn, i == FENCED ? UINT64_MAX - 1 : i + 1);
+        catalog_request_free(request);
+        catalog_save_free(saves[i]);
+    }
     catalog_close(first);
     catalog_close(second);
+    mailbox_free(replies, discard);
 }
 
 // The server ends the sessions; as after a restart everything goes on, and the claim with it.
