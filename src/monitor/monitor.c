@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/wipe.h"
 #include "io/metric_registry.h"
 #include "monitor/monitor_private.h"
@@ -235,6 +236,7 @@ static void on_posted(void *context, const struct alert *alert, const struct err
 static void *run(void *context)
 {
     struct monitor *monitor = context;
+    process_name_thread("monitor");
     loop_run(monitor->loop);
     return NULL;
 }

@@ -22,6 +22,7 @@ struct watched_pipeline {
     // From the look at its source.
     struct wal_slot slot;        // name "": no look yet
     bool was_slot_found;         // in any look
+    bool has_slot_metrics;       // are there: to take them away costs a look at every series of the process
     uint64_t inactive_since_us;  // monotonic, our own clock; 0: it is read, or not known
     uint64_t slot_moved_us;      // when its confirmed position last moved
     struct watched_pipeline *next;

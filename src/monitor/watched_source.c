@@ -71,14 +71,22 @@ static void set_bytes(struct metric *take_metric, int64_t bytes)
     metric_put(take_metric);
 }
 
-static void slot_metrics(const struct watched_source *source, const struct watched_pipeline *pipeline, uint64_t now_us)
+static void slot_metrics_forget(const struct watched_source *source, struct watched_pipeline *pipeline)
+{
+    if (pipeline->has_slot_metrics)
+        metric_forget_both("source_name", source->name, "slot", pipeline->slot_name);
+    pipeline->has_slot_metrics = false;
+}
+
+static void slot_metrics(const struct watched_source *source, struct watched_pipeline *pipeline, uint64_t now_us)
 {
     static const char *const states[] = {"reserved", "extended", "unreserved", "lost"};
     const struct wal_slot *slot = &pipeline->slot;
     if (!slot->is_found) {
-        metric_forget_both("source_name", source->name, "slot", pipeline->slot_name);
+        slot_metrics_forget(source, pipeline);
         return;
     }
+    pipeline->has_slot_metrics = true;
     set_bytes(metric_get(METRIC_SLOT_RETAINED, source->name, pipeline->slot_name), slot->held_bytes);
     set_bytes(metric_get(METRIC_SLOT_SAFE, source->name, pipeline->slot_name), slot->safe_bytes);
     metric_set_to(METRIC_SLOT_ACTIVE, slot->is_active ? 1 : 0, source->name, pipeline->slot_name);
@@ -188,7 +196,7 @@ static void pipelines_free(struct watched_source *source, struct watched_pipelin
 {
     while (pipelines != NULL) {
         struct watched_pipeline *next = pipelines->next;
-        metric_forget_both("source_name", source->name, "slot", pipelines->slot_name);
+        slot_metrics_forget(source, pipelines);
         watched_pipeline_free(pipelines);
         pipelines = next;
     }
@@ -218,7 +226,7 @@ static void configure_pipelines(struct watched_source *source, const struct moni
         if (pipeline == NULL)
             pipeline = watched_pipeline_new(from->name, from->slot, now_us);
         if (strcmp(pipeline->slot_name, from->slot) != 0) {
-            metric_forget_both("source_name", source->name, "slot", pipeline->slot_name);
+            slot_metrics_forget(source, pipeline);
             watched_pipeline_set_slot_name(pipeline, from->slot);
         }
         pipeline->is_wanted = from->is_wanted;
