@@ -30,6 +30,7 @@ RECONNECT_SECONDS = 60
 DRAIN_SECONDS = 120
 HOLD_MS = 1500
 MERGES_SECONDS = 3
+LIVE_SECONDS = 20
 VERIFY_SECONDS = 60
 BAD_EVENTS = ("parked", "fenced", "pipeline_failed", "claim_lost")
 
@@ -328,6 +329,13 @@ class Run:
                 program.wait_for_event("merged", MERGES_SECONDS, since=program.mark(), count=step["count"], is_sure=False)
             except Timeout:
                 pass  # there was nothing to merge, or a fault holds it up
+
+    def do_live(self, _, step):
+        if self.program is not None:
+            try:
+                self.program.wait_for_event("live", LIVE_SECONDS)
+            except Timeout:
+                pass  # a fault holds it up
 
     def drain(self):
         for client in self.clients:

@@ -13,6 +13,7 @@ A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}
     {"do": "fault", "options": {...}}                                              of the stand-in
     {"do": "control", "path": "/stall", "body": {...}}                             of the stand-in
     {"do": "wait", "ms": 20}                                                       lets things run; no condition hangs on it
+    {"do": "live"}                                                                 lets every table become live, if it does soon
     {"do": "merges", "count": 2}                                                   lets that many merges happen, if they do soon
     {"do": "check"}                                                                quiesce, then source and target are equal
 
@@ -371,7 +372,8 @@ class Generator:
         dice = self.dice
         if dice.random() < 0.4:
             table, statements = self.invariants.change(dice)
-            return [{"do": "tx", "client": dice.randrange(self.sizes.clients), "guarded": False, "end": "commit",
+            return [{"do": "live"},  # what is being copied is copied again
+                    {"do": "tx", "client": dice.randrange(self.sizes.clients), "guarded": False, "end": "commit",
                      "body": [{"table": table, "sql": text} for text in ("set local lock_timeout = '10s'", *statements)]},
                     *(self._transaction() for _ in range(dice.randrange(1, 4)))]
         parts = self._published_parts
