@@ -178,7 +178,12 @@ def pytest_runtest_makereport(item, call):
     """A test that failed shows what the programs, the stand-in and the server said last."""
     outcome = yield
     report = outcome.get_result()
-    if report.when != "call" or not report.failed:
+    if not report.failed:
+        return
+    shared = item.funcargs.get("postgres")
+    if shared and not shared.is_running():
+        report.sections.append(("the server, which has ended", shared.log_tail()))
+    if report.when != "call":
         return
     for name in ("start_stream", "standin", "own_postgres"):
         thing = item.funcargs.get(name)

@@ -151,7 +151,7 @@ class Program:
         with self._news:
             return [line for line in self.lines if line.get("event") == name]
 
-    def tail(self, count=30):
+    def tail(self, count=60):
         return "\n".join([*(json.dumps(line) for line in self.lines[-count:]), *self.other[-count:]])
 
     def status(self, seconds=60):
