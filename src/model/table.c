@@ -23,6 +23,15 @@ void table_cut(struct table *table, uint16_t count)
     table->column_count = count < table->column_count ? count : table->column_count;
 }
 
+void table_forget_left(struct table *table)
+{
+    for (uint16_t i = 0; i < table->left_count; i++)
+        free(table->left_names[i]);
+    free(table->left_names);
+    table->left_names = NULL;
+    table->left_count = 0;
+}
+
 void table_free(struct table *table)
 {
     if (table == NULL)
@@ -30,6 +39,7 @@ void table_free(struct table *table)
     for (uint16_t i = 0; i < table->column_count; i++)
         table->columns[i].key_position = -1;
     table_cut(table, 0);
+    table_forget_left(table);
     free(table->columns);
     free(table->key_columns);
     free(table->schema_name);

@@ -24,10 +24,9 @@ struct column {
     struct source_types types;
     bool is_toastable;  // attstorage is not plain: its value may come "unchanged"
     bool is_not_null;
-    char shape_so_far[33];  // of a table that ended with this column: what pipeline/marks.h has as s=
-    bool has_missing;       // rows that are older than the column show a value there that is not in them …
-    char *missing_text;     // … this one, as the server prints it, in UTF-8; NULL: it is not known
-    bool is_added;          // since the definition that the destination's tables are made by
+    bool has_missing;    // rows that are older than the column show a value there that is not in them …
+    char *missing_text;  // … this one, as the server prints it, in UTF-8; NULL: it is not known
+    bool is_added;       // since the definition that the destination's tables are made by
     int16_t attribute_number;
     int16_t key_position;  // 0-based place in the key, -1: not part of it
 };
@@ -37,6 +36,8 @@ struct table {
     char *table_name;   // UTF-8
     char *former_schema_name,
         *former_table_name;  // when the destination was last made ready; NULL: the same, or not known
+    char **left_names;       // columns that it had then and has no more
+    uint16_t left_count;
     uint32_t oid;
     uint32_t relfilenode;
     uint16_t attribute_count;  // highest attribute number that was ever given to a column, published or not
@@ -55,6 +56,7 @@ struct table {
 bool table_is_multiset(const struct table *table);
 // Forgets the columns from count on, which may not be of the key.
 void table_cut(struct table *table, uint16_t count);
+void table_forget_left(struct table *table);
 void table_free(struct table *table);  // NULL is fine
 // "schema.table" into out, cut if need be.
 void table_format_name(const struct table *table, char *out, uint32_t out_size);

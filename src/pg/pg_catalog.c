@@ -175,7 +175,6 @@ static bool read_column(struct reader *reader, struct column *column)
         reader->bad_field = "type_nodes";
     column->is_toastable = read_bool(reader, "is_toastable");
     column->is_not_null = read_bool(reader, "is_not_null");
-    read_text(reader, "shape_so_far", column->shape_so_far, sizeof column->shape_so_far);
     column->has_missing = read_bool(reader, "has_missing");
     const char *missing = read_field(reader, "missing_text");
     if (missing != NULL)

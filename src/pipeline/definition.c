@@ -3,11 +3,13 @@
 //
 // Why no change is missed: marks are read before the definition, the definition before the snapshot that the table is copied in.
 // What changed before the marks is in all of them; what changes later makes the next look's marks differ.
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "pipeline/change_plan.h"
 #include "pipeline/marks.h"
 #include "pipeline/pipeline_private.h"
 
@@ -49,7 +51,9 @@ bool definition_has_changed(struct pipeline_table *table, const char *marks, str
     return true;
 }
 
-// --- names of columns by their numbers ---------------------------------------------------------------------------
+// --- columns by their numbers ------------------------------------------------------------------------------------
+//
+// What is kept are lines: "NUMBER NAME" of each column, then "tNUMBER OID MODIFIER", its type as declared.
 
 // The name in a line "number name" of that number, in out; false: there is none.
 static bool former_name(const char *columns, int number, struct buf *out)
@@ -68,6 +72,14 @@ static bool former_name(const char *columns, int number, struct buf *out)
     return false;
 }
 
+static const struct column *find_number(const struct table *definition, long number)
+{
+    for (uint16_t i = 0; i < definition->column_count; i++)
+        if (definition->columns[i].attribute_number == number)
+            return &definition->columns[i];
+    return NULL;
+}
+
 static void recall(const char *columns, int number, const char *name, char **out_former)
 {
     struct buf former;
@@ -81,6 +93,26 @@ static void recall(const char *columns, int number, const char *name, char **out
     buf_deinit(&former);
 }
 
+// Those whose numbers are not there any more.
+static void recall_left(const char *columns, struct table *definition)
+{
+    table_forget_left(definition);
+    for (const char *line = columns; *line != '\0';) {
+        char *name;
+        size_t size = strcspn(line, "\n");
+        long number = strtol(line, &name, 10);
+        if (number > 0 && *name == ' ' && find_number(definition, number) == NULL) {
+            definition->left_names =
+                reallocarray(definition->left_names, definition->left_count + 1U, sizeof *definition->left_names);
+            CHECK(definition->left_names != NULL);
+            definition->left_names[definition->left_count] = strndup(name + 1, size - (size_t)(name + 1 - line));
+            CHECK(definition->left_names[definition->left_count] != NULL);
+            definition->left_count++;
+        }
+        line += size + (line[size] == '\n');
+    }
+}
+
 void definition_recall_names(struct pipeline_table *table)
 {
     struct table *definition = table->table;
@@ -89,10 +121,11 @@ void definition_recall_names(struct pipeline_table *table)
     for (uint16_t i = 0; i < definition->column_count; i++)
         recall(table->record.columns, definition->columns[i].attribute_number, definition->columns[i].name,
                &definition->columns[i].former_name);
+    recall_left(table->record.columns != NULL ? table->record.columns : "", definition);
 }
 
 // A line break in a name would end its line: such a column counts as another one when it is renamed.
-void definition_keep_names(struct pipeline_table *table)
+void definition_keep(struct pipeline_table *table)
 {
     struct buf text;
     buf_init(&text, COLUMNS_BYTES_MAX);
@@ -101,8 +134,90 @@ void definition_keep_names(struct pipeline_table *table)
         if (strchr(column->name, '\n') == NULL)
             buf_appendf(&text, "%d %s\n", column->attribute_number, column->name);
     }
+    for (uint16_t i = 0; i < table->table->column_count; i++) {
+        const struct column *column = &table->table->columns[i];
+        buf_appendf(&text, "t%d %u %d\n", column->attribute_number, column->type_oid, column->type_modifier);
+    }
     set_text(table, &table->record.columns, text.failed ? "" : buf_text(&text));
     buf_deinit(&text);
+}
+
+// --- the definition that was kept --------------------------------------------------------------------------------
+
+struct kept_type {
+    uint32_t oid;
+    int32_t modifier;
+};
+
+static bool find_type(const char *columns, int number, struct kept_type *out_type)
+{
+    int found;
+    for (const char *line = columns; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n')
+        if (sscanf(line, "t%d %" SCNu32 " %" SCNd32, &found, &out_type->oid, &out_type->modifier) == 3 &&
+            found == number)
+            return true;
+    return false;
+}
+
+static uint16_t count_types(const char *columns)
+{
+    uint16_t count = 0;
+    for (const char *line = columns; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n')
+        count = (uint16_t)(count + (*line == 't'));
+    return count;
+}
+
+// Its attributes may have changed under the same number.
+static bool has_composite(const struct source_types *types)
+{
+    for (uint16_t i = 0; i < types->count; i++)
+        if (types->types[i].kind == SOURCE_COMPOSITE)
+            return true;
+    return false;
+}
+
+// Rows of then are read by the type of now: that is the same, or takes each value as it was.
+static bool may_go_back(const char *columns, const struct column *column, struct buf *name, struct kept_type *type)
+{
+    return former_name(columns, column->attribute_number, name) && find_type(columns, column->attribute_number, type) &&
+           !has_composite(&column->types) &&
+           ((type->oid == column->type_oid && type->modifier == column->type_modifier) ||
+            change_is_wider(type->oid, type->modifier, column->type_oid, column->type_modifier));
+}
+
+bool definition_go_back(struct pipeline_table *table, uint16_t attribute_count)
+{
+    struct table *definition = table->table;
+    const char *kept = table->record.columns != NULL ? table->record.columns : "";
+    struct kept_type type;
+    struct buf name;
+    uint16_t count = 0;
+    bool may = true;
+    while (count < definition->column_count && definition->columns[count].attribute_number <= (int)attribute_count)
+        count++;
+    for (uint16_t i = count; i < definition->column_count; i++)
+        may &= definition->columns[i].key_position < 0;
+    if (!may || count == 0 || count != count_types(kept) ||
+        definition->attribute_count != attribute_count + definition->column_count - count)
+        return false;
+    buf_init(&name, COLUMNS_BYTES_MAX);
+    for (uint16_t i = 0; i < count && may; i++)
+        may = may_go_back(kept, &definition->columns[i], &name, &type);
+    for (uint16_t i = 0; i < count && may; i++) {
+        struct column *column = &definition->columns[i];
+        CHECK(may_go_back(kept, column, &name, &type));
+        free(column->name);
+        column->name = strdup(buf_text(&name));
+        CHECK(column->name != NULL);
+        column->type_oid = type.oid;
+        column->type_modifier = type.modifier;
+    }
+    buf_deinit(&name);
+    if (!may)
+        return false;
+    table_cut(definition, count);
+    definition->attribute_count = attribute_count;
+    return true;
 }
 
 // --- the table's own name ------------------------------------------------------------------------------------------

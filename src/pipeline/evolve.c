@@ -19,6 +19,8 @@
 // - The floor is at the barrier before anything is altered: rows of the old definition are never read again afterwards.
 // - The default of a new column gets into the target by the same statement as the column (ADD COLUMN … DEFAULT), when everything
 //   below the barrier is merged: readers see the targets at the barrier without the column, then with it.
+// - Rows that are landed under a column's former name, or with an original of a column that leaves, are merged before it goes: the
+//   merge never looks for that name again.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,31 +236,17 @@ bool evolve_may_follow(const struct pipeline_table *table, const char *marks, st
            change_plan(table->table, definition, &plan, &why);
 }
 
-// Columns are added at the end, so the definition that is known is the beginning of the one of now, if it ends with the column up to
-// which the shape is the one that is known.
-bool evolve_cut_back(struct pipeline_table *table, const char *marks)
+bool evolve_go_back(struct pipeline_table *table, const char *marks)
 {
     struct log_scope scope = scope_of(table);
-    struct table *definition = table->table;
     const char *known = table->record.marks != NULL ? table->record.marks : "", *text = "";
-    char shape[sizeof definition->columns->shape_so_far], highest[8];
-    uint16_t count = 0;
-    if (!may_follow(table) || marks_compare(known, marks, &text) != MARKS_SHAPE || !is_file_of(marks, definition) ||
-        !marks_value(known, "s=", shape, sizeof shape) || !marks_value(known, "n=", highest, sizeof highest))
+    char highest[8];
+    if (!may_follow(table) || marks_compare(known, marks, &text) != MARKS_SHAPE || !is_file_of(marks, table->table) ||
+        !marks_value(known, "n=", highest, sizeof highest) ||
+        !definition_go_back(table, (uint16_t)strtol(highest, NULL, 10)))
         return false;
-    while (count < definition->column_count && strcmp(definition->columns[count].shape_so_far, shape) != 0)
-        count++;
-    if (count + 1 >= definition->column_count ||
-        definition->attribute_count != strtol(highest, NULL, 10) + definition->column_count - (count + 1))
-        return false;
-    for (uint16_t i = (uint16_t)(count + 1); i < definition->column_count; i++)
-        if (definition->columns[i].key_position >= 0 ||
-            definition->columns[i].attribute_number <= strtol(highest, NULL, 10))
-            return false;
-    log_line(LOG_INFO, &scope, "schema_change", "%s.%s got columns while nothing ran, which is followed in place",
-             definition->schema_name, definition->table_name);
-    table_cut(definition, (uint16_t)(count + 1));
-    definition->attribute_count = (uint16_t)strtol(highest, NULL, 10);
+    log_line(LOG_INFO, &scope, "schema_change", "%s.%s got another definition while nothing ran, which is followed",
+             table->table->schema_name, table->table->table_name);
     return true;
 }
 
@@ -309,22 +297,20 @@ static bool is_any_undescribed(const struct pipeline *pipeline)
     return false;
 }
 
-static void give_up_those_with_defaults(struct pipeline *pipeline)
+static void give_up_those_that_need_a_merge(struct pipeline *pipeline)
 {
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
-        if (table->change != NULL && table->change->phase == CHANGE_BARRED && table->change->plan.has_defaults)
-            evolve_give_up(table,
-                           "older rows show a default in a new column, and the merge that has to come first would "
-                           "be outside of the merge windows");
+        if (table->change != NULL && table->change->phase == CHANGE_BARRED && table->change->plan.needs_merge)
+            evolve_give_up(table, "the merge that has to come first would be outside of the merge windows");
     }
 }
 
-static bool has_any_defaults(const struct pipeline *pipeline)
+static bool needs_any_merge(const struct pipeline *pipeline)
 {
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         const struct pipeline_change *change = pipeline->tables[i]->change;
-        if (change != NULL && change->phase == CHANGE_BARRED && change->plan.has_defaults)
+        if (change != NULL && change->phase == CHANGE_BARRED && change->plan.needs_merge)
             return true;
     }
     return false;
@@ -335,11 +321,11 @@ static bool is_still(struct pipeline *pipeline)
 {
     if (pipeline->committed_lsn < pipeline->received_lsn)
         return false;
-    if (has_any_defaults(pipeline) && pipeline->merged_lsn < pipeline->received_lsn && merge_has_rows(pipeline)) {
+    if (needs_any_merge(pipeline) && pipeline->merged_lsn < pipeline->received_lsn && merge_has_rows(pipeline)) {
         if (merge_may_wake(pipeline))
             pipeline->is_merge_now = true;
         else
-            give_up_those_with_defaults(pipeline);
+            give_up_those_that_need_a_merge(pipeline);
         return false;
     }
     if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_trying || pipeline->is_search_wanted ||

@@ -241,7 +241,7 @@ void join_prepared(struct pipeline_table *table, const struct err *error)
         return;
     }
     table->is_prepared = true;
-    definition_keep_names(table);
+    definition_keep(table);
     open_stream(table);
 }
 

@@ -369,7 +369,7 @@ static void on_prepared(void *context, void *table_context, const struct err *er
     if (error == NULL) {
         table->is_prepared = !pipeline->is_check_only;
         if (table->is_prepared)
-            definition_keep_names(table);
+            definition_keep(table);
     } else if (error->kind == ERR_TRANSIENT || (pipeline->is_first_start && pipeline->options.is_attended)) {
         if (!err_is_set(&pipeline->start_error))
             pipeline->start_error = *error;

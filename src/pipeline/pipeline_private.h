@@ -272,9 +272,9 @@ bool evolve_told(struct pipeline_table *table);
 bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn);
 bool evolve_wants_definition(const struct pipeline_table *table);
 void evolve_describe(struct pipeline_table *table, struct table *take_definition);  // it wants one
+// At the first start: its definition changed since, in a way that is followed. It becomes the former one again, and its marks stay.
+bool evolve_go_back(struct pipeline_table *table, const char *marks);
 // At a start within the process: what the table has may stay until the stream brings the change.
-// At the first start: columns were added since. The table's definition becomes the former one, and its marks stay.
-bool evolve_cut_back(struct pipeline_table *table, const char *marks);
 bool evolve_may_follow(const struct pipeline_table *table, const char *marks, struct table *definition);
 void evolve_tick(struct pipeline *pipeline);
 bool evolve_prepared(struct pipeline_table *table, const struct err *error);  // true: nothing else follows from it
@@ -288,7 +288,11 @@ void definition_mark(struct pipeline_table *table, const char *marks);
 // Compares with what is kept, and keeps marks. True: its rows may not be what was copied and streamed, out_why says why.
 bool definition_has_changed(struct pipeline_table *table, const char *marks, struct err *out_why);
 void definition_recall_names(struct pipeline_table *table);  // former names of its columns, for the destination
-void definition_keep_names(struct pipeline_table *table);    // the destination is ready for them
+void definition_keep(
+    struct pipeline_table *table);  // names and types of its columns: the destination is ready for them
+// Its definition becomes what was kept, when no column had a number above attribute_count. False: that was another one in more than
+// names, longer types and columns that were added since; the definition is as it was.
+bool definition_go_back(struct pipeline_table *table, uint16_t attribute_count);
 void definition_rename(struct pipeline_table *table,
                        const struct table *definition);  // its record is that name's from now on
 void definition_was_named(struct pipeline_table *table, const struct catalog_table *former);

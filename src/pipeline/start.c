@@ -363,7 +363,7 @@ static void compare_with_known(struct pipeline_table *table, const char *marks)
 {
     struct log_scope scope = {table->pipeline->options.name, table->table->table_name};
     struct err why = {0};
-    if (evolve_cut_back(table, marks))
+    if (evolve_go_back(table, marks))
         return;
     bool was_copied = table->record.state == CATALOG_TABLE_COPIED || table->record.state == CATALOG_TABLE_LIVE;
     if (!was_copied || !definition_has_changed(table, marks, &why)) {

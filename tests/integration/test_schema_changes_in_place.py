@@ -25,6 +25,31 @@ KEPT = {
     "no_key": Case("alter table thing add column extra int default 3", "update thing set extra = 4 where id = 3; delete from thing where id in (5, 6)",
                    table=TABLE.replace("primary key", "") + "; alter table thing replica identity full"),
     "append_only": Case("alter table thing add column extra int default 3", "insert into thing (id) values (1000)", table=TABLE.replace("primary key", "")),
+    "rename": Case("update thing set name = 'n' where id = 5; alter table thing rename column note to remark",
+                   "update thing set name = 'm', remark = 'r' where id < 9; insert into thing (id, remark) values (1000, 's'); delete from thing where id = 7",
+                   target="SELECT COUNT(*) FROM \"THING\" WHERE \"REMARK\" = 'note'", gives="192"),
+    "rename_key": Case("alter table thing rename column id to number",
+                       "update thing set number = 5000 where number = 3; update thing set name = 'x' where number in (4, 5000); delete from thing where number = 6;"
+                       "insert into thing (number) values (1000)"),
+    "rename_no_key": Case("update thing set note = 'b' where id < 9; alter table thing rename column note to remark",
+                          "update thing set remark = 'z' where id = 3; delete from thing where id in (5, 6)",
+                          table=TABLE.replace("primary key", "") + "; alter table thing replica identity full"),
+    "rename_large": Case("update thing set name = 'x' where id < 50; alter table thing rename column body to content",
+                         "update thing set name = 'y' where id < 20; update thing set content = repeat('z', 9000) where id < 10; update thing set name = 'v' where id < 5",
+                         fill=f"insert into thing select i, 'name ' || i, i, 'n', now(), null, {LARGE} from generate_series(1, 60) i"),
+    "rename_and_more": Case("""begin; alter table thing rename column note to remark; alter table thing add column extra int not null default 7, alter column name type text;
+                               alter table thing rename column amount to total; commit""",
+                            "insert into thing (id, total) values (1000, 5); update thing set total = total + 1, remark = 'r' where id < 5"),
+    # What the rows held stays with them; those that are inserted later have NULL.
+    "drop": Case("update thing set name = 'n' where id = 5; alter table thing drop column note", "update thing set name = 'n' where id < 10; insert into thing (id) values (1000)",
+                 target='SELECT COUNT("NOTE") FROM "THING"', gives="200"),
+    "drop_no_key": Case("alter table thing drop column note", "update thing set name = 'z' where id = 3; delete from thing where id in (5, 6); insert into thing (id) values (7)",
+                        table=TABLE.replace("primary key", "") + "; alter table thing replica identity full"),
+    "drop_and_more": Case("begin; alter table thing drop column tags, add column extra int default 3; alter table thing rename column note to remark; commit",
+                          "insert into thing (id, remark) values (1000, 'r'); update thing set extra = id where id < 9"),
+    # _ETL_COERCED tells of another column than those that change.
+    "coerced_elsewhere": Case("update thing set amount = 'NaN' where id = 3; alter table thing rename column note to remark; alter table thing drop column body",
+                              "update thing set name = 'n' where id < 10; insert into thing (id, amount) values (1000, 'NaN')"),
     "large_values": Case("update thing set name = 'x' where id < 50; alter table thing add column extra text default repeat('0123456789', 400)",
                          "update thing set name = 'y' where id < 20; update thing set extra = repeat('z', 9000) where id < 10; update thing set name = 'v' where id < 5",
                          fill=f"insert into thing select i, 'name ' || i, i, 'n', now(), null, {LARGE} from generate_series(1, 60) i"),
@@ -34,7 +59,11 @@ COPIED = {
     "rows_before_it": Case("begin; insert into thing (id) values (900); alter table thing add column extra int default 5; insert into thing (id) values (901); commit"),
     "volatile": Case("alter table thing add column extra uuid default gen_random_uuid()"),
     "date": Case("alter table thing add column extra date default date '2026-01-02'"),
-    "drop": Case("alter table thing drop column note", "update thing set name = 'n' where id < 10; insert into thing (id) values (1000)"),
+    "drop_coerced": Case("update thing set amount = 'NaN' where id = 3; alter table thing drop column amount"),
+    "rename_coerced": Case("update thing set amount = 'NaN' where id = 3; alter table thing rename column amount to total", "insert into thing (id, total) values (1000, 'NaN')"),
+    "swapped": Case("begin; alter table thing rename column note to tmp; alter table thing rename column name to note; alter table thing rename column tmp to name; commit"),
+    "old_name_again": Case("begin; alter table thing rename column note to remark; alter table thing add column note int default 5; commit"),
+    "name_of_one_that_left": Case("alter table thing drop column note; alter table thing rename column name to note"),
     "dropped_and_added": Case("alter table thing drop column note; alter table thing add column note text"),
     "rows_in_between": Case("alter table thing add column a int default 1; insert into thing (id) values (900); alter table thing add column b int default 2;"
                             "insert into thing (id) values (901); alter table thing drop column a"),
@@ -72,15 +101,15 @@ def test_columns_that_change_without_a_copy(source, standin, stream):
     assert program.terminate() == 0
 
 
-def test_columns_added_while_it_is_down(source, standin, stream):
-    cases = {name: KEPT[name] for name in ("add", "add_default", "quiet")}
+def test_columns_that_change_without_a_copy_while_it_is_down(source, standin, stream):
+    cases = {name: KEPT[name] for name in ("add", "add_default", "quiet", "widen", "rename", "rename_key", "rename_no_key", "rename_and_more")}
     make(source, cases)
     program = start(stream)
     for name in cases:
-        run(source, name, "update thing set note = 'before' where id < 30")
+        run(source, name, "update thing set body = 'before' where id < 30")
     assert program.terminate() == 0
     for name, case in cases.items():
-        run(source, name, "update thing set note = 'meanwhile' where id < 20")
+        run(source, name, "update thing set body = 'meanwhile' where id < 20")
         run(source, name, case.change)
         run(source, name, case.after)
     again = stream(*OPTIONS)
@@ -126,17 +155,22 @@ def test_readers_never_see_a_default_missing(source, standin, stream):
     assert program.terminate() == 0
 
 
-@pytest.mark.parametrize("moment", ["schema_change", "merged", "landing", "target", "schema_followed"])
-def test_killed_while_a_column_is_added(moment, source, standin, stream):
-    case = Case("", table="create table thing (id int primary key, amount int not null, note text)", fill="insert into thing select i, 0, 'n' from generate_series(1, 300) i")
+STATEMENTS = {"landing": 'LANDING_T_PAIR" ADD COLUMN', "question": "SELECT COUNT(*) FROM", "name": '"T_PAIR" RENAME COLUMN', "target": '"T_PAIR" ADD COLUMN'}
+
+
+@pytest.mark.parametrize("moment", ["schema_change", "merged", *STATEMENTS, "schema_followed"])
+def test_killed_while_columns_change(moment, source, standin, stream):
+    case = Case("", table="create table thing (id int primary key, amount numeric(9, 2) not null, note text, gone text)",
+                fill="insert into thing select i, 0, 'n', 'g' from generate_series(1, 300) i; update thing set amount = 'NaN' where id = 2")
     make(source, {"pair": case})
     program = start(stream)
     mark = program.mark()
     run(source, "pair", "update thing set note = 'b' where id < 50")
-    run(source, "pair", "alter table thing add column extra int not null default 42; update thing set extra = 1 where id = 1; insert into thing values (1000, 1, 'x', 43)")
-    if moment in ("landing", "target"):
-        name = {"landing": "LANDING_T_PAIR", "target": '"T_PAIR" ADD COLUMN'}[moment]
-        wait_until(lambda: any("ADD COLUMN" in one["text"] and name in one["text"] for one in standin.ask("/statements?limit=500")["log"]), 60, moment)
+    run(source, "pair", "begin; alter table thing add column extra int not null default 42, drop column gone; alter table thing rename column note to remark; commit;"
+                        "update thing set extra = 1, remark = 'r' where id = 1; insert into thing values (1000, 1, 'x', 43)")
+    if moment in STATEMENTS:
+        wait_until(lambda: any(STATEMENTS[moment] in one["text"] and ("GET(" in one["text"] or moment != "question")
+                               for one in standin.ask("/statements?limit=500")["log"]), 60, moment)
     else:
         program.wait_for_event(moment, 60, since=mark)
     program.kill()

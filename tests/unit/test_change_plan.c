@@ -72,14 +72,14 @@ static void test_change_plan_added(void **state)
                            column(3, "amount", NUMERIC, MODIFIER(10, 2)), column(5, "extra", INT4, -1)};
     assert_true(plan(now, 4, 5, &of, &why));
     assert_int_equal(of.added_count, 1);
-    assert_false(of.has_defaults);
+    assert_false(of.needs_merge);
     assert_true(now[3].is_added);
     assert_false(now[2].is_added);
     now[3].has_missing = true;
     refused(now, 4, 5, "partitions");
     now[3].missing_text = text_of("42");
     assert_true(plan(now, 4, 5, &of, &why));
-    assert_true(of.has_defaults);
+    assert_true(of.needs_merge);
     refused(now, 4, 6, "came and went");
     now[3].attribute_number = 4;
     refused(now, 4, 4, "not published");
@@ -88,10 +88,38 @@ static void test_change_plan_added(void **state)
 static void test_change_plan_dropped(void **state)
 {
     (void)state;
+    struct change_plan of;
+    struct err why;
     struct column now[] = {column(1, "id", INT4, -1), column(3, "amount", NUMERIC, MODIFIER(10, 2)),
                            column(5, "name", INT4, -1)};
-    refused(now, 2, 4, "name was dropped");
-    refused(now, 3, 5, "name was dropped");
+    assert_true(plan(now, 2, 4, &of, &why));
+    assert_int_equal(of.dropped_count, 1);
+    assert_true(of.needs_merge);
+    refused(now, 3, 5, "name is another column now");
+    refused(now, 2, 5, "came and went");
+    now[2] = column(5, "remark", INT4, -1);
+    assert_true(plan(now, 3, 5, &of, &why));
+    assert_int_equal(of.added_count, 1);
+}
+
+static void test_change_plan_renamed(void **state)
+{
+    (void)state;
+    struct change_plan of;
+    struct err why;
+    struct column now[] = {column(1, "number", INT4, -1), column(2, "title", TEXT, -1),
+                           column(3, "amount", NUMERIC, MODIFIER(10, 2)), column(5, "extra", INT4, -1)};
+    assert_true(plan(now, 4, 5, &of, &why));
+    assert_int_equal(of.renamed_count, 2);
+    assert_int_equal(of.widened_count, 1);
+    assert_int_equal(of.added_count, 1);
+    assert_true(of.needs_merge);
+    assert_false(now[1].is_added);
+    now[3].name = text_of("name");  // under a name that another one had
+    refused(now, 4, 5, "name is another column now");
+    now[1].name = text_of("amount");
+    now[2].name = text_of("name");
+    refused(now, 3, 4, "has taken a name");
 }
 
 static void test_change_plan_types(void **state)
@@ -121,14 +149,12 @@ static void test_change_plan_types(void **state)
 static void test_change_plan_what_is_copied(void **state)
 {
     (void)state;
-    struct column now[] = {column(1, "id", INT4, -1), column(2, "title", VARCHAR, 14),
+    struct column now[] = {column(1, "id", INT4, -1), column(2, "name", VARCHAR, 14),
                            column(3, "amount", NUMERIC, MODIFIER(10, 2))};
-    refused(now, 3, 4, "renamed");
-    now[1] = column(2, "name", VARCHAR, 14);
     refused(now, 3, 4, "not known what changed");
     now[0] = column(1, "id", INT8, -1);
     refused(now, 3, 4, "key");
-    now[0] = column(1, "number", INT4, -1);
+    now[0] = column(4, "id", INT4, -1);
     refused(now, 3, 4, "key");
 }
 
@@ -143,13 +169,19 @@ static void test_change_plan_without_a_key(void **state)
     before.identity = after.identity = IDENTITY_FULL;
     before.key_count = after.key_count = 0;
     assert_true(change_plan(&before, &after, &of, &why));
+    after.column_count = 1;
+    after.attribute_count = 2;
+    assert_true(change_plan(&before, &after, &of, &why));
+    known[1].name = text_of("b\n");
+    assert_false(change_plan(&before, &after, &of, &why));
+    assert_non_null(strstr(why.text, "line break"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_change_plan_added), cmocka_unit_test(test_change_plan_dropped),
-        cmocka_unit_test(test_change_plan_types), cmocka_unit_test(test_change_plan_what_is_copied),
-        cmocka_unit_test(test_change_plan_without_a_key)};
+        cmocka_unit_test(test_change_plan_added),          cmocka_unit_test(test_change_plan_dropped),
+        cmocka_unit_test(test_change_plan_renamed),        cmocka_unit_test(test_change_plan_types),
+        cmocka_unit_test(test_change_plan_what_is_copied), cmocka_unit_test(test_change_plan_without_a_key)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

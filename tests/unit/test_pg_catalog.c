@@ -138,7 +138,7 @@ static const char *const table_names[] = {
     "schema_name",      "table_name",   "table_oid",       "relfilenode",   "bytes_estimate",   "rows_estimate",
     "replica_identity", "key_count",    "may_use_schema",  "may_select",    "has_row_security", "attribute_number",
     "column_name",      "type_name",    "type_oid",        "type_modifier", "type_nodes",       "is_toastable",
-    "is_not_null",      "key_position", "attribute_count", "shape_so_far",  "has_missing",      "missing_text"};
+    "is_not_null",      "key_position", "attribute_count", "has_missing",   "missing_text"};
 #define TABLE_COLUMN_COUNT ((int)(sizeof table_names / sizeof *table_names))
 
 // attribute_number NULL: a table without columns.
@@ -153,7 +153,6 @@ static void add_row(PGresult *result, const char *oid, const char *table, const 
     set(result, row, "table_oid", oid);
     set(result, row, "relfilenode", "16400");
     set(result, row, "attribute_count", "5");
-    set(result, row, "shape_so_far", "0123456789abcdef0123456789abcdef");
     set(result, row, "has_missing", "f");
     set(result, row, "bytes_estimate", "8192");
     set(result, row, "rows_estimate", "1e+06");
@@ -212,7 +211,6 @@ static void test_pg_catalog_read_tables(void **state)
     assert_true(tables[0]->columns[1].has_missing);
     assert_string_equal(tables[0]->columns[1].missing_text, "42");
     assert_null(tables[0]->columns[0].missing_text);
-    assert_string_equal(tables[0]->columns[2].shape_so_far, "0123456789abcdef0123456789abcdef");
     assert_true(tables[0]->rows_estimate == 1e6);
     assert_int_equal(tables[0]->bytes_estimate, 8192);
 

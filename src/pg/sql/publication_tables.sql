@@ -104,9 +104,6 @@ select
     p.relname as table_name,
     p.table_oid,
     p.relfilenode,
-    -- What publication_look.sql's s= would be of a table with the columns up to this one (where no composite is among them).
-    md5(concat_ws(' ', p.nspname, p.relname,
-                  string_agg(concat_ws(' ', c.attnum, c.attname, c.atttypid, c.atttypmod), ';') over columns_so_far)) as shape_so_far,
     p.relnatts as attribute_count,  -- dropped ones and those that are not published count too
     s.bytes_estimate,
     s.rows_estimate,
@@ -133,5 +130,4 @@ left join storage as s on s.table_oid = p.table_oid
 left join identity as i on i.table_oid = p.table_oid
 left join columns as c on c.table_oid = p.table_oid
 left join type_texts as y on y.root_oid = c.atttypid and y.root_modifier = c.atttypmod
-window columns_so_far as (partition by p.table_oid order by c.attnum)
 order by p.nspname, p.relname, p.table_oid, c.attnum

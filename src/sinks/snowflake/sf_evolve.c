@@ -11,6 +11,7 @@
 #include "sinks/snowflake/sf_names.h"
 
 #define STATEMENT_BYTES_MAX (1U << 20)
+#define SF_COERCED_COLUMN SF_OUR_COLUMN_PREFIX "COERCED"
 #define ASIDE_PREFIX SF_OUR_COLUMN_PREFIX "WAS_"
 
 struct planner {
@@ -21,6 +22,7 @@ struct planner {
     struct sf_described_column *columns;  // as they will be; names of renamed ones are the layout's
     size_t count;
     const char *when;
+    struct buf asked;  // the condition of the question
     struct sf_evolution *plan;
 };
 
@@ -215,6 +217,26 @@ static enum fit fit_of(const char *there, const char *wanted)
     return !is_sized ? FIT_OTHER : first_there < first_wanted ? FIT_WIDEN : FIT_WIDER_THERE;
 }
 
+// The column's former name there, if that is another one; heap, or NULL.
+static char *former_name(const struct planner *planner, uint16_t column)
+{
+    const char *former = planner->layout->table->columns[column].former_name;
+    char *there = former != NULL ? sf_naming_column(planner->naming, former) : NULL;
+    if (there == NULL || strcmp(there, planner->layout->column_names[column]) != 0)
+        return there;
+    free(there);
+    return NULL;
+}
+
+// A landing table gets a column for the new name.
+static bool is_new(const struct planner *planner, uint16_t column)
+{
+    char *former = planner->role == SF_EVOLVE_LANDING ? former_name(planner, column) : NULL;
+    bool is = planner->layout->table->columns[column].is_added || former != NULL;
+    free(former);
+    return is;
+}
+
 static void fit_column(struct planner *planner, uint16_t column)
 {
     const char *name = planner->layout->column_names[column];
@@ -222,12 +244,12 @@ static void fit_column(struct planner *planner, uint16_t column)
     struct buf wanted;
     const bool is_followed = planner->purpose != SF_EVOLVE_REPLACE;
     if (there == NULL) {
-        if (is_followed && !planner->layout->table->columns[column].is_added)
+        if (is_followed && !is_new(planner, column))
             obstacle(planner, name, "is missing");
         add(planner, column);
         return;
     }
-    if (planner->purpose == SF_EVOLVE_FOLLOW && planner->layout->table->columns[column].is_added) {
+    if (planner->purpose == SF_EVOLVE_FOLLOW && is_new(planner, column)) {
         obstacle(planner, name, "is there already and is another one");
         return;
     }
@@ -254,18 +276,62 @@ static void fit_column(struct planner *planner, uint16_t column)
     add(planner, column);
 }
 
-// The column of a former name, unless that is another column's now or the new name is taken by one that was there before.
+// What _ETL_COERCED tells of a column of that name must be nothing.
+static void ask(struct planner *planner, const char *name)
+{
+    if (planner->purpose == SF_EVOLVE_REPLACE || planner->role != SF_EVOLVE_TARGET ||
+        find(planner, SF_COERCED_COLUMN) == NULL)
+        return;
+    buf_append_text(&planner->asked, planner->asked.size == 0 ? " WHERE GET(" : " OR GET(");
+    sf_append_identifier(&planner->asked, SF_COERCED_COLUMN);
+    buf_append_text(&planner->asked, ", ");
+    sf_append_literal(&planner->asked, name);
+    buf_append_text(&planner->asked, ") IS NOT NULL");
+}
+
+static void ask_of_those_that_left(struct planner *planner)
+{
+    const struct table *table = planner->layout->table;
+    for (uint16_t i = 0; i < table->left_count; i++) {
+        char *name = sf_naming_column(planner->naming, table->left_names[i]);
+        ask(planner, name);
+        free(name);
+    }
+}
+
+static void finish_question(struct planner *planner)
+{
+    struct buf text;
+    if (planner->asked.size == 0)
+        return;
+    buf_init(&text, STATEMENT_BYTES_MAX);
+    buf_append_text(&text, "SELECT COUNT(*) FROM ");
+    sf_append_qualified(&text, planner->layout->database, planner->layout->schema, planner->layout->target_name);
+    buf_append(&text, planner->asked.data, planner->asked.size);
+    CHECK(!planner->asked.failed && !text.failed);
+    planner->plan->question = strdup(buf_text(&text));
+    CHECK(planner->plan->question != NULL);
+    buf_deinit(&text);
+}
+
+// The column of a former name, unless that is another column's now or the new name is taken by one that was there before. (Then a
+// copy goes into that one.)
 static void rename_column(struct planner *planner, uint16_t column)
 {
-    const char *former = planner->layout->table->columns[column].former_name;
     const char *name = planner->layout->column_names[column];
-    if (former == NULL || planner->role == SF_EVOLVE_LANDING)
+    char *there = former_name(planner, column);
+    if (there == NULL || planner->role == SF_EVOLVE_LANDING) {
+        free(there);
         return;
-    char *there = sf_naming_column(planner->naming, former);
+    }
     struct sf_described_column *found = find(planner, there);
+    bool is_done = planner->purpose == SF_EVOLVE_RESUME && found == NULL;  // by an earlier try
+    ask(planner, there);
     if (found != NULL && !is_wanted(planner, there) && find(planner, name) == NULL) {
         rename_to(planner, there, name);
         found->name = name;
+    } else if (planner->purpose != SF_EVOLVE_REPLACE && !is_done) {
+        obstacle(planner, name, "cannot get this name in place");
     }
     free(there);
 }
@@ -304,6 +370,7 @@ void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming
     *out_plan = (struct sf_evolution){.statements = NULL};
     planner.columns = calloc(count + 1, sizeof *planner.columns);
     CHECK(planner.columns != NULL);
+    buf_init(&planner.asked, STATEMENT_BYTES_MAX);
     for (size_t i = 0; i < count; i++)
         planner.columns[i] = columns[i];
     for (uint16_t i = 0; i < layout->table->column_count; i++)
@@ -312,6 +379,9 @@ void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming
         fit_column(&planner, i);
     for (size_t i = 0; i < count; i++)
         lose_default(&planner, &planner.columns[i]);
+    ask_of_those_that_left(&planner);
+    finish_question(&planner);
+    buf_deinit(&planner.asked);
     free(planner.columns);
 }
 
@@ -320,5 +390,6 @@ void sf_evolution_deinit(struct sf_evolution *plan)
     for (size_t i = 0; i < plan->count; i++)
         free(plan->statements[i]);
     free(plan->statements);
+    free(plan->question);
     *plan = (struct sf_evolution){.statements = NULL};
 }

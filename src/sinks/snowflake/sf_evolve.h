@@ -9,10 +9,13 @@
 //                      a new one added                          in the shadow, which has no rows: dropped and added
 //
 // When a change is followed in place the rows stay, and readers go on reading them: nothing steps aside and no shadow is made (obstacle says
-// what would have to), a new column must not be there yet, as it would hold something else, and in the target it gets the value that the
+// what would have to), a new column or name must not be there yet, as it would hold something else, and in the target a new column gets the value that the
 // source's older rows show in it, as its default: ADD COLUMN … DEFAULT gives it to the rows that are there. Such a default stays with its
 // column for good (sql-reference/sql/alter-table-column: DROP DEFAULT is not allowed for what ALTER TABLE defined). So when the column leaves
-// the source, it is dropped and added without it, or rows that come later would show it.
+// the source, it is dropped and added without it, or rows that come later would show it; in place that is an obstacle.
+//
+// _ETL_COERCED tells of columns by their names, so what it tells of one that was renamed or left would be wrong in the rows that
+// stay. Whether it does in any row is asked first: `question`.
 //
 // Wider is what Snowflake changes in place: VARCHAR and BINARY get longer, NUMBER more digits with the same scale (docs.snowflake.com,
 // sql-reference/sql/alter-table-column; the scale of a number, a shorter text and another kind of type are refused there).
@@ -40,6 +43,7 @@ struct sf_evolution {
     size_t count;
     bool needs_shadow;   // of a target: no statement brings it there
     char obstacle[160];  // why a change cannot be followed in place; "": it can
+    char *question;      // a query for the number of rows that keep it from being followed; NULL: there can be none
 };
 
 enum sf_evolve_purpose {

@@ -13,6 +13,7 @@
 #define EVOLVE_TRIES_MAX 5
 
 static const struct sf_sql_options metadata_options = {.needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S};
+static const struct sf_sql_options question_options = {.needs_warehouse = true, .timeout_s = SF_SETUP_TIMEOUT_S};
 
 static void prepare_step(struct sf_setup_slot *slot);
 
@@ -227,6 +228,26 @@ static const char *described_default(const struct sf_sql_result *result, size_t 
     return *text != '\0' ? text : NULL;
 }
 
+static enum sf_prepare_step step_after_plan(const struct sf_sink_table *table, bool is_landing)
+{
+    if (table->evolution.count == 0)
+        return table->step_after_evolve;
+    return is_landing ? SF_PREPARE_EVOLVE_LANDING : SF_PREPARE_EVOLVE_TARGET;
+}
+
+static enum sf_prepare_step step_after_question(const struct sf_sink_table *table, const struct sf_sql_result *result,
+                                                struct err *out_problem)
+{
+    const char *rows = result->row_count == 1 ? sf_sql_value(result, 0, 0) : NULL;
+    if (rows == NULL || strcmp(rows, "0") != 0)
+        err_set(
+            out_problem, ERR_LOST, "schema_changed",
+            "its definition changed, and cannot be followed in place: _ETL_COERCED of the target tells in %s row(s) "
+            "of columns that were renamed or dropped",
+            rows != NULL ? rows : "some");
+    return step_after_plan(table, false);
+}
+
 // A table that exists gets the columns that it lacks, and those of other types.
 static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, const struct sf_sql_result *result,
                                                 struct err *out_problem)
@@ -265,9 +286,7 @@ static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, con
     }
     free(columns);
     table->evolution_next = 0;
-    if (table->evolution.count == 0)
-        return table->step_after_evolve;
-    return is_landing ? SF_PREPARE_EVOLVE_LANDING : SF_PREPARE_EVOLVE_TARGET;
+    return table->evolution.question != NULL ? SF_PREPARE_ASK_TARGET : step_after_plan(table, is_landing);
 }
 
 // After the target itself: what an earlier try left behind goes, and a shadow is made where it has to be one.
@@ -364,6 +383,10 @@ static bool explain(const struct sf_sink_table *table, const struct err *error, 
          table->prepare_step == SF_PREPARE_CREATE_SCHEMA || table->prepare_step == SF_PREPARE_RENAME_LANDING ||
          table->prepare_step == SF_PREPARE_RENAME_TARGET))
         out_problem->kind = ERR_CONFIG;  // a privilege, most likely
+    if (is_refused && table->prepare_step == SF_PREPARE_ASK_TARGET) {
+        out_problem->kind = ERR_LOST;  // a copy does without the answer
+        err_prefix(out_problem, "its definition changed, and cannot be followed in place: the target cannot be asked");
+    }
     if (table->prepare_step == SF_PREPARE_CREATE_SCHEMA && is_refused)
         err_prefix(out_problem,
                    "schema \"%s\".\"%s\" is missing and cannot be made; mend it with: CREATE SCHEMA \"%s\".\"%s\"; "
@@ -413,6 +436,8 @@ static void on_prepare_statement(void *context, const struct sf_sql_result *resu
         table->prepare_step = step_after_schema(table, result, &problem);
     } else if (step == SF_PREPARE_DESCRIBE_LANDING || step == SF_PREPARE_DESCRIBE_TARGET) {
         table->prepare_step = step_after_describe(table, result, &problem);
+    } else if (step == SF_PREPARE_ASK_TARGET) {
+        table->prepare_step = step_after_question(table, result, &problem);
     } else if (is_landing || is_shadow || step == SF_PREPARE_SHOW_TARGET) {
         const char *comment = NULL;
         size_t row = 0;
@@ -485,6 +510,7 @@ static void prepare_step(struct sf_setup_slot *slot)
     case SF_PREPARE_COMMENT_TARGET: sf_ddl_comment_target(layout, pipeline, &sink->text); break;
     case SF_PREPARE_DESCRIBE_LANDING: sf_ddl_describe(layout, true, &sink->text); break;
     case SF_PREPARE_DESCRIBE_TARGET: sf_ddl_describe(layout, false, &sink->text); break;
+    case SF_PREPARE_ASK_TARGET: buf_append_text(&sink->text, table->evolution.question); break;
     case SF_PREPARE_EVOLVE_LANDING:
     case SF_PREPARE_EVOLVE_TARGET: evolve_text(sink, table, &table->evolution); break;
     case SF_PREPARE_EVOLVE_SHADOW: evolve_text(sink, table, &table->shadow_evolution); break;
@@ -499,7 +525,9 @@ static void prepare_step(struct sf_setup_slot *slot)
     case SF_PREPARE_NONE:
     case SF_PREPARE_DONE: CHECK(false);
     }
-    if (!sf_sql_run(slot->sql, buf_text(&sink->text), &metadata_options, on_prepare_statement, slot, &error))
+    bool is_question = table->prepare_step == SF_PREPARE_ASK_TARGET;
+    if (!sf_sql_run(slot->sql, buf_text(&sink->text), is_question ? &question_options : &metadata_options,
+                    on_prepare_statement, slot, &error))
         prepare_done(slot, &error);
 }
 

@@ -62,6 +62,7 @@ enum sf_prepare_step {
     SF_PREPARE_RENAME_TARGET,
     SF_PREPARE_CREATE_TARGET,
     SF_PREPARE_DESCRIBE_TARGET,
+    SF_PREPARE_ASK_TARGET,  // whether rows keep a change from being followed; wakes a warehouse
     SF_PREPARE_EVOLVE_TARGET,
     SF_PREPARE_COERCED_TARGET,  // _ETL_COERCED, which the comment tells of
     SF_PREPARE_EXTEND_TARGET,

@@ -234,6 +234,9 @@ class Objects:
     async def alter_rename_column(self, connection, statement: Statement) -> Result:
         table = await self._table(connection, statement)
         if table is not None:
+            # Schema evolution may be adding a column of that name at this moment.
+            await connection.execute("SELECT 1 FROM snowbox.tables WHERE table_id = %s FOR UPDATE", (table.id,))
+            table = await self._table(connection, statement)
             self._column(table, statement.column)
             if any(column.name == statement.to for column in table.columns):
                 raise errors.compilation("002025", "42S21", f"duplicate column name '{statement.to}'")
