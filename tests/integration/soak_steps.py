@@ -61,14 +61,14 @@ class Invariants:
     """Tables between which something holds after every commit, so that a mixture of two commits shows.
 
     tally has a row a client, which counts the client's rows in journal; accounts_left and accounts_right hold a constant sum. Where
-    definitions change these tables get columns as well, all of kinds that are followed in place. One of them, share, has a default
+    definitions change these tables get columns as well, of kinds that are followed in place, which get other names and go. One of them, share, has a default
     in both accounts tables, and a constant sum from then on.
     """
 
     def __init__(self, dice, clients, is_keyed):
         self.clients = clients
         self.journal = "key" if is_keyed else dice.choice(("key", "append", "bag"))
-        self.has_share, self.widths, self.added = False, {}, 0
+        self.has_share, self.widths, self.more, self.added = False, {}, {}, 0
 
     def definitions(self):
         key = ", primary key (client, n)" if self.journal == "key" else ""
@@ -112,12 +112,27 @@ class Invariants:
         if table in self.widths and dice.random() < 0.5:
             name = self.widths.pop(table)
             return table, [f"alter table {table} alter column {name} type {dice.choice(('varchar(40)', 'text'))}"]
+        more = self.more.setdefault(table, [])
+        if more and dice.random() < 0.4:
+            return table, [self._rename_or_drop(dice, table, more)]
         self.added += 1
         name = f"more{self.added}"
+        more.append(name)
         kind, default = dice.choice((("int", ""), ("text", " default 'd'"), ("bigint", " not null default 5"), ("boolean", " default true"), ("varchar(20)", "")))
         if kind == "varchar(20)":
             self.widths[table] = name
         return table, [f"alter table {table} add column {name} {kind}{default}"]
+
+    def _rename_or_drop(self, dice, table, more):
+        """Of a column that came. Dropped, one with a default makes its table be copied."""
+        old = more.pop(dice.randrange(len(more)))
+        if self.widths.get(table) == old:
+            del self.widths[table]
+        if dice.random() < 0.4:
+            return f"alter table {table} drop column {old}"
+        self.added += 1
+        more.append(f"other{self.added}")
+        return f"alter table {table} rename column {old} to {more[-1]}"
 
 
 class Generator:
