@@ -61,14 +61,15 @@ class Invariants:
     """Tables between which something holds after every commit, so that a mixture of two commits shows.
 
     tally has a row a client, which counts the client's rows in journal; accounts_left and accounts_right hold a constant sum. Where
-    definitions change these tables get columns as well, of kinds that are followed in place, which get other names and go. One of them, share, has a default
-    in both accounts tables, and a constant sum from then on.
+    definitions change these tables get columns as well, of kinds that are followed in place; they get other names and go, and note
+    gets other names. One of them, share, has a default in both accounts tables, and a constant sum from then on.
     """
 
     def __init__(self, dice, clients, is_keyed):
         self.clients = clients
         self.journal = "key" if is_keyed else dice.choice(("key", "append", "bag"))
-        self.has_share, self.widths, self.more, self.added = False, {}, {}, 0
+        self.has_share, self.widths, self.added = False, {}, 0
+        self.more = {"tally": [], **{name: ["note"] for name in ("journal", "accounts_left", "accounts_right")}}  # what may be renamed
 
     def definitions(self):
         key = ", primary key (client, n)" if self.journal == "key" else ""
@@ -112,8 +113,8 @@ class Invariants:
         if table in self.widths and dice.random() < 0.5:
             name = self.widths.pop(table)
             return table, [f"alter table {table} alter column {name} type {dice.choice(('varchar(40)', 'text'))}"]
-        more = self.more.setdefault(table, [])
-        if more and dice.random() < 0.4:
+        more = self.more[table]
+        if more and dice.random() < 0.5:
             return table, [self._rename_or_drop(dice, table, more)]
         self.added += 1
         name = f"more{self.added}"
@@ -124,15 +125,17 @@ class Invariants:
         return table, [f"alter table {table} add column {name} {kind}{default}"]
 
     def _rename_or_drop(self, dice, table, more):
-        """Of a column that came. Dropped, one with a default makes its table be copied."""
-        old = more.pop(dice.randrange(len(more)))
+        """Of a column that came, or of note, which stays. Dropped, one with a default makes its table be copied."""
+        number = dice.randrange(len(more))
+        old = more[number]
         if self.widths.get(table) == old:
             del self.widths[table]
-        if dice.random() < 0.4:
+        if dice.random() < 0.4 and (number > 0 or table == "tally"):
+            del more[number]
             return f"alter table {table} drop column {old}"
         self.added += 1
-        more.append(f"other{self.added}")
-        return f"alter table {table} rename column {old} to {more[-1]}"
+        more[number] = f"other{self.added}"
+        return f"alter table {table} rename column {old} to {more[number]}"
 
 
 class Generator:
