@@ -238,9 +238,28 @@ void catalog_request_free(struct catalog_request *request)
     catalog_known_deinit(&request->known);
     for (uint32_t i = 0; i < request->command_count; i++)
         free(request->commands[i].arguments);
+    for (uint32_t i = 0; i < request->row_count; i++) {
+        free(request->rows[i].kind);
+        free(request->rows[i].name);
+        free(request->rows[i].json);
+        free(request->rows[i].process);
+    }
+    free(request->rows);
     free(request->commands);
     free(request->arguments);
     free(request);
+}
+
+void catalog_request_add_row(struct catalog_request *request, const char *kind, const char *name, const char *json,
+                             const char *process, int64_t seen_ms)
+{
+    request->rows = reallocarray(request->rows, (size_t)request->row_count + 1, sizeof *request->rows);
+    CHECK(request->rows != NULL);
+    request->rows[request->row_count++] = (struct catalog_watch_row){.kind = copy_of(kind),
+                                                                     .name = copy_of(name),
+                                                                     .json = copy_of(json),
+                                                                     .process = copy_of(process),
+                                                                     .seen_ms = seen_ms};
 }
 
 void catalog_request_discard(void *request)
@@ -492,8 +511,11 @@ static void on_request(void *context, void *message)
                 catalog_tell(catalog->news, CATALOG_TOLD_CHANGED, NULL);
             break;
         case CATALOG_ASK_COMMAND: commands_look(catalog->db, request); break;
-        case CATALOG_ASK_CLAIM:
-        case CATALOG_ASK_RELEASE: break;  // SQLite: all of it is ours
+        case CATALOG_ASK_WATCH_LOAD: watch_load(catalog->db, request); break;
+        case CATALOG_ASK_WATCH_SAVE: watch_save(catalog->db, request, error); break;
+        case CATALOG_ASK_STATUSES: watch_statuses(catalog->db, request); break;
+        case CATALOG_ASK_CLAIM: request->sure_until_us = UINT64_MAX; break;  // SQLite: all of it is ours
+        case CATALOG_ASK_RELEASE: break;
         case CATALOG_TOLD_CHANGED:
         case CATALOG_TOLD_CLAIM_LOST: CHECK(false);
         }

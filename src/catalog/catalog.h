@@ -61,10 +61,11 @@ struct catalog_table {
     enum catalog_table_state state;
     lsn_t copy_lsn;
     uint64_t copied_rows;
-    bool is_in_merge;            // its first merge is part of the merge that merge_intent_lsn names
-    char reason[ERR_TEXT_SIZE];  // parked: why
-    struct spread spread;        // over which channels its stream goes, from which sequence on
-    char *marks;                 // what was watched of it at the source (pipeline/marks.h); NULL or "": not known
+    bool is_in_merge;                 // its first merge is part of the merge that merge_intent_lsn names
+    char reason[ERR_TEXT_SIZE];       // parked: why
+    char reason_code[ERR_CODE_SIZE];  // likewise, the error's code; "": none
+    struct spread spread;             // over which channels its stream goes, from which sequence on
+    char *marks;                      // what was watched of it at the source (pipeline/marks.h); NULL or "": not known
     char *
         columns;  // a line "number name" for each of its columns at the destination (0, -1: its schema's, its own former
                   // name, until the destination has followed); NULL or "": not known
@@ -105,6 +106,7 @@ struct catalog_save {
 };
 
 struct catalog;
+struct catalog_watch_row;
 
 const char *catalog_table_state_name(enum catalog_table_state state);
 
@@ -132,6 +134,11 @@ void catalog_known_deinit(struct catalog_known *known);
 bool catalog_each_status(struct catalog *catalog,
                          void (*on_status)(void *context, const char *pipeline, const char *json, int64_t updated_ms),
                          void *context, struct err *out_error);
+
+// Blocking. Calls on_row with all that the WAL monitors of all processes have kept (requests.h), by scope, kind and name.
+bool catalog_each_watched(struct catalog *catalog,
+                          void (*on_row)(void *context, const char *scope, const struct catalog_watch_row *row),
+                          void *context, struct err *out_error);
 
 void catalog_table_copy(const struct catalog_table *from, struct catalog_table *out);  // with texts of its own
 void catalog_table_deinit(struct catalog_table *table);

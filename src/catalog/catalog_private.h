@@ -55,6 +55,8 @@ bool schema_foresee(struct db *db, struct catalog_config **out_config, struct er
 // source's server, one piece of WAL that every walsender looks at); each by itself where that fails.
 void state_save(struct db *db, struct catalog_save *const *saves, uint32_t count);
 bool state_load(struct db *db, const char *pipeline, struct catalog_known *out_known, struct err *out_error);
+// In a transaction that saves: ERR_FENCED once a later claim was granted. claim 0: not asked.
+bool state_check_claim(struct db *db, const char *pipeline, uint64_t claim, struct err *out_error);
 bool state_forget(struct db *db, const char *pipeline, struct err *out_error);
 
 // config.c
@@ -69,6 +71,11 @@ bool commands_waiting(struct db *db, struct catalog_request *request);
 bool commands_answer(struct db *db, const struct catalog_request *request, struct err *out_error);
 bool commands_control(struct db *db, struct catalog_request *request);
 bool commands_look(struct db *db, struct catalog_request *request);
+
+// watch.c
+bool watch_load(struct db *db, struct catalog_request *request);
+bool watch_save(struct db *db, const struct catalog_request *request, struct err *out_error);
+bool watch_statuses(struct db *db, struct catalog_request *request);
 
 // claims.c: PostgreSQL only. A thread with a connection of its own.
 struct claims *claims_new(const struct catalog_location *location, struct mailbox *news, struct err *out_error);

@@ -26,6 +26,8 @@
 #define ASKED_MAX 4096
 #define HEARTBEAT_US 2000000
 #define GIVE_UP_US 30000000
+// From the beginning of a heartbeat that was answered: less than the server's time-out, which begins anew after it.
+#define SURE_US 8000000
 #define NUMBER_SIZE 24
 #define HOLDER_SIZE PROCESS_TEXT_SIZE
 #define SERVICE_KEY "7308332045218406402"
@@ -56,6 +58,8 @@ struct claims {
     bool is_started;
     struct claim *list;
     uint64_t heard_us;
+    uint64_t
+        sure_us;  // when the newest heartbeat was begun that was answered: what is locked cannot be anyone else's for SURE_US
     char holder[HOLDER_SIZE];
 };
 
@@ -123,10 +127,12 @@ bool claims_is_claimed(struct db *db, const char *pipeline, bool *out_is_claimed
 
 static bool open_db(struct claims *claims, struct err *out_error)
 {
+    uint64_t began_us = clock_system.monotonic_us(clock_system.context);
     claims->db = db_postgres_open(&claims->location, SESSION_OPTIONS, out_error);
     if (claims->db != NULL && db_script(claims->db, SET_IDLE_TIMEOUT, out_error) &&
         db_script(claims->db, LOCK_SERVICE, out_error)) {
         claims->heard_us = clock_system.monotonic_us(clock_system.context);
+        claims->sure_us = began_us;
         return true;
     }
     db_close(claims->db);
@@ -146,7 +152,7 @@ static void lose(struct claims *claims, struct claim **link, const char *why)
 {
     struct claim *claim = *link;
     *link = claim->next;
-    log_line(LOG_ERROR, NULL, "claim_lost", "the claim on pipeline \"%s\" is lost: %s", claim->pipeline, why);
+    log_line(LOG_ERROR, NULL, "claim_lost", "the claim on \"%s\" is lost: %s", claim->pipeline, why);
     catalog_tell(claims->news, CATALOG_TOLD_CLAIM_LOST, claim->pipeline);
     free(claim);
 }
@@ -197,6 +203,7 @@ static void on_heartbeat(struct loop_timer *timer)
 {
     struct claims *claims = timer->context;
     struct err error = {0};
+    uint64_t began_us = clock_system.monotonic_us(clock_system.context);
     bool is_well = claims->db != NULL ? db_script(claims->db, "SELECT 1", &error) : open_db(claims, &error);
     for (struct claim **link = &claims->list; is_well && *link != NULL;) {
         bool is_lost = false;
@@ -207,6 +214,7 @@ static void on_heartbeat(struct loop_timer *timer)
     uint64_t now_us = clock_system.monotonic_us(clock_system.context);
     if (is_well) {
         claims->heard_us = now_us;
+        claims->sure_us = began_us;
     } else {
         if (claims->db != NULL)
             log_line(LOG_WARNING, NULL, "claims_away", "%s", error.text);
@@ -261,6 +269,7 @@ static void take(struct claims *claims, struct catalog_request *request)
     uint64_t number = 0;
     if (claim != NULL) {
         request->claim = claim->number;
+        request->sure_until_us = claim->is_locked ? claims->sure_us + SURE_US : 0;
         return;
     }
     if (claims->db == NULL) {
@@ -284,6 +293,7 @@ static void take(struct claims *claims, struct catalog_request *request)
     (void)snprintf(claim->pipeline, sizeof claim->pipeline, "%s", request->pipeline);
     claims->list = claim;
     request->claim = number;
+    request->sure_until_us = claims->sure_us + SURE_US;
 }
 
 static void give_back(struct claims *claims, const char *pipeline)

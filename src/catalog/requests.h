@@ -23,6 +23,9 @@
 #include "io/mailbox.h"
 
 #define CATALOG_COMMAND_SIZE 32
+// The claim to telling of what is wrong with the sources and pipelines of the service, and the scope of what is kept of it. No
+// pipeline has such a name.
+#define CATALOG_WATCH_SCOPE "/alerts"
 
 enum catalog_request_kind {
     CATALOG_ASK_CONFIG,    // → config
@@ -30,13 +33,19 @@ enum catalog_request_kind {
     CATALOG_ASK_COMMANDS,  // pipeline ("": of every pipeline) → commands: those that wait, each given out exactly once
     CATALOG_ASK_WAITING,  // → commands: a command (only its pipeline is told) for each pipeline for which some wait; none is taken
     CATALOG_ASK_ANSWER,   // command_id, has_failed, text
-    CATALOG_ASK_CLAIM,    // pipeline → claim; ERR_FENCED: another process has it, the text says which
+    CATALOG_ASK_CLAIM,    // pipeline → claim, sure_until_us; ERR_FENCED: another process has it, the text says which
     CATALOG_ASK_RELEASE,  // pipeline
     CATALOG_ASK_FORGET,   // pipeline: as catalog_forget
     // pipeline, word "start", "pause" or "resync", arguments → was_so, command_id: sets what is wanted of it, and adds the
     // command that the service still needs. ERR_CONFIG: there is none to start or pause.
     CATALOG_ASK_CONTROL,
-    CATALOG_ASK_COMMAND,     // command_id → command_state, text: how far it is
+    CATALOG_ASK_COMMAND,  // command_id → command_state, text: how far it is
+    // What the WAL monitor keeps. pipeline: the scope.
+    CATALOG_ASK_WATCH_LOAD,  // → rows
+    CATALOG_ASK_WATCH_SAVE,  // claim, rows: put in place of those of their kind and name, in one transaction
+    // arguments: {"pipeline": "updated_ms", …}, what is known already → rows: newer statuses of pipelines that other processes run;
+    // seen_ms is their updated_ms. None in SQLite.
+    CATALOG_ASK_STATUSES,
     CATALOG_TOLD_CHANGED,    // what is configured may have changed, or a command waits: ask
     CATALOG_TOLD_CLAIM_LOST  // pipeline: it must end at once; its saves fail from now on
 };
@@ -55,6 +64,14 @@ struct catalog_command {
     char *arguments;                  // JSON; the asker's and the doer's business
 };
 
+struct catalog_watch_row {
+    char *kind;       // owned: "source", "alerts"
+    char *name;       // owned
+    char *json;       // owned; in a save NULL: the row is deleted
+    char *process;    // owned; of a load
+    int64_t seen_ms;  // of a load
+};
+
 struct catalog_request {
     enum catalog_request_kind kind;
     char pipeline[CATALOG_NAME_SIZE];
@@ -71,13 +88,20 @@ struct catalog_request {
     struct catalog_known known;
     struct catalog_command *commands;
     uint32_t command_count;
+    struct catalog_watch_row *rows;  // owned
+    uint32_t row_count;
     uint64_t claim;  // for catalog_save
-    bool was_so;     // it was started (paused) already; command_id 0: no command was needed
+    // Monotonic: until then nobody else can have been granted the claim, whatever happens to this process; it may end in the past.
+    uint64_t sure_until_us;
+    bool was_so;  // it was started (paused) already; command_id 0: no command was needed
     enum catalog_command_state command_state;
 };
 
 struct catalog_request *catalog_request_new(enum catalog_request_kind kind, const char *pipeline);
 void catalog_request_free(struct catalog_request *request);
+// Appends one with copies of the texts; json and process may be NULL.
+void catalog_request_add_row(struct catalog_request *request, const char *kind, const char *name, const char *json,
+                             const char *process, int64_t seen_ms);
 void catalog_request_discard(void *request);  // the same, for mailbox_free
 // Any thread; never waits. False: too many are under way, and the request is still the caller's.
 bool catalog_ask(struct catalog *catalog, struct catalog_request *take_request);

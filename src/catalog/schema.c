@@ -4,12 +4,12 @@
 
 #include "embedded_sql.h"
 
-#define VERSION 4
+#define VERSION 5
 
 static const char *const scripts[2][VERSION] = {
-    {sql_catalog_schema_1, sql_catalog_schema_2, sql_catalog_schema_3, sql_catalog_schema_4},
+    {sql_catalog_schema_1, sql_catalog_schema_2, sql_catalog_schema_3, sql_catalog_schema_4, sql_catalog_schema_5},
     {sql_catalog_schema_1_postgres, sql_catalog_schema_2_postgres, sql_catalog_schema_3_postgres,
-     sql_catalog_schema_4_postgres},
+     sql_catalog_schema_4_postgres, sql_catalog_schema_5_postgres},
 };
 // Taken by whoever makes or upgrades the tables; a number of ours. Advisory locks know no names.
 static const char lock_schema[] = "SELECT pg_advisory_xact_lock(7308332045218406401)";

@@ -12,7 +12,7 @@
 #include "embedded_sql.h"
 
 #define INSERT_ROWS_MAX 50
-#define INSERT_PARAMETERS_MAX (INSERT_ROWS_MAX * 12)
+#define INSERT_PARAMETERS_MAX (INSERT_ROWS_MAX * 13)
 #define INSERT_SCRATCH_SIZE 32768
 #define INSERT_ROW_SCRATCH_MAX (SPREAD_TEXT_SIZE + 10 * NUMBER_SIZE)
 #define SQL_BYTES_MAX 65536
@@ -88,6 +88,7 @@ static bool on_table(void *context, const char *const *values)
     out->marks = strdup(values[9] != NULL ? values[9] : "");
     out->columns = strdup(values[10] != NULL ? values[10] : "");
     CHECK(out->marks != NULL && out->columns != NULL);
+    copy_text(values[11], out->reason_code, sizeof out->reason_code);
     loading->is_bad = values[8] == NULL || !spread_parse(values[8], &out->spread);
     return !loading->is_bad;
 }
@@ -144,7 +145,7 @@ bool state_forget(struct db *db, const char *pipeline, struct err *out_error)
     static const char *const statements[] = {
         "DELETE FROM etl_channels WHERE pipeline = $1", "DELETE FROM etl_tables WHERE pipeline = $1",
         "DELETE FROM etl_pipelines WHERE name = $1",    "DELETE FROM etl_status WHERE pipeline = $1",
-        "DELETE FROM etl_commands WHERE pipeline = $1",
+        "DELETE FROM etl_commands WHERE pipeline = $1", "DELETE FROM etl_watch WHERE scope = $1",
     };
     const char *parameters[] = {pipeline};
     bool is_done = db_begin(db, out_error);
@@ -243,7 +244,7 @@ static bool write_pipeline(struct db *db, const struct catalog_pipeline *pipelin
 
 static bool write_tables(struct db *db, const struct catalog_save *save, struct err *out_error)
 {
-    struct insert insert = {.db = db, .sql = sql_catalog_save_table, .column_count = 12};
+    struct insert insert = {.db = db, .sql = sql_catalog_save_table, .column_count = 13};
     for (uint32_t i = 0; i < save->table_count; i++) {
         const struct catalog_table *table = &save->tables[i];
         const char *key[] = {save->pipeline.name, table->schema_name, table->table_name};
@@ -266,6 +267,7 @@ static bool write_tables(struct db *db, const struct catalog_save *save, struct 
         spread_format(&table->spread, put_scratch(&insert, SPREAD_TEXT_SIZE));
         put_text(&insert, table->marks != NULL ? table->marks : "");
         put_text(&insert, table->columns != NULL ? table->columns : "");
+        put_text(&insert, table->reason_code);
     }
     return insert_flush(&insert, out_error);
 }
@@ -310,26 +312,25 @@ static bool is_spoken_for(struct db *db, const struct catalog_save *save, bool *
 }
 
 // The update locks the row: who claims the pipeline meanwhile waits until this save is over, and loads what it wrote.
-static bool check_claim(struct db *db, const struct catalog_save *save, struct err *out_error)
+bool state_check_claim(struct db *db, const char *pipeline, uint64_t claim, struct err *out_error)
 {
-    char claim[NUMBER_SIZE], now[NUMBER_SIZE];
+    char number[NUMBER_SIZE], now[NUMBER_SIZE];
     uint64_t count = 0;
-    (void)snprintf(claim, sizeof claim, "%" PRIu64, save->claim);
+    (void)snprintf(number, sizeof number, "%" PRIu64, claim);
     (void)snprintf(now, sizeof now, "%" PRId64, clock_system.wall_us(clock_system.context) / 1000);
-    const char *parameters[] = {save->pipeline.name, claim, now};
-    if (save->claim == 0)
+    const char *parameters[] = {pipeline, number, now};
+    if (claim == 0)
         return true;
     if (!db_run(db, sql_catalog_claim_check, 3, parameters, &count, out_error))
         return false;
-    return count > 0 ||
-           err_set(out_error, ERR_FENCED, "claim", "pipeline \"%s\" was claimed by another process, which runs it now",
-                   save->pipeline.name);
+    return count > 0 || err_set(out_error, ERR_FENCED, "claim",
+                                "pipeline \"%s\" was claimed by another process, which runs it now", pipeline);
 }
 
 // Within a transaction.
 static bool write_save(struct db *db, const struct catalog_save *save, struct err *out_error)
 {
-    return check_claim(db, save, out_error) &&
+    return state_check_claim(db, save->pipeline.name, save->claim, out_error) &&
            (!save->has_pipeline || write_pipeline(db, &save->pipeline, out_error)) &&
            write_tables(db, save, out_error) && write_channels(db, save, out_error) &&
            (save->status_json == NULL || write_status(db, save, out_error));

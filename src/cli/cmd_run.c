@@ -19,6 +19,7 @@
 #include "supervisor/service.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/watching.h"
 
 #define STOP_DEADLINE_MS 20000
 
@@ -89,7 +90,9 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
          "The\n"
          "token may be in the variable ETL_API_TOKEN instead, or in the systemd credential etl_api_token"},
     [RUN_WAL_POLL_INTERVAL] = {"wal-poll-interval-seconds", "WAL_POLL_INTERVAL_SECS", OPTION_NUMBER, "N", "60", 10,
-                               86400, NULL, "how often the WAL monitor of the service looks at each source"},
+                               86400, NULL,
+                               "how often the WAL monitor looks at each source. With --from and --to it watches when "
+                               "this or any of the\noptions below is given"},
     [RUN_WAL_WARNING] = {"wal-warning-mb", "WARNING_WAL", OPTION_NUMBER, "MB", "3000", 1, WAL_MB_MAX, NULL,
                          "size of a source's pg_wal from which on a warning is sent"},
     [RUN_WAL_DANGER] = {"wal-danger-mb", "DANGER_WAL", OPTION_NUMBER, "MB", "6000", 1, WAL_MB_MAX, NULL,
@@ -101,7 +104,7 @@ static const struct option_spec options[RUN_OPTION_COUNT] = {
                              "monitoring connections that are kept open at a time, at most one a source;\n"
                              "the least recently used is closed first"},
     [RUN_ALERT_URL] = {"alert-url", "ALERT_WAL_URL", OPTION_TEXT, "URL", NULL, 0, 0, NULL,
-                       "where the service posts its alerts, http or https; without it they are logged and shown only"},
+                       "where alerts are posted, http or https; without it they are logged and shown only"},
     [RUN_ALERT_CA_FILE] = {"alert-ca-file", "ETL_ALERT_CA_FILE", OPTION_TEXT, "PATH", NULL, 0, 0, NULL,
                            "certificates that the receiver of alerts is checked by; the system's when not given"},
     [RUN_ALERT_AFTER] = {"alert-after-minutes", "TIME_CHECK_NOTIFICATION", OPTION_NUMBER, "N", "10", 1, 1440, NULL,
@@ -130,7 +133,9 @@ struct run {
     struct catalog *catalog;
     struct board *board;  // what runs is published here
     struct http *http;    // NULL: nothing listens
-    bool is_state_new;    // the file was made by this run
+    struct monitor_settings monitor;
+    struct watching watching;  // of run --from --to, where it is asked for
+    bool is_state_new;         // the file was made by this run
 };
 
 // *out_http NULL: nothing listens.
@@ -184,6 +189,49 @@ static bool plan_claim(struct plan *plan, struct catalog *catalog, struct err *o
     return is_known;
 }
 
+static bool monitor_settings_read(const struct option_value *values, struct monitor_settings *out_settings,
+                                  struct err *out_error)
+{
+    // Tests cannot wait for minutes: a hundredth of a second for each second there.
+    bool is_hurried = trap_is_set("monitor_seconds");
+    *out_settings = (struct monitor_settings){.second_us = is_hurried ? 10000 : 1000000,
+                                              .check_timeout_ms = is_hurried ? 1000 : 10000,
+                                              .poll_interval_s = (uint32_t)values[RUN_WAL_POLL_INTERVAL].number,
+                                              .checks_max = (uint32_t)values[RUN_WAL_CHECKS].number,
+                                              .connections_max = (uint32_t)values[RUN_WAL_CONNECTIONS].number,
+                                              .wal_warning_mb = (uint32_t)values[RUN_WAL_WARNING].number,
+                                              .wal_danger_mb = (uint32_t)values[RUN_WAL_DANGER].number,
+                                              .notify_after_min = (uint32_t)values[RUN_ALERT_AFTER].number,
+                                              .alert_url = values[RUN_ALERT_URL].text,
+                                              .alert_ca_file = values[RUN_ALERT_CA_FILE].text,
+                                              .slot_warning_mb = (uint32_t)values[RUN_SLOT_WARNING].number,
+                                              .slot_danger_mb = (uint32_t)values[RUN_SLOT_DANGER].number,
+                                              .slot_safe_mb = (uint32_t)values[RUN_SLOT_SAFE].number,
+                                              .slot_inactive_min = (uint32_t)values[RUN_SLOT_INACTIVE].number,
+                                              .stuck_min = (uint32_t)values[RUN_STUCK].number};
+    return monitor_settings_check(out_settings, out_error);
+}
+
+// One pipeline that runs for a person is watched when any of the options that say how is given, here or in the environment.
+static bool is_watching_asked(const struct option_value *values)
+{
+    for (int i = RUN_WAL_POLL_INTERVAL; i <= RUN_STUCK; i++)
+        if (values[i].text != options[i].default_value)
+            return true;
+    return false;
+}
+
+static bool watching_start(struct run *run, struct err *out_error)
+{
+    const struct plan *plan = run->plan;
+    if (!is_watching_asked(run->values))
+        return true;
+    if (!watching_open(&run->watching, &run->monitor, run->board, run->catalog, plan->name, out_error))
+        return false;
+    watching_apply_one(&run->watching, plan->name, plan->slot, &plan->source);
+    return true;
+}
+
 static bool run_prepare(struct run *run, struct err *out_error)
 {
     struct plan *plan = run->plan = plan_new();
@@ -205,7 +253,7 @@ static bool run_prepare(struct run *run, struct err *out_error)
     plan->pipeline.catalog = run->catalog;
     plan->pipeline.board = run->board;
     plan_finish(plan);
-    return http_start(run->http, run->board, run->catalog, out_error);
+    return watching_start(run, out_error) && http_start(run->http, run->board, run->catalog, out_error);
 }
 
 static bool is_config_empty(struct catalog *catalog)
@@ -235,7 +283,9 @@ static void state_remove_if_unused(const struct run *run)
 static void run_close(struct run *run, bool has_failed)
 {
     bool was_open = run->catalog != NULL;
+    watching_stop(&run->watching);
     catalog_close(run->catalog);
+    watching_close(&run->watching);
     if (has_failed && was_open && run->is_state_new)
         state_remove_if_unused(run);
     http_free(run->http);
@@ -272,36 +322,10 @@ static void on_closing(void *context)
     http_stop(run->http);
 }
 
-static bool monitor_settings_read(const struct option_value *values, struct monitor_settings *out_settings,
-                                  struct err *out_error)
-{
-    // Tests cannot wait for minutes: a hundredth of a second for each second there.
-    bool is_hurried = trap_is_set("monitor_seconds");
-    *out_settings = (struct monitor_settings){.second_us = is_hurried ? 10000 : 1000000,
-                                              .check_timeout_ms = is_hurried ? 1000 : 10000,
-                                              .poll_interval_s = (uint32_t)values[RUN_WAL_POLL_INTERVAL].number,
-                                              .checks_max = (uint32_t)values[RUN_WAL_CHECKS].number,
-                                              .connections_max = (uint32_t)values[RUN_WAL_CONNECTIONS].number,
-                                              .wal_warning_mb = (uint32_t)values[RUN_WAL_WARNING].number,
-                                              .wal_danger_mb = (uint32_t)values[RUN_WAL_DANGER].number,
-                                              .notify_after_min = (uint32_t)values[RUN_ALERT_AFTER].number,
-                                              .alert_url = values[RUN_ALERT_URL].text,
-                                              .alert_ca_file = values[RUN_ALERT_CA_FILE].text,
-                                              .slot_warning_mb = (uint32_t)values[RUN_SLOT_WARNING].number,
-                                              .slot_danger_mb = (uint32_t)values[RUN_SLOT_DANGER].number,
-                                              .slot_safe_mb = (uint32_t)values[RUN_SLOT_SAFE].number,
-                                              .slot_inactive_min = (uint32_t)values[RUN_SLOT_INACTIVE].number,
-                                              .stuck_min = (uint32_t)values[RUN_STUCK].number};
-    return monitor_settings_check(out_settings, out_error);
-}
-
 // Every pipeline of the catalog, until a signal.
 static int run_all(struct run *run)
 {
     struct err error = {0};
-    struct monitor_settings monitor;
-    if (!monitor_settings_read(run->values, &monitor, &error))
-        return command_fail(&error, EXIT_USAGE);
     signals_block();
     if (sf_key_process_init(&error) && listen_open(run->values, &run->http, &error))
         run->catalog = command_catalog_open(&run->values[RUN_STATE], CATALOG_SERVICE, &error);
@@ -316,7 +340,7 @@ static int run_all(struct run *run)
                                             .on_started = on_started,
                                             .on_closing = on_closing,
                                             .context = run,
-                                            .monitor = &monitor,
+                                            .monitor = &run->monitor,
                                             .poll_interval_s = (uint32_t)run->values[RUN_POLL_INTERVAL].number,
                                             .worker_count = (uint32_t)run->values[RUN_WORKERS].number,
                                             .memory_bytes = (size_t)run->values[RUN_MEMORY].number << 20,
@@ -340,6 +364,8 @@ static int run(const struct command *command, int count, char *const *arguments)
     int exit_code = EXIT_DONE;
     if (!command_parse(command, count, arguments, state.values, NULL, 0, &operand_count, &exit_code))
         return exit_code;
+    if (!monitor_settings_read(state.values, &state.monitor, &error))
+        return command_fail(&error, EXIT_USAGE);
     if (state.values[RUN_FROM].text == NULL && state.values[RUN_TO].text == NULL)
         return run_all(&state);
     if (state.values[RUN_FROM].text == NULL || state.values[RUN_TO].text == NULL) {

@@ -12,6 +12,7 @@
 #include "catalog/config.h"
 #include "cli/command.h"
 #include "cli/common.h"
+#include "cli/status_watch.h"
 
 #define WATCH_INTERVAL_MS 1000
 
@@ -29,6 +30,7 @@ struct status {
     bool is_served;
     struct catalog_config *config;  // NULL: could not be read
     json_t *pipelines;
+    struct status_watch watch;
 };
 
 static void collect(void *context, const char *pipeline, const char *json, int64_t updated_ms)
@@ -197,7 +199,9 @@ static int print_all(const struct status *status, bool is_json)
     size_t index;
     json_t *pipeline;
     if (is_json) {
-        json_t *document = json_pack("{s:b, s:O}", "is_running", status->is_served, "pipelines", status->pipelines);
+        json_t *document =
+            json_pack("{s:b, s:O, s:O, s:O}", "is_running", status->is_served, "pipelines", status->pipelines,
+                      "sources", status->watch.sources, "alerts", status->watch.alerts);
         CHECK(document != NULL);
         json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
         printf("\n");
@@ -205,6 +209,7 @@ static int print_all(const struct status *status, bool is_json)
         return EXIT_DONE;
     }
     json_array_foreach(status->pipelines, index, pipeline) print_pipeline(pipeline);
+    status_watch_print(&status->watch);
     return EXIT_DONE;
 }
 
@@ -216,7 +221,8 @@ static int show(struct catalog *catalog, const char *name, const struct option_v
     if (!catalog_config_read(catalog, &status.config, &ignored))
         status.config = NULL;
     int exit_code = EXIT_DONE;
-    if (!catalog_each_status(catalog, collect, &status, &error)) {
+    status_watch_init(&status.watch, name);
+    if (!catalog_each_status(catalog, collect, &status, &error) || !status_watch_read(&status.watch, catalog, &error)) {
         exit_code = command_fail(&error, EXIT_FAILED);
     } else if (status.name != NULL && json_array_size(status.pipelines) == 0) {
         err_set(&error, ERR_CONFIG, "pipeline", "there is no pipeline \"%s\" in %s", status.name,
@@ -230,6 +236,7 @@ static int show(struct catalog *catalog, const char *name, const struct option_v
         fflush(stdout);
     }
     json_decref(status.pipelines);
+    status_watch_deinit(&status.watch);
     catalog_config_free(status.config);
     return exit_code;
 }
@@ -259,7 +266,7 @@ static int run(const struct command *command, int count, char *const *arguments)
 
 const struct command command_status = {
     .name = "status",
-    .summary = "show pipelines, tables, progress and errors",
+    .summary = "show pipelines, tables, progress, errors, the sources' WAL and alerts",
     .usage = "status [NAME] [OPTION…]",
     .details = "Examples:\n  etl-stream status\n  etl-stream status shop --watch\n  etl-stream status --json\n",
     .options = options,

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/json_put.h"
 
 #define SHOWN_BYTES_MAX 200  // of a value, in lines
 #define COERCED_NAME "_ETL_COERCED"
@@ -106,10 +107,7 @@ static void on_rows(void *context, uint64_t source_rows)
 
 static json_t *value_json(const struct rows_value *value)
 {
-    if (value->text == NULL)
-        return json_null();
-    json_t *text = json_stringn(value->text, value->size);
-    return text != NULL ? text : json_string("(not UTF-8)");
+    return value->text != NULL ? json_text_sized(value->text, value->size) : json_null();
 }
 
 static bool is_same(const struct rows_value *a, const struct rows_value *b)

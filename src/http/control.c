@@ -16,6 +16,7 @@
 #include "catalog/requests.h"
 #include "http/http_private.h"
 #include "http/routes.h"
+#include "io/json_put.h"
 
 #define DEADLINE_US 10000000
 #define LOOK_INTERVAL_US 100000
@@ -84,12 +85,12 @@ static void copy_text(json_t *to, const json_t *from, const char *key)
 static void finish(struct control *control, bool is_done, const json_t *status, const char *message)
 {
     struct http_request *request = control->request;
-    json_t *body = json_object(), *text = json_string(message);
+    json_t *body = json_object();
     CHECK(body != NULL);
     json_object_set_new(body, "done", json_boolean(is_done));
     json_object_set_new(body, "pipeline", json_string(control->pipeline));
     copy_text(body, status, "state");
-    json_object_set_new(body, "message", text != NULL ? text : json_string("(not UTF-8)"));
+    json_put_text(body, "message", message);
     if (!is_done) {
         copy_text(body, status, "error");
         copy_text(body, status, "remedy");

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "http/address.h"
 #include "http/routes.h"
+#include "io/json_put.h"
 #include "io/lock.h"
 
 #define PEERS_HARD_MAX (SERVER_PEERS_MAX + 64)  // those that were told to close and have not yet
@@ -195,9 +196,9 @@ void http_answer_json(struct http_request *request, unsigned status, json_t *tak
 
 static json_t *error_json(const char *error, const char *allowed)
 {
-    json_t *object = json_object(), *text = json_string(error);
+    json_t *object = json_object();
     CHECK(object != NULL);
-    json_object_set_new(object, "error", text != NULL ? text : json_string("(not UTF-8)"));
+    json_put_text(object, "error", error);
     if (allowed != NULL)
         json_object_set_new(object, "allowed", json_string(allowed));
     return object;

@@ -1,11 +1,23 @@
 #include "io/json_put.h"
 
+#include <string.h>
+
 #include "base/clock.h"
+
+json_t *json_text_sized(const char *text, size_t size)
+{
+    json_t *value = json_stringn(text, size);
+    return value != NULL ? value : json_string("(not UTF-8)");
+}
+
+json_t *json_text(const char *text)
+{
+    return json_text_sized(text, strlen(text));
+}
 
 void json_put_text(json_t *object, const char *key, const char *text)
 {
-    json_t *value = json_string(text);
-    json_object_set_new(object, key, value != NULL ? value : json_string("(not UTF-8)"));
+    json_object_set_new(object, key, json_text(text));
 }
 
 void json_put_time(json_t *object, const char *key, int64_t wall_us)

@@ -38,6 +38,11 @@ bool alert_is_raised(const struct alert *alert)
     return !alert->is_over && alert->told != ALERT_NORMAL;
 }
 
+bool alert_is_own(const struct alert *alert)
+{
+    return alert->type == ALERT_CATALOG_DOWN;
+}
+
 // --- messages ----------------------------------------------------------------------------------------------------
 
 static uint64_t minutes(const struct alert_book *book, const struct alert *alert)
@@ -141,20 +146,21 @@ static struct alert *find(const struct alert_book *book, const struct alert_cond
 {
     struct alert *alert = book->alerts;
     while (alert != NULL &&
-           !(alert->type == condition->type && is_same_text(alert->source, condition->source) &&
+           !(!alert->is_dropped && alert->type == condition->type && is_same_text(alert->source, condition->source) &&
              is_same_text(alert->pipeline, condition->pipeline) && is_same_text(alert->table, condition->table)))
         alert = alert->next;
     return alert;
 }
 
-static struct alert *add(struct alert_book *book, const struct alert_condition *condition)
+static struct alert *add(struct alert_book *book, enum alert_type type, const char *source, const char *pipeline,
+                         const char *table)
 {
     struct alert *alert = calloc(1, sizeof *alert);
     CHECK(alert != NULL);
-    alert->type = condition->type;
-    alert->source = copy_text(condition->source);
-    alert->pipeline = copy_text(condition->pipeline);
-    alert->table = copy_text(condition->table);
+    alert->type = type;
+    alert->source = copy_text(source);
+    alert->pipeline = copy_text(pipeline);
+    alert->table = copy_text(table);
     alert->since_wall_us = book->wall_us;
     *book->end = alert;
     book->end = &alert->next;
@@ -191,11 +197,12 @@ void alert_book_see(struct alert_book *book, const struct alert_condition *condi
             book->left_out++;
             return;
         }
-        alert = add(book, condition);
+        alert = add(book, condition->type, condition->source, condition->pipeline, condition->table);
     }
     // It is back before the receiver was told that it was over: another alert, of which it is told again.
     if (alert->is_over) {
         alert->is_over = false;
+        alert->is_kept = false;
         alert->told = ALERT_NORMAL;
         alert->since_wall_us = book->wall_us;
         alert->level = ALERT_NORMAL;
@@ -206,6 +213,7 @@ void alert_book_see(struct alert_book *book, const struct alert_condition *condi
     if (alert->level != condition->level) {
         alert->level = condition->level;
         alert->since_us = book->now_us;
+        book->is_changed = true;
     }
     if (alert->told == alert->level || book->now_us - alert->since_us < alert->hold_us)
         return;
@@ -218,9 +226,9 @@ static void end_one(struct alert_book *book, struct alert *alert)
 {
     bool was_raised = alert_is_raised(alert);
     alert->is_over = true;
+    book->is_changed = true;
     if (!was_raised)
         return;
-    book->is_changed = true;
     book->events.on_resolved(book->events.context, alert);
     free(alert->body);
     alert->body = NULL;
@@ -233,6 +241,8 @@ static void end_one(struct alert_book *book, struct alert *alert)
 // Over, and nobody is to be told of it any more.
 static bool is_done(const struct alert *alert)
 {
+    if (alert->is_dropped)
+        return alert->delivery != ALERT_SENDING;
     return alert->is_over && (alert->delivery == ALERT_UNSENT || alert->delivery == ALERT_DELIVERED ||
                               alert->failed_rounds >= ALERT_RESOLVED_ROUNDS_MAX);
 }
@@ -265,23 +275,38 @@ void alert_book_begin(struct alert_book *book, uint64_t now_us, int64_t wall_us)
 void alert_book_end(struct alert_book *book)
 {
     for (struct alert *alert = book->alerts; alert != NULL; alert = alert->next)
-        if (!alert->is_seen && !alert->is_over)
+        if (!alert->is_seen && !alert->is_over && !alert->is_dropped)
             end_one(book, alert);
     sweep(book);
 }
 
 // --- delivery ----------------------------------------------------------------------------------------------------
 
+void alert_book_set_gate(struct alert_book *book, bool (*may_send)(void *context, const struct alert *alert),
+                         void *context)
+{
+    book->may_send = may_send;
+    book->may_send_context = context;
+}
+
+bool alert_book_may_send(const struct alert_book *book, const struct alert *alert)
+{
+    return !alert->is_dropped && (book->may_send == NULL || book->may_send(book->may_send_context, alert));
+}
+
 struct alert *alert_book_next(struct alert_book *book, uint64_t now_us)
 {
     for (struct alert *alert = book->alerts; alert != NULL; alert = alert->next) {
         if (alert->delivery != ALERT_QUEUED && (alert->delivery != ALERT_FAILED || now_us < alert->retry_at_us))
+            continue;
+        if (!alert_book_may_send(book, alert))
             continue;
         CHECK(alert->body != NULL && alert->sending_body == NULL);
         alert->sending_body = alert->body;
         alert->body = NULL;
         alert->delivery = ALERT_SENDING;
         alert->was_posted = true;
+        book->is_changed = true;
         return alert;
     }
     return NULL;
@@ -309,6 +334,20 @@ void alert_book_posted(struct alert_book *book, struct alert *alert, bool is_tak
     sweep(book);
 }
 
+void alert_book_withdrawn(struct alert_book *book, struct alert *alert)
+{
+    CHECK(alert->delivery == ALERT_SENDING);
+    alert->delivery = ALERT_QUEUED;
+    if (alert->body == NULL) {
+        alert->body = alert->sending_body;
+    } else {
+        free(alert->sending_body);
+    }
+    alert->sending_body = NULL;
+    book->is_changed = true;
+    sweep(book);
+}
+
 // --- showing -----------------------------------------------------------------------------------------------------
 
 static const char *delivery_word(const struct alert_book *book, const struct alert *alert)
@@ -326,12 +365,12 @@ static const char *delivery_word(const struct alert_book *book, const struct ale
     return "";
 }
 
-char *alert_book_json(const struct alert_book *book)
+json_t *alert_book_shown(const struct alert_book *book)
 {
     json_t *array = json_array();
     CHECK(array != NULL);
     for (const struct alert *alert = book->alerts; alert != NULL; alert = alert->next) {
-        if (!alert_is_raised(alert))
+        if (!alert_is_raised(alert) || alert->is_dropped)
             continue;
         json_t *object = json_object();
         CHECK(object != NULL);
@@ -345,10 +384,131 @@ char *alert_book_json(const struct alert_book *book)
         json_object_update_missing(object, alert->details);
         json_array_append_new(array, object);
     }
-    char *text = json_dumps(array, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    CHECK(text != NULL);
-    json_decref(array);
-    return text;
+    return array;
+}
+
+// --- keeping -----------------------------------------------------------------------------------------------------
+
+static json_t *text_or_null(const char *text)
+{
+    return text != NULL ? json_string(text) : json_null();
+}
+
+json_t *alert_book_kept(const struct alert_book *book)
+{
+    json_t *array = json_array();
+    CHECK(array != NULL);
+    for (const struct alert *alert = book->alerts; alert != NULL; alert = alert->next) {
+        // Of two messages the newer one counts, as when they are told.
+        const char *body = alert->body != NULL ? alert->body : alert->sending_body;
+        if (alert_is_own(alert) || alert->is_dropped)
+            continue;
+        json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:O, s:b, s:b, s:b, s:o}",
+                                   "type", alert_type_name(alert->type), "source", text_or_null(alert->source),
+                                   "pipeline", text_or_null(alert->pipeline), "table", text_or_null(alert->table),
+                                   "level", alert_level_name(alert->level), "told", alert_level_name(alert->told),
+                                   "since_us", (json_int_t)alert->since_wall_us, "level_since_us",
+                                   (json_int_t)(book->wall_us - (int64_t)(book->now_us - alert->since_us)), "message",
+                                   text_or_null(alert->message), "remedy", text_or_null(alert->remedy), "details",
+                                   alert->details, "was_posted", alert->was_posted, "is_over", alert->is_over,
+                                   "is_delivered", alert->delivery == ALERT_DELIVERED, "body", text_or_null(body));
+        // Names come from our own catalog and texts are ours; one that is no UTF-8 cannot be kept, and is told anew.
+        if (object != NULL)
+            json_array_append_new(array, object);
+    }
+    return array;
+}
+
+// The place of the word among count names, or count.
+static size_t place_of(const json_t *word, const char *(*name_of)(size_t), size_t count)
+{
+    size_t place = 0;
+    const char *text = json_string_value(word);
+    while (place < count && (text == NULL || strcmp(text, name_of(place)) != 0))
+        place++;
+    return place;
+}
+
+static const char *type_at(size_t place)
+{
+    return alert_type_name((enum alert_type)place);
+}
+
+static const char *level_at(size_t place)
+{
+    return alert_level_name((enum alert_level)place);
+}
+
+static char *copy_member(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return copy_text(text != NULL ? text : "");
+}
+
+static void restore_one(struct alert_book *book, const json_t *kept)
+{
+    size_t type = place_of(json_object_get(kept, "type"), type_at, ALERT_TYPE_COUNT);
+    size_t level = place_of(json_object_get(kept, "level"), level_at, ALERT_DANGER + 1);
+    size_t told = place_of(json_object_get(kept, "told"), level_at, ALERT_DANGER + 1);
+    const char *body = json_string_value(json_object_get(kept, "body"));
+    if (type == ALERT_TYPE_COUNT || level > ALERT_DANGER || told > ALERT_DANGER || book->count == ALERTS_MAX)
+        return;
+    struct alert *alert =
+        add(book, (enum alert_type)type, json_string_value(json_object_get(kept, "source")),
+            json_string_value(json_object_get(kept, "pipeline")), json_string_value(json_object_get(kept, "table")));
+    int64_t since_us = json_integer_value(json_object_get(kept, "level_since_us"));
+    alert->level = (enum alert_level)level;
+    alert->told = (enum alert_level)told;
+    // The monotonic clock may have begun after that; only differences to it are ever taken.
+    alert->since_us = book->now_us - (since_us < book->wall_us ? (uint64_t)(book->wall_us - since_us) : 0);
+    alert->since_wall_us = json_integer_value(json_object_get(kept, "since_us"));
+    alert->message = copy_member(kept, "message");
+    alert->remedy = copy_member(kept, "remedy");
+    const json_t *details = json_object_get(kept, "details");
+    alert->details = json_is_object(details) ? json_deep_copy(details) : json_object();
+    CHECK(alert->details != NULL);
+    alert->was_posted = json_is_true(json_object_get(kept, "was_posted"));
+    alert->is_over = json_is_true(json_object_get(kept, "is_over"));
+    alert->is_kept = true;
+    if (!book->has_receiver)
+        return;
+    if (body != NULL) {
+        alert->body = copy_text(body);
+        alert->delivery = ALERT_QUEUED;
+    } else if (json_is_true(json_object_get(kept, "is_delivered"))) {
+        alert->delivery = ALERT_DELIVERED;
+    } else if (alert_is_raised(alert)) {
+        tell(book, alert);  // there was no receiver then
+    }
+}
+
+void alert_book_restore(struct alert_book *book, const json_t *kept, uint64_t now_us, int64_t wall_us)
+{
+    size_t index;
+    json_t *object;
+    book->now_us = now_us;
+    book->wall_us = wall_us;
+    json_array_foreach(kept, index, object) restore_one(book, object);
+    book->is_changed = true;
+    sweep(book);
+}
+
+void alert_book_drop(struct alert_book *book)
+{
+    for (struct alert *alert = book->alerts; alert != NULL; alert = alert->next)
+        alert->is_dropped |= !alert_is_own(alert);
+    book->is_changed = true;
+    sweep(book);
+}
+
+const struct alert *alert_book_find_kept(const struct alert_book *book, enum alert_type type, const char *source,
+                                         const char *pipeline)
+{
+    const struct alert *alert = book->alerts;
+    while (alert != NULL && !(alert->is_kept && !alert->is_over && !alert->is_dropped && alert->type == type &&
+                              is_same_text(alert->source, source) && is_same_text(alert->pipeline, pipeline)))
+        alert = alert->next;
+    return alert;
 }
 
 // --- life --------------------------------------------------------------------------------------------------------

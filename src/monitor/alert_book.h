@@ -16,6 +16,9 @@
 // The contract's wal_alert has no "resolved": when the level is normal again it is forgotten, and the next time told again.
 // A message that the receiver did not take is tried again while it holds, once in retry_us. Memory is bounded: at most
 // ALERTS_MAX subjects, each with at most one message on its way and one waiting.
+//
+// The book outlives its process: what alert_book_kept gave is taken up by alert_book_restore, with levels, clocks and messages that
+// nobody is known to have taken. Only catalog_down is each process's own, and is never kept.
 #ifndef ETL_MONITOR_ALERT_BOOK_H
 #define ETL_MONITOR_ALERT_BOOK_H
 
@@ -81,6 +84,8 @@ struct alert {
     bool is_seen;           // in this round
     bool is_over;           // not seen: only its "resolved" is still to be told
     bool was_posted;        // a message may have reached the receiver
+    bool is_kept;           // taken up: another process, or an earlier run, saw it first
+    bool is_dropped;        // it is another process's now, and goes when its post has ended
     enum alert_delivery delivery;
     char *body;            // QUEUED, FAILED: the message; SENDING: one that came meanwhile, or NULL
     char *sending_body;    // SENDING
@@ -103,8 +108,10 @@ struct alert_book {
     uint64_t minute_us, retry_us;
     uint64_t now_us;  // of the round
     int64_t wall_us;
-    bool is_changed;  // something that is shown; whoever shows it sets it back
+    bool is_changed;  // something that is shown or kept; whoever shows and keeps it sets it back
     struct alert_book_events events;
+    bool (*may_send)(void *context, const struct alert *alert);  // NULL: always
+    void *may_send_context;
 };
 
 void alert_book_init(struct alert_book *book, bool has_receiver, uint64_t minute_us, uint64_t retry_us,
@@ -116,8 +123,23 @@ void alert_book_end(struct alert_book *book);
 // The oldest alert with a message to post now, SENDING from here on with the text in sending_body; NULL: none.
 struct alert *alert_book_next(struct alert_book *book, uint64_t now_us);
 void alert_book_posted(struct alert_book *book, struct alert *alert, bool is_taken, uint64_t now_us);
+// may_send is asked before each post: while it answers false the alert's messages wait.
+void alert_book_set_gate(struct alert_book *book, bool (*may_send)(void *context, const struct alert *alert),
+                         void *context);
+bool alert_book_may_send(const struct alert_book *book, const struct alert *alert);
+// One that is SENDING waits again; nobody has taken it.
+void alert_book_withdrawn(struct alert_book *book, struct alert *alert);
+// What was taken up of this subject and still holds, or NULL. table NULL: not about one.
+const struct alert *alert_book_find_kept(const struct alert_book *book, enum alert_type type, const char *source,
+                                         const char *pipeline);
+// A JSON array of all that has to outlive the process, for alert_book_restore.
+json_t *alert_book_kept(const struct alert_book *book);
+// Into a book that holds nothing but this process's own. What is not understood is left out.
+void alert_book_restore(struct alert_book *book, const json_t *kept, uint64_t now_us, int64_t wall_us);
+// Another process tells from here on: without a word all but this process's own goes.
+void alert_book_drop(struct alert_book *book);
 bool alert_is_raised(const struct alert *alert);
-// A JSON array of what is raised, for the board. Heap.
-char *alert_book_json(const struct alert_book *book);
+bool alert_is_own(const struct alert *alert);             // of each process by itself, as nobody else can know
+json_t *alert_book_shown(const struct alert_book *book);  // a JSON array of what is raised
 
 #endif

@@ -67,6 +67,13 @@ static void on_done(struct http_request *request, const struct err *error)
 static void try_once(struct place *place)
 {
     struct alert_post *post = place->post;
+    struct alert *alert = place->alert;
+    // It has become another process's, or may have: it waits, or goes.
+    if (!alert_book_may_send(post->book, alert)) {
+        place->alert = NULL;
+        alert_book_withdrawn(post->book, alert);
+        return;
+    }
     static const struct http_header headers[] = {{"Content-Type", "application/json", false},
                                                  {"User-Agent", "etl-stream/" ETL_VERSION, false}};
     place->tries++;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/wipe.h"
+#include "io/json_put.h"
 #include "io/metric_registry.h"
 #include "monitor/monitor_private.h"
 
@@ -59,6 +60,11 @@ static bool is_configured(const struct monitor_config *config, const char *name)
     return false;
 }
 
+static bool is_watched(void *context, const char *name)
+{
+    return find(context, name) != NULL;
+}
+
 static void configure(struct monitor *monitor, struct monitor_config *config)
 {
     for (struct watched_source **link = &monitor->sources; *link != NULL;) {
@@ -67,6 +73,7 @@ static void configure(struct monitor *monitor, struct monitor_config *config)
             link = &source->next;
         } else {
             *link = source->next;
+            keep_put(monitor->keep, KEEP_SOURCE, source->name, NULL);
             watched_source_free(source);
         }
     }
@@ -82,6 +89,7 @@ static void configure(struct monitor *monitor, struct monitor_config *config)
     if (!monitor->is_configured || monitor->source_count != config->source_count)
         log_line(LOG_DEBUG, NULL, "monitor_configured", "%" PRIu32 " sources are watched", config->source_count);
     monitor->is_configured = true;
+    keep_forget(monitor->keep, is_watched, monitor);
     monitor->source_count = config->source_count;
     monitor_pump(monitor);
 }
@@ -144,11 +152,28 @@ static void read_statuses(struct monitor *monitor, struct watched_source *source
         const struct board_text *text = board_get(monitor->board, key);
         uint64_t version = text != NULL ? text->version : 0;
         if (version != pipeline->status_version) {
-            watched_pipeline_take_status(pipeline, text != NULL ? text->text : NULL, now_us);
+            watched_pipeline_take_published(pipeline, text != NULL ? text->text : NULL, now_us);
             pipeline->status_version = version;
         }
         board_text_release(text);
     }
+}
+
+// What is shown is the book's, or what the process that tells has kept with what only this one knows.
+static json_t *shown_alerts(const struct monitor *monitor)
+{
+    json_t *array = alert_book_shown(&monitor->book);
+    if (monitor->others != NULL)
+        json_array_extend(array, monitor->others);
+    return array;
+}
+
+static char *text_of(json_t *take_json)
+{
+    char *text = json_dumps(take_json, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    CHECK(text != NULL);
+    json_decref(take_json);
+    return text;
 }
 
 static void publish_alerts(struct monitor *monitor)
@@ -162,19 +187,23 @@ static void publish_alerts(struct monitor *monitor)
         metric_add_to(METRIC_ALERTS_FAILED, 0,
                       name);  // from the start on: what Prometheus sees first is no increase to it
     }
-    board_put(monitor->board, "alerts", alert_book_json(&monitor->book));
+    board_put(monitor->board, "alerts", text_of(shown_alerts(monitor)));
+    if (keep_is_mine(monitor->keep))
+        keep_put(monitor->keep, KEEP_ALERTS, "",
+                 text_of(json_pack("{s:o, s:o}", "shown", alert_book_shown(&monitor->book), "book",
+                                   alert_book_kept(&monitor->book))));
     monitor->book.is_changed = false;
 }
 
-static void round_of_rules(struct monitor *monitor)
+static void see_all(struct monitor *monitor)
 {
-    alert_book_begin(&monitor->book, loop_now_us(monitor->loop), loop_wall_us(monitor->loop));
     const struct board_text *service = board_get(monitor->board, "service");
+    alert_book_begin(&monitor->book, loop_now_us(monitor->loop), loop_wall_us(monitor->loop));
     if (service != NULL)
         rules_see_service(&monitor->book, &monitor->settings, service->text);
     board_text_release(service);
-    for (struct watched_source *source = monitor->sources; source != NULL; source = source->next) {
-        read_statuses(monitor, source);
+    for (struct watched_source *source = monitor->sources; keep_is_mine(monitor->keep) && source != NULL;
+         source = source->next) {
         const struct rules_source facts = {.name = source->name,
                                            .was_checked = source->was_checked,
                                            .is_up = source->is_up,
@@ -184,6 +213,15 @@ static void round_of_rules(struct monitor *monitor)
         rules_see(&monitor->book, &monitor->settings, &facts);
     }
     alert_book_end(&monitor->book);
+}
+
+static void round_of_rules(struct monitor *monitor)
+{
+    for (struct watched_source *source = monitor->sources; source != NULL; source = source->next)
+        read_statuses(monitor, source);
+    // Before that nobody knows whether what was kept is about anything that there is.
+    if (monitor->is_configured)
+        see_all(monitor);
     if (monitor->book.left_out != monitor->left_out_told) {
         if (monitor->left_out_told == 0)
             log_line(LOG_ERROR, NULL, "alerts_left_out",
@@ -231,6 +269,109 @@ static void on_posted(void *context, const struct alert *alert, const struct err
                  monitor->settings.notify_after_min, error->text);
 }
 
+// --- who tells ---------------------------------------------------------------------------------------------------
+
+static char *copy_text(const char *text)
+{
+    char *copy = text != NULL ? strdup(text) : NULL;
+    CHECK(text == NULL || copy != NULL);
+    return copy;
+}
+
+static void forget_others(struct monitor *monitor)
+{
+    json_decref(monitor->others);
+    free(monitor->others_text);
+    monitor->others = NULL;
+    monitor->others_text = NULL;
+}
+
+static void on_mine(void *context, const char *alerts_json)
+{
+    struct monitor *monitor = context;
+    json_t *kept = alerts_json != NULL ? json_loads(alerts_json, 0, NULL) : NULL;
+    forget_others(monitor);
+    alert_book_drop(&monitor->book);
+    alert_book_restore(&monitor->book, json_object_get(kept, "book"), loop_now_us(monitor->loop),
+                       loop_wall_us(monitor->loop));
+    json_decref(kept);
+    if (monitor->is_configured)
+        keep_forget(monitor->keep, is_watched, monitor);
+}
+
+static void on_lost(void *context)
+{
+    struct monitor *monitor = context;
+    alert_book_drop(&monitor->book);
+}
+
+static void on_shown(void *context, const char *alerts_json, const char *process)
+{
+    struct monitor *monitor = context;
+    size_t index;
+    json_t *alert;
+    bool is_same = alerts_json == NULL ? monitor->others_text == NULL
+                                       : monitor->others_text != NULL && strcmp(alerts_json, monitor->others_text) == 0;
+    if (is_same)
+        return;
+    forget_others(monitor);
+    monitor->book.is_changed = true;
+    if (alerts_json == NULL)
+        return;
+    json_t *kept = json_loads(alerts_json, 0, NULL);
+    monitor->others_text = copy_text(alerts_json);
+    monitor->others = json_incref(json_object_get(kept, "shown"));
+    json_decref(kept);
+    json_array_foreach(monitor->others, index, alert) json_put_text(alert, "process", process);
+}
+
+static bool on_known(void *context, json_t *known)
+{
+    const struct monitor *monitor = context;
+    char number[24];
+    for (const struct watched_source *source = monitor->sources; source != NULL; source = source->next) {
+        for (const struct watched_pipeline *pipeline = source->pipelines; pipeline != NULL; pipeline = pipeline->next) {
+            (void)snprintf(number, sizeof number, "%" PRId64, pipeline->elsewhere_ms);
+            if (pipeline->is_elsewhere)
+                json_object_set_new(known, pipeline->name, json_string(number));
+        }
+    }
+    return json_object_size(known) > 0;
+}
+
+static void on_status(void *context, const char *name, const char *status_json, int64_t saved_ms)
+{
+    const struct monitor *monitor = context;
+    for (const struct watched_source *source = monitor->sources; source != NULL; source = source->next) {
+        for (struct watched_pipeline *pipeline = source->pipelines; pipeline != NULL; pipeline = pipeline->next) {
+            if (!pipeline->is_elsewhere || strcmp(pipeline->name, name) != 0)
+                continue;
+            watched_pipeline_take_status(pipeline, status_json, loop_now_us(monitor->loop));
+            pipeline->elsewhere_ms = saved_ms;
+        }
+    }
+}
+
+// That its own catalog is away no other process can know; of the rest, one tells.
+static bool may_send(void *context, const struct alert *alert)
+{
+    const struct monitor *monitor = context;
+    return alert_is_own(alert) || keep_may_tell(monitor->keep);
+}
+
+static bool keep_open(struct monitor *monitor, struct catalog *catalog, const char *scope, struct err *out_error)
+{
+    const struct keep_events events = {.on_mine = on_mine,
+                                       .on_lost = on_lost,
+                                       .on_shown = on_shown,
+                                       .on_known = on_known,
+                                       .on_status = on_status,
+                                       .context = monitor};
+    monitor->keep = keep_new(monitor->loop, catalog, scope, &events, out_error);
+    alert_book_set_gate(&monitor->book, may_send, monitor);
+    return monitor->keep != NULL;
+}
+
 // --- life --------------------------------------------------------------------------------------------------------
 
 static void *run(void *context)
@@ -241,14 +382,7 @@ static void *run(void *context)
     return NULL;
 }
 
-static char *copy_text(const char *text)
-{
-    char *copy = text != NULL ? strdup(text) : NULL;
-    CHECK(text == NULL || copy != NULL);
-    return copy;
-}
-
-static bool open_all(struct monitor *monitor, struct err *out_error)
+static bool open_all(struct monitor *monitor, struct catalog *catalog, const char *scope, struct err *out_error)
 {
     const struct alert_book_events book_events = {
         .on_raised = on_raised, .on_resolved = on_resolved, .context = monitor};
@@ -264,7 +398,7 @@ static bool open_all(struct monitor *monitor, struct err *out_error)
         return false;
     monitor->resolver = resolver_new(monitor->loop, out_error);
     monitor->mailbox = mailbox_new(monitor->loop, MESSAGES_MAX, on_message, monitor, out_error);
-    if (monitor->resolver == NULL || monitor->mailbox == NULL)
+    if (monitor->resolver == NULL || monitor->mailbox == NULL || !keep_open(monitor, catalog, scope, out_error))
         return false;
     if (settings->alert_url != NULL) {
         monitor->client = http_client_new(monitor->loop, out_error);
@@ -279,15 +413,28 @@ static bool open_all(struct monitor *monitor, struct err *out_error)
     return true;
 }
 
-static void close_all(struct monitor *monitor)
+// Nothing of it runs any more. What was being posted is kept as not taken.
+static void end_all(struct monitor *monitor)
 {
+    alert_post_free(monitor->post);
+    monitor->post = NULL;
+    if (monitor->keep == NULL)
+        return;
+    if (monitor->book.is_changed)
+        publish_alerts(monitor);
+    keep_stop(monitor->keep);
     while (monitor->sources != NULL) {
         struct watched_source *source = monitor->sources;
         monitor->sources = source->next;
         watched_source_free(source);
     }
-    alert_post_free(monitor->post);
+}
+
+static void close_all(struct monitor *monitor)
+{
     alert_book_deinit(&monitor->book);
+    forget_others(monitor);
+    keep_free(monitor->keep);
     if (monitor->client != NULL)
         http_client_free(monitor->client);
     if (monitor->mailbox != NULL)
@@ -305,7 +452,8 @@ static void close_all(struct monitor *monitor)
     free(monitor);
 }
 
-struct monitor *monitor_new(const struct monitor_settings *settings, struct board *board, struct err *out_error)
+struct monitor *monitor_new(const struct monitor_settings *settings, struct board *board, struct catalog *catalog,
+                            const char *scope, struct err *out_error)
 {
     struct monitor *monitor = calloc(1, sizeof *monitor);
     CHECK(monitor != NULL);
@@ -317,11 +465,12 @@ struct monitor *monitor_new(const struct monitor_settings *settings, struct boar
     monitor->pump_again = (struct loop_deferred){.call = on_pump_again, .context = monitor};
     monitor->schedule_timer = (struct loop_timer){.on_due = on_schedule, .context = monitor};
     // What is made here is the thread's from its start on, and this thread's again after it was joined.
-    bool is_open = open_all(monitor, out_error);
+    bool is_open = open_all(monitor, catalog, scope, out_error);
     if (is_open && pthread_create(&monitor->thread, NULL, run, monitor) != 0)
         is_open = err_set(out_error, ERR_INTERNAL, "thread", "the WAL monitor's thread cannot be started");
     if (is_open)
         return monitor;
+    end_all(monitor);
     close_all(monitor);
     return NULL;
 }
@@ -331,15 +480,19 @@ bool monitor_send(struct monitor *monitor, struct monitor_config *take_config)
     return mailbox_send(monitor->mailbox, take_config);
 }
 
-void monitor_free(struct monitor *monitor)
+void monitor_stop(struct monitor *monitor)
 {
-    if (monitor == NULL)
-        return;
     // Full only as long as the thread has not had a turn.
     while (!mailbox_send(monitor->mailbox, &the_end))
         sched_yield();
     pthread_join(monitor->thread, NULL);
     log_line(LOG_INFO, NULL, "monitor_ended", "the WAL monitor ended after %" PRIu64 " looks at sources",
              monitor->check_count);
-    close_all(monitor);
+    end_all(monitor);
+}
+
+void monitor_free(struct monitor *monitor)
+{
+    if (monitor != NULL)
+        close_all(monitor);
 }

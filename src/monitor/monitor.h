@@ -3,8 +3,11 @@
 //
 //   main thread ── monitor_send(what is configured) ──► schedule ─► source_check ─► facts ─┐
 //   board "pipeline/NAME" (read) ──────────────────────────────────────────────────────────┴► rules ─► alert_book ─► alert_post
-//                                                                                  │
-//   board "wal/SOURCE", "alerts" (published), metrics ◄────────────────────────────┘
+//                                                                                  │                     │
+//   board "wal/SOURCE", "alerts" (published), metrics ◄────────────────────────────┴──────► keep ◄───────┘
+//   catalog: what was found, the book, who tells ◄──────────────────────────────────────────┘
+//
+// Every process looks, shows and counts; one tells (keep.h).
 //
 // "wal/SOURCE": {"source", "up", "checked_at", "error", "server_version", "is_standby", "position", "wal_size_bytes", "wal_size_mb",
 // "level": normal|warning|danger|unknown, "max_slot_wal_keep_size_bytes", "hint", "slots": [{"slot", "pipeline_name", "exists",
@@ -18,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "catalog/catalog.h"
 #include "io/board.h"
 #include "monitor/settings.h"
 #include "pg/pg_conn.h"
@@ -46,11 +50,16 @@ void monitor_config_free(struct monitor_config *config);           // wipes pass
 
 struct monitor;
 
-// Starts its thread. settings is copied; they were checked. board: used until monitor_free has come back.
-struct monitor *monitor_new(const struct monitor_settings *settings, struct board *board, struct err *out_error);
+// Starts its thread. settings is copied; they were checked. board, and the catalog, which was started: used until monitor_stop has come
+// back. scope: whose alerts they are and what is claimed for it (keep.h).
+struct monitor *monitor_new(const struct monitor_settings *settings, struct board *board, struct catalog *catalog,
+                            const char *scope, struct err *out_error);
 // Any one thread; never waits. False: too much is on its way already, and the configuration is still the caller's.
 bool monitor_send(struct monitor *monitor, struct monitor_config *take_config);
-// Waits for the thread to end, which waits for nobody: looks and posts under way are given up.
-void monitor_free(struct monitor *monitor);
+// Waits for the thread to end, which waits for nobody: looks and posts under way are given up. What is to be kept is sent to the
+// catalog.
+void monitor_stop(struct monitor *monitor);
+void monitor_free(
+    struct monitor *monitor);  // stopped, and after catalog_close, which may have been answering it; NULL is harmless
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "io/mailbox.h"
 #include "monitor/alert_post.h"
+#include "monitor/keep.h"
 #include "monitor/monitor.h"
 #include "monitor/rules.h"
 #include "monitor/schedule.h"
@@ -40,6 +41,9 @@ struct monitor {
     struct schedule schedule;
     struct alert_book book;
     struct alert_post *post;  // NULL: there is no receiver
+    struct keep *keep;
+    json_t *others;  // an array: the alerts of the process that tells, as it shows them; NULL: none, or this one tells
+    char *others_text;  // what that was read from
     struct watched_source *sources;
     uint32_t source_count;
     bool is_configured;  // what is configured was told

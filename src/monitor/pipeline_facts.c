@@ -7,8 +7,8 @@
 
 #include "base/check.h"
 
-// How the reason of a table begins that was parked because of it (sinks/snowflake/sf_channel.c); the catalog keeps the text.
-#define ROWS_REFUSED "Snowflake refused "
+// The code of the error that parked it (sinks/snowflake/sf_channel.c).
+#define ROWS_REFUSED "rows_refused"
 
 static char *copy_text(const json_t *object, const char *key)
 {
@@ -52,7 +52,8 @@ static void take_parked(struct pipeline_facts *facts, const json_t *table)
     *parked = (struct pipeline_parked){
         .name = strdup(full), .reason = copy_text(table, "reason"), .remedy = copy_text(table, "remedy")};
     CHECK(parked->name != NULL);
-    parked->is_rows_refused = parked->reason != NULL && strstr(parked->reason, ROWS_REFUSED) != NULL;
+    const char *code = json_string_value(json_object_get(table, "reason_code"));
+    parked->is_rows_refused = code != NULL && strcmp(code, ROWS_REFUSED) == 0;
 }
 
 void pipeline_facts_read(struct pipeline_facts *facts, const char *status_json)
@@ -86,6 +87,7 @@ void pipeline_facts_read(struct pipeline_facts *facts, const char *status_json)
     mix(&facts->progress_mark, lsn_of(positions, "merged"));
     mix_counts(&facts->progress_mark, status, counts, sizeof counts / sizeof counts[0]);
     mix_counts(&facts->progress_mark, copy, copy_counts, sizeof copy_counts / sizeof copy_counts[0]);
+    facts->has_tables = json_is_array(json_object_get(status, "tables"));
     json_array_foreach(json_object_get(status, "tables"), index, table)
     {
         const char *state = json_string_value(json_object_get(table, "state"));
@@ -119,9 +121,24 @@ static bool is_any(const char *state, const char *const *words, size_t word_coun
     return false;
 }
 
+static bool is_state(const struct pipeline_facts *facts, const char *word)
+{
+    return facts->state != NULL && strcmp(facts->state, word) == 0;
+}
+
 bool pipeline_facts_is_running(const struct pipeline_facts *facts)
 {
-    return facts->state != NULL && strcmp(facts->state, "running") == 0;
+    return is_state(facts, "running");
+}
+
+bool pipeline_facts_is_paused(const struct pipeline_facts *facts)
+{
+    return is_state(facts, "paused");
+}
+
+bool pipeline_facts_is_elsewhere(const struct pipeline_facts *facts)
+{
+    return is_state(facts, "claimed_elsewhere");
 }
 
 bool pipeline_facts_is_starting(const struct pipeline_facts *facts)

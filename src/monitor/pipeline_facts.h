@@ -24,6 +24,7 @@ struct pipeline_facts {
     bool is_copying;
     uint64_t rows_sent;
     uint64_t progress_mark;  // differs when anything was committed, merged or copied
+    bool has_tables;         // it says what its tables are
     struct pipeline_parked *parked;
     uint32_t parked_count;
 };
@@ -32,6 +33,8 @@ struct pipeline_facts {
 void pipeline_facts_read(struct pipeline_facts *facts, const char *status_json);
 void pipeline_facts_deinit(struct pipeline_facts *facts);
 bool pipeline_facts_is_running(const struct pipeline_facts *facts);
+bool pipeline_facts_is_paused(const struct pipeline_facts *facts);
+bool pipeline_facts_is_elsewhere(const struct pipeline_facts *facts);  // all that it says: another process runs it
 // It is between its start and running: it waits for both ends.
 bool pipeline_facts_is_starting(const struct pipeline_facts *facts);
 

@@ -187,6 +187,18 @@ static void see_at_risk(struct pass *pass, const struct watched_pipeline *pipeli
     see(pass, rules_slot_json(pipeline, pass->book->now_us));
 }
 
+// What stands from before this process began, which has seen less of it than those that began it.
+static const struct alert *kept_of(const struct pass *pass, enum alert_type type,
+                                   const struct watched_pipeline *pipeline)
+{
+    return alert_book_find_kept(pass->book, type, pass->source->name, pipeline->name);
+}
+
+static bool is_looked_at(const struct watched_pipeline *pipeline)
+{
+    return pipeline->slot.name[0] != '\0';
+}
+
 static bool has_lost_reason(const struct watched_pipeline *pipeline)
 {
     return pipeline->is_failing && pipeline->reason != NULL &&
@@ -196,7 +208,8 @@ static bool has_lost_reason(const struct watched_pipeline *pipeline)
 static void see_lost(struct pass *pass, const struct watched_pipeline *pipeline)
 {
     const struct wal_slot *slot = &pipeline->slot;
-    bool is_gone = pipeline->was_slot_found && !slot->is_found;
+    bool was_found = pipeline->was_slot_found || kept_of(pass, ALERT_SLOT_LOST, pipeline) != NULL;
+    bool is_gone = was_found && is_looked_at(pipeline) && !slot->is_found;
     bool is_told = has_lost_reason(pipeline);
     if (!is_gone && !wal_slot_is_lost(slot) && !is_told)
         return;
@@ -217,10 +230,23 @@ static void see_lost(struct pass *pass, const struct watched_pipeline *pipeline)
     see(pass, rules_slot_json(pipeline, pass->book->now_us));
 }
 
+// An older server does not say since when; what was told of it before says that it was long enough then.
+static uint64_t inactive_us_of(const struct pass *pass, enum alert_type type, const struct watched_pipeline *pipeline)
+{
+    uint64_t inactive_us = watched_pipeline_inactive_us(pipeline, pass->book->now_us);
+    uint64_t patience_us = minutes_us(pass, pass->settings->slot_inactive_min);
+    const struct alert *kept = kept_of(pass, type, pipeline);
+    if (kept == NULL || inactive_us >= patience_us || pipeline->inactive_since_us == 0 ||
+        pipeline->slot.inactive_s != WAL_UNKNOWN)
+        return inactive_us;
+    return patience_us + (pass->book->now_us - kept->since_us);
+}
+
 // Nobody reads the slot: of a started pipeline that is a fault, of a paused one it is what pausing costs.
 static void see_inactive(struct pass *pass, const struct watched_pipeline *pipeline)
 {
-    uint64_t inactive_us = watched_pipeline_inactive_us(pipeline, pass->book->now_us);
+    enum alert_type type = pipeline->is_wanted ? ALERT_SLOT_INACTIVE : ALERT_PIPELINE_PAUSED;
+    uint64_t inactive_us = inactive_us_of(pass, type, pipeline);
     const struct wal_slot *slot = &pipeline->slot;
     char held[32];
     if (pass->settings->slot_inactive_min == 0 || wal_slot_is_lost(slot) ||
@@ -228,7 +254,7 @@ static void see_inactive(struct pass *pass, const struct watched_pipeline *pipel
         (!pipeline->is_wanted && slot->held_bytes < PAUSED_BYTES_MIN))
         return;
     wal_format_bytes(slot->held_bytes, held, sizeof held);
-    begin_slot(pass, pipeline->is_wanted ? ALERT_SLOT_INACTIVE : ALERT_PIPELINE_PAUSED, ALERT_WARNING, pipeline);
+    begin_slot(pass, type, ALERT_WARNING, pipeline);
     (void)snprintf(
         pass->message, sizeof pass->message,
         pipeline->is_wanted
@@ -327,6 +353,71 @@ static void see_parked(struct pass *pass, const struct watched_pipeline *pipelin
     }
 }
 
+// --- what stands though it is not seen now -----------------------------------------------------------------------
+
+static const struct watched_pipeline *find_pipeline(const struct pass *pass, const char *name)
+{
+    const struct watched_pipeline *pipeline = pass->source->pipelines;
+    while (pipeline != NULL && (name == NULL || strcmp(pipeline->name, name) != 0))
+        pipeline = pipeline->next;
+    return pipeline;
+}
+
+// Whether what its status says of its tables can be taken for all there is.
+static bool are_tables_known(const struct pipeline_facts *facts)
+{
+    return pipeline_facts_is_running(facts) || (pipeline_facts_is_paused(facts) && facts->has_tables);
+}
+
+static bool is_stuck_still(const struct watched_pipeline *pipeline, const struct alert *alert)
+{
+    const struct pipeline_facts *facts = &pipeline->facts;
+    return alert->is_kept && !pipeline->has_progressed && pipeline_facts_is_running(facts) &&
+           (facts->is_copying || facts->received_lsn > facts->committed_lsn);
+}
+
+// Its status is not there yet: of one that was taken up from before, or that another process runs.
+static bool is_unheard(const struct watched_pipeline *pipeline, const struct alert *alert)
+{
+    return !pipeline->facts.is_known && (alert->is_kept || pipeline->is_elsewhere);
+}
+
+// While the facts that it rests on are not known (the process has just begun, or has just taken it over; the pipeline is being
+// started), nobody can say that it is over.
+static bool stands(const struct pass *pass, const struct alert *alert)
+{
+    const struct watched_pipeline *pipeline = find_pipeline(pass, alert->pipeline);
+    bool is_wanted = pipeline != NULL && pipeline->is_wanted;
+    bool is_unseen = pipeline != NULL && alert->is_kept && !is_looked_at(pipeline);
+    bool is_unclear = is_wanted && (is_unheard(pipeline, alert) || pipeline_facts_is_starting(&pipeline->facts));
+    switch (alert->type) {
+    case ALERT_WAL: return pass->source->facts->position[0] == '\0';
+    case ALERT_SOURCE_DOWN: return !pass->source->was_checked;
+    case ALERT_SLOT_HELD_BACK:
+    case ALERT_SLOT_AT_RISK:
+    case ALERT_SLOT_INACTIVE:
+    case ALERT_PIPELINE_PAUSED: return is_unseen;
+    case ALERT_SLOT_LOST: return is_unseen || (alert->is_kept && is_unclear);
+    case ALERT_PIPELINE_FAILING: return is_unclear;
+    case ALERT_PIPELINE_STUCK: return is_wanted && (is_unclear || is_stuck_still(pipeline, alert));
+    case ALERT_TABLE_PARKED:
+    case ALERT_ROWS_REFUSED:
+        return pipeline != NULL &&
+               (is_unheard(pipeline, alert) || (pipeline->facts.is_known && !are_tables_known(&pipeline->facts)));
+    case ALERT_CATALOG_DOWN:
+    case ALERT_TYPE_COUNT: break;
+    }
+    return false;
+}
+
+static void see_standing(const struct pass *pass)
+{
+    for (struct alert *alert = pass->book->alerts; alert != NULL; alert = alert->next)
+        if (!alert->is_seen && !alert->is_over && alert->source != NULL &&
+            strcmp(alert->source, pass->source->name) == 0 && stands(pass, alert))
+            alert->is_seen = true;
+}
+
 void rules_see(struct alert_book *book, const struct monitor_settings *settings, const struct rules_source *source)
 {
     struct pass pass = {.book = book, .settings = settings, .source = source};
@@ -339,6 +430,7 @@ void rules_see(struct alert_book *book, const struct monitor_settings *settings,
         see_stuck(&pass, pipeline);
         see_parked(&pass, pipeline);
     }
+    see_standing(&pass);
 }
 
 void rules_see_service(struct alert_book *book, const struct monitor_settings *settings, const char *service_json)

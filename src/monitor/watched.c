@@ -61,11 +61,29 @@ void watched_pipeline_take_status(struct watched_pipeline *pipeline, const char 
     bool is_sending = now->received_lsn == before.received_lsn && now->rows_sent != before.rows_sent;
     if (!now->is_known || !before.is_known || now->progress_mark != before.progress_mark || is_sending)
         pipeline->progress_us = now_us;
+    pipeline->has_progressed |= now->progress_mark != before.progress_mark && pipeline_facts_is_running(now) &&
+                                pipeline_facts_is_running(&before);
     pipeline_facts_deinit(&before);
     if (now->is_known)
         take_error(pipeline);
     else
         pipeline->is_failing = false;
+}
+
+void watched_pipeline_take_published(struct watched_pipeline *pipeline, const char *status_json, uint64_t now_us)
+{
+    struct pipeline_facts facts = {0};
+    if (status_json != NULL)
+        pipeline_facts_read(&facts, status_json);
+    bool was_elsewhere = pipeline->is_elsewhere;
+    pipeline->is_elsewhere = pipeline_facts_is_elsewhere(&facts);
+    pipeline_facts_deinit(&facts);
+    if (pipeline->is_elsewhere != was_elsewhere)
+        pipeline->elsewhere_ms = 0;
+    if (!pipeline->is_elsewhere)
+        watched_pipeline_take_status(pipeline, status_json, now_us);
+    else if (!was_elsewhere)
+        watched_pipeline_take_status(pipeline, NULL, now_us);  // what it was here is history
 }
 
 void watched_pipeline_take_slot(struct watched_pipeline *pipeline, const struct wal_slot *slot, uint64_t now_us)

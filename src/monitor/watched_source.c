@@ -56,6 +56,9 @@ void watched_source_publish(struct watched_source *source)
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
     CHECK(text != NULL);
     json_decref(object);
+    char *kept = strdup(text);
+    CHECK(kept != NULL);
+    keep_put(source->monitor->keep, KEEP_SOURCE, source->name, kept);
     (void)snprintf(key, sizeof key, "wal/%s", source->name);
     board_put(source->monitor->board, key, text);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "io/json_put.h"
 #include "pipeline/copy_private.h"
 
 struct progress {
@@ -126,9 +127,9 @@ static json_t *reading_json(const struct pipeline *pipeline)
                 continue;
             char name[160];
             table_format_name(table->table, name, sizeof name);
-            json_t *one = json_object(), *text = json_string(name);
+            json_t *one = json_object();
             CHECK(one != NULL);
-            json_object_set_new(one, "table", text != NULL ? text : json_string("(not UTF-8)"));
+            json_put_text(one, "table", name);
             set_count(one, "range", k);
             set_count(one, "rows", range->rows);
             set_count(one, "bytes", range->bytes);

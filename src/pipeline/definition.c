@@ -262,6 +262,7 @@ void definition_rename(struct pipeline_table *table, const struct table *definit
         strcmp(record->table_name, definition->table_name) == 0)
         return;
     definition_tell_renamed(table->pipeline, record, definition);
+    meter_table_end(&table->meter);  // what it shows from here on bears its new name
     definition_was_named(table, record);
     (void)snprintf(record->schema_name, sizeof record->schema_name, "%s", definition->schema_name);
     (void)snprintf(record->table_name, sizeof record->table_name, "%s", definition->table_name);

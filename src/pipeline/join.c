@@ -65,7 +65,7 @@ static void become_new(struct pipeline_table *table)
     join_detach(table);
     table->record.state = CATALOG_TABLE_NEW;
     table->record.is_in_merge = false;
-    table->record.reason[0] = '\0';
+    table->record.reason[0] = table->record.reason_code[0] = '\0';
     table->is_marked = false;
     progress_channels_forget(table);
     table->is_record_dirty = true;
@@ -123,6 +123,7 @@ void pipeline_park(struct pipeline_table *table, const struct err *error)
     meter_error(pipeline, error);
     table->record.state = CATALOG_TABLE_PARKED;
     (void)snprintf(table->record.reason, sizeof table->record.reason, "%s", error->text);
+    (void)snprintf(table->record.reason_code, sizeof table->record.reason_code, "%s", error->code);
     table->record.is_in_merge = false;
     table->is_record_dirty = true;
     join_recovered(table);

@@ -84,6 +84,8 @@ static json_t *table_json(const struct pipeline_table *table)
     if (table->record.reason[0] != '\0' &&
         (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED))
         json_put_text(object, "reason", table->record.reason);
+    if (table->record.state == CATALOG_TABLE_PARKED && table->record.reason_code[0] != '\0')
+        json_put_text(object, "reason_code", table->record.reason_code);
     json_put_text(object, "merge", merge_kind(table->table));
     if (err_is_set(&table->trouble))
         json_object_set_new(object, "retry", retry_json(table));

@@ -767,6 +767,8 @@ static void stats(const struct sink *base, struct sink_stats *out_stats)
         for (const struct line_lane *lane = table->lanes; lane != NULL; lane = lane->next)
             if (lane->kind == LINE_COPY)
                 out_stats->held_copy_bytes += lane->held_bytes;
+    if (sink->options.carrier->add_stats != NULL)
+        sink->options.carrier->add_stats(sink, out_stats);
 }
 
 static void free_sink(struct sink *base)

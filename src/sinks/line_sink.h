@@ -105,7 +105,8 @@ struct line_carrier {
     void (*lane_close)(struct line_lane *lane);   // frees carried; not busy
     void (*lane_record)(const struct line_lane *lane, struct sink_channel_record *out_record);  // stream
     void (*lane_saved)(struct line_lane *lane);  // stream: what lane_record told last is durable in the catalog; NULL
-    void (*free)(struct line_sink *sink);        // ends with free(sink)
+    void (*add_stats)(const struct line_sink *sink, struct sink_stats *stats);  // what it knows beside; NULL: nothing
+    void (*free)(struct line_sink *sink);                                       // ends with free(sink)
 };
 
 struct line_sink_options {

@@ -121,6 +121,7 @@ struct sink *destination_sink_new(const struct destination *destination, const s
                                            .http = tools->http,
                                            .zstd = tools->zstd,
                                            .config = &destination->http,
+                                           .breaker = tools->breaker,
                                            .pipeline = options->pipeline,
                                            .budget_bytes = options->budget_bytes,
                                            .preserves_case = options->identifier_case == IDENTIFIER_CASE_PRESERVE,

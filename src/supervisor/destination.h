@@ -31,7 +31,8 @@ struct destination_tools {
     struct loop *loop;
     struct http_client *http;
     struct zstd_worker *zstd;
-    struct sf_auth *auth;  // Snowflake: of the destination's account and user
+    struct sf_auth *auth;     // Snowflake: of the destination's account and user
+    struct breaker *breaker;  // http: of the destination's URL; NULL: none
 };
 
 struct destination_sink_options {

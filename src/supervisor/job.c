@@ -103,7 +103,7 @@ static void set_held_back(json_t *object, const struct job *job)
         json_put_time(object, "paused_since", job->paused_wall_us);
 }
 
-bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us, char *out_text, size_t text_size)
+bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us)
 {
     if (job->state != JOB_IDLE || job->is_wanted || job->is_gone || job->is_elsewhere) {
         job->paused_us = 0;
@@ -114,17 +114,22 @@ bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us, char *out
         job->paused_us = now_us;
         job->paused_wall_us = wall_us;
     }
-    uint64_t paused_us = now_us - job->paused_us;
-    if (paused_us < JOB_PAUSE_LONG_US + job->pause_warnings * JOB_PAUSE_AGAIN_US || job->last_status == NULL)
-        return false;
-    char held_back[256];
+    return now_us - job->paused_us >= JOB_PAUSE_LONG_US + job->pause_warnings * JOB_PAUSE_AGAIN_US &&
+           job->last_status != NULL;
+}
+
+bool job_pause_tell(struct job *job, uint64_t now_us, int64_t held_bytes, char *out_text, size_t text_size)
+{
+    char held_back[256], bytes[64] = "";
     json_t *status = json_loads(job->last_status, 0, NULL);
     bool is_held = format_held_back(status, held_back, sizeof held_back);
     json_decref(status);
     job->pause_warnings++;
+    if (held_bytes >= 0)
+        (void)snprintf(bytes, sizeof bytes, "; now it is %.1f MB", (double)held_bytes / 1e6);
     if (is_held)
-        (void)snprintf(out_text, text_size, "it has been paused for %llu hours: %s",
-                       (unsigned long long)(paused_us / JOB_PAUSE_LONG_US), held_back);
+        (void)snprintf(out_text, text_size, "it has been paused for %llu hours: %s%s",
+                       (unsigned long long)((now_us - job->paused_us) / JOB_PAUSE_LONG_US), held_back, bytes);
     return is_held;
 }
 
@@ -158,6 +163,8 @@ char *job_known_status(const struct catalog_known *known)
         json_put_text(table, "state", catalog_table_state_name(from->state));
         if (from->reason[0] != '\0')
             json_put_text(table, "reason", from->reason);
+        if (from->reason_code[0] != '\0')
+            json_put_text(table, "reason_code", from->reason_code);
         json_object_set_new(table, "rows_copied", json_integer((json_int_t)from->copied_rows));
         json_array_append_new(tables, table);
     }

@@ -67,9 +67,10 @@ const char *job_state_word(const struct job *job);  // for people: "waiting", "p
 char *job_status(const struct job *job, uint64_t now_us, int64_t wall_us);
 // Publishes that on the board, but for a pipeline that runs (it speaks for itself until it has ended) and one that is gone,
 // whose key is removed.
-// Notes whether it is paused, from time to time. True: it has been for an hour, or for another day since that was said, and its
-// slot keeps WAL at the source all the while: out_text is what to say.
-bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us, char *out_text, size_t text_size);
+// Notes whether it is paused, from time to time. True: it has been for an hour, or for another day since that was said.
+bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us);
+// What to say then, once. held_bytes: what its slot was found to keep, below 0: not known. False: nothing, as it has no slot.
+bool job_pause_tell(struct job *job, uint64_t now_us, int64_t held_bytes, char *out_text, size_t text_size);
 void job_show(const struct job *job, struct board *board, uint64_t now_us, int64_t wall_us);
 
 #endif

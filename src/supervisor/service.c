@@ -578,6 +578,9 @@ static void on_answer(void *context, void *message)
     case CATALOG_ASK_RELEASE:
     case CATALOG_ASK_FORGET:
     case CATALOG_ASK_CONTROL:
+    case CATALOG_ASK_WATCH_LOAD:
+    case CATALOG_ASK_WATCH_SAVE:
+    case CATALOG_ASK_STATUSES:
     case CATALOG_ASK_COMMAND: break;
     case CATALOG_TOLD_CHANGED:
         config_ask(service);
@@ -649,9 +652,15 @@ static void line_show(const struct service *service)
 static void pauses_note(struct service *service)
 {
     char text[512];
+    uint64_t now_us = loop_now_us(service->loop);
     for (struct job *job = service->jobs; job != NULL; job = job->next) {
         struct log_scope scope = {.pipeline = job->name};
-        if (job_pause_note(job, loop_now_us(service->loop), loop_wall_us(service->loop), text, sizeof text))
+        if (!job_pause_note(job, now_us, loop_wall_us(service->loop)))
+            continue;
+        const struct catalog_object *object = catalog_config_find(service->config, CATALOG_PIPELINE, job->name);
+        int64_t held_bytes =
+            object != NULL ? watching_held_bytes(service->options->board, object->source, job->name) : -1;
+        if (job_pause_tell(job, now_us, held_bytes, text, sizeof text))
             log_line(LOG_WARNING, &scope, "paused_long", "%s", text);
     }
 }
@@ -708,8 +717,8 @@ static bool service_open(struct service *service, struct err *out_error)
     if (!catalog_start(service->options->catalog, out_error))
         return false;
     service->crew = crew_new(service->loop, service->options->worker_count, &events, out_error);
-    if (service->crew == NULL ||
-        !watching_open(&service->watching, service->options->monitor, service->options->board, out_error))
+    if (service->crew == NULL || !watching_open(&service->watching, service->options->monitor, service->options->board,
+                                                service->options->catalog, CATALOG_WATCH_SCOPE, out_error))
         return false;
     report_init(&service->report, service->options->board, catalog_text(service->options->catalog),
                 service->options->poll_interval_s, loop_wall_us(service->loop));
@@ -722,12 +731,13 @@ static bool service_open(struct service *service, struct err *out_error)
 static void service_close(struct service *service)
 {
     crew_free(service->crew);
-    watching_close(&service->watching);
+    watching_stop(&service->watching);
     if (service->options->on_closing != NULL)
         service->options->on_closing(service->options->context);
     for (struct job *job = service->jobs; job != NULL; job = job->next)
         held_refuse(service, job, "the service ended before the pipeline ran; give the command again");
     catalog_close(service->options->catalog);
+    watching_close(&service->watching);
     signals_close(&service->signals);
     if (service->loop != NULL) {
         loop_timer_stop(service->loop, &service->poll_timer);

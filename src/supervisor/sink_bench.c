@@ -1,8 +1,10 @@
 #include "supervisor/sink_bench.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
+#include "io/breaker_meter.h"
 #include "sinks/snowflake/sf_auth.h"
 
 #define ZSTD_LEVEL 1
@@ -16,18 +18,28 @@ struct login {
     struct login *next;
 };
 
+// Who takes posts at one URL; every pipeline at the bench that posts there leaves it alone when it fails.
+struct receiver {
+    char *url;
+    struct breaker breaker;
+    uint32_t users;
+    struct receiver *next;
+};
+
 struct sink_bench {
     struct loop *loop;
     struct http_client *http;
     struct zstd_worker *zstd;
     struct login *logins;
+    struct receiver *receivers;
 };
 
 struct sink_seat {
     struct sink_bench *bench;
     const struct destination *destination;
     struct destination_sink_options options;
-    struct login *login;  // NULL: none is wanted
+    struct login *login;        // NULL: none is wanted
+    struct receiver *receiver;  // likewise
 };
 
 // --- logins ------------------------------------------------------------------------------------------------------
@@ -64,6 +76,40 @@ static void login_give_back(struct sink_bench *bench, struct login *login)
     free(login);
 }
 
+// --- receivers ---------------------------------------------------------------------------------------------------
+
+static struct receiver *receiver_take(struct sink_bench *bench, const struct http_sink_config *config)
+{
+    for (struct receiver *receiver = bench->receivers; receiver != NULL; receiver = receiver->next) {
+        if (strcmp(receiver->url, config->url) == 0) {
+            receiver->users++;
+            return receiver;
+        }
+    }
+    struct receiver *receiver = calloc(1, sizeof *receiver);
+    CHECK(receiver != NULL);
+    receiver->url = strdup(config->url);
+    CHECK(receiver->url != NULL);
+    receiver->users = 1;
+    receiver->next = bench->receivers;
+    bench->receivers = receiver;
+    breaker_meter_open(&receiver->breaker, config->text);
+    return receiver;
+}
+
+static void receiver_give_back(struct sink_bench *bench, struct receiver *receiver)
+{
+    if (--receiver->users > 0)
+        return;
+    struct receiver **link = &bench->receivers;
+    while (*link != receiver)
+        link = &(*link)->next;
+    *link = receiver->next;
+    breaker_meter_close(&receiver->breaker);
+    free(receiver->url);
+    free(receiver);
+}
+
 // --- the bench ---------------------------------------------------------------------------------------------------
 
 struct sink_bench *sink_bench_new(struct loop *loop, struct err *out_error)
@@ -86,7 +132,7 @@ void sink_bench_free(struct sink_bench *bench)
 {
     if (bench == NULL)
         return;
-    CHECK(bench->logins == NULL);
+    CHECK(bench->logins == NULL && bench->receivers == NULL);
     if (bench->http != NULL)
         http_client_free(bench->http);
     if (bench->zstd != NULL)
@@ -104,6 +150,8 @@ struct sink_seat *sink_seat_take(struct sink_bench *bench, const struct destinat
     seat->options = *options;
     if (destination_wants_key(destination))
         seat->login = login_take(bench, &destination->snowflake, key);
+    if (destination->kind == DESTINATION_HTTP)
+        seat->receiver = receiver_take(bench, &destination->http);
     return seat;
 }
 
@@ -113,6 +161,8 @@ void sink_seat_give_back(struct sink_seat *seat)
         return;
     if (seat->login != NULL)
         login_give_back(seat->bench, seat->login);
+    if (seat->receiver != NULL)
+        receiver_give_back(seat->bench, seat->receiver);
     free(seat);
 }
 
@@ -123,7 +173,8 @@ struct sink *sink_seat_sink_new(void *context, const char *identity, const struc
     const struct destination_tools tools = {.loop = seat->bench->loop,
                                             .http = seat->bench->http,
                                             .zstd = seat->bench->zstd,
-                                            .auth = seat->login != NULL ? seat->login->auth : NULL};
+                                            .auth = seat->login != NULL ? seat->login->auth : NULL,
+                                            .breaker = seat->receiver != NULL ? &seat->receiver->breaker : NULL};
     struct destination_sink_options options = seat->options;
     options.identity = identity;
     return destination_sink_new(seat->destination, &tools, &options, events, out_error);

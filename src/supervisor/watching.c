@@ -1,5 +1,7 @@
 #include "supervisor/watching.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,13 +59,19 @@ struct monitor_config *watching_config(const struct catalog_config *config)
 }
 
 bool watching_open(struct watching *watching, const struct monitor_settings *settings, struct board *board,
-                   struct err *out_error)
+                   struct catalog *catalog, const char *scope, struct err *out_error)
 {
     *watching = (struct watching){0};
     if (settings == NULL)
         return true;
-    watching->monitor = monitor_new(settings, board, out_error);
+    watching->monitor = monitor_new(settings, board, catalog, scope, out_error);
     return watching->monitor != NULL;
+}
+
+void watching_stop(struct watching *watching)
+{
+    if (watching->monitor != NULL)
+        monitor_stop(watching->monitor);
 }
 
 void watching_close(struct watching *watching)
@@ -86,4 +94,44 @@ void watching_apply(struct watching *watching, const struct catalog_config *conf
     monitor_config_free(watching->unsent);
     watching->unsent = watching_config(config);
     watching_tick(watching);
+}
+
+void watching_apply_one(struct watching *watching, const char *pipeline, const char *slot,
+                        const struct pg_target *target)
+{
+    if (watching->monitor == NULL)
+        return;
+    struct monitor_config *config = monitor_config_new(1);
+    struct monitor_source *source = &config->sources[0];
+    source->name = copy_text(pipeline);
+    CHECK(pg_target_copy(target, &source->target));
+    source->pipelines = calloc(1, sizeof source->pipelines[0]);
+    CHECK(source->pipelines != NULL);
+    source->pipelines[0] =
+        (struct monitor_pipeline){.name = copy_text(pipeline), .slot = copy_text(slot), .is_wanted = true};
+    source->pipeline_count = 1;
+    monitor_config_free(watching->unsent);
+    watching->unsent = config;
+    watching_tick(watching);
+}
+
+int64_t watching_held_bytes(struct board *board, const char *source, const char *pipeline)
+{
+    char key[16 + CATALOG_NAME_SIZE];
+    int64_t held_bytes = -1;
+    size_t index;
+    json_t *slot;
+    (void)snprintf(key, sizeof key, "wal/%s", source != NULL ? source : "");
+    const struct board_text *text = board_get(board, key);
+    json_t *found = text != NULL ? json_loads(text->text, 0, NULL) : NULL;
+    json_array_foreach(json_object_get(found, "slots"), index, slot)
+    {
+        const char *name = json_string_value(json_object_get(slot, "pipeline_name"));
+        const json_t *bytes = json_object_get(slot, "held_back_bytes");
+        if (name != NULL && strcmp(name, pipeline) == 0 && json_is_integer(bytes))
+            held_bytes = json_integer_value(bytes);
+    }
+    json_decref(found);
+    board_text_release(text);
+    return held_bytes;
 }

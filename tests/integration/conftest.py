@@ -12,6 +12,7 @@ import signal
 import pytest
 
 import pgroom
+from alert_receiver import AlertReceiver
 from pgserver import PgServer
 from program import TRAPS_PROGRAM, Program, wait_until
 from service import Catalog, Service
@@ -163,6 +164,13 @@ def start_service(start_stream):
         return service
     start.catalog = Catalog(start_stream.state)
     return start
+
+
+@pytest.fixture
+def alert_receiver():
+    receiver = AlertReceiver()
+    yield receiver
+    receiver.close()
 
 
 @pytest.fixture

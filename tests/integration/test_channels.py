@@ -343,10 +343,12 @@ def test_rows_that_one_channel_loses_are_read_again(marked, standin, stream):
 # --- refused rows ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_refused_rows_park_the_table_with_snowflakes_words(marked, standin, stream, channels):
+def test_refused_rows_park_the_table_with_snowflakes_words(marked, standin, stream, alert_receiver, channels):
     make_table(marked, "busy", "calm")
     snowflake = Snowflake(standin.to)
-    program = stream(*MERGE_OFTEN, "--channels-per-table", channels)
+    receiver = alert_receiver if channels == 1 else None  # who asks for alerts of one pipeline is sent them
+    watched = {"ALERT_WAL_URL": receiver.url} if receiver else {}
+    program = stream(*MERGE_OFTEN, "--channels-per-table", channels, **watched)
     wait_live(program)
     if channels > 1:
         fault = standin.add_fault("append.before", delay_ms=SLOW_MS, times=None)
@@ -364,17 +366,26 @@ def test_refused_rows_park_the_table_with_snowflakes_words(marked, standin, stre
     assert re.search(r"between offset tokens \(\w+, 01\w{24}\]: Failed to cast the value of column", line["message"]), line
     status = program.wait_for_status(lambda status: any(one["state"] == "parked" for one in
                                                         pipeline_status(status).get("tables", ())))
-    reason = next(one["reason"] for one in pipeline_status(status)["tables"] if one["table"] == "busy")
-    assert reason in line["message"]
+    busy = next(one for one in pipeline_status(status)["tables"] if one["table"] == "busy")
+    assert busy["reason"] in line["message"] and busy["reason_code"] == "rows_refused"
+    if receiver:
+        alert = receiver.wait_for("rows_refused", status="danger", table="public.busy")
+        assert busy["reason"] in alert["message"] and alert["pipeline_name"] == alert["source_name"] == pipeline_status(status)["pipeline"]
+        program.wait_for_status(lambda status: [(one["type"], one["delivery"]) for one in status["alerts"]] == [("rows_refused", "delivered")])
+        assert [source["source"] for source in program.status()["sources"]] == [alert["source_name"]]
     marked.sql("INSERT INTO calm VALUES (1, 1, 'runs on')")
     wait_until(lambda: snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("CALM")}') == "1", 60, "the other table")
     assert program.terminate() == 0
     # It stays so: what was refused is not taken for new after a restart.
-    program = stream(*MERGE_OFTEN, "--channels-per-table", channels)
+    program = stream(*MERGE_OFTEN, "--channels-per-table", channels, **watched)
     marked.sql("INSERT INTO calm VALUES (2, 1, 'runs on')")
     wait_until(lambda: snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("CALM")}') == "2", 60, "the other table")
     assert state_of(program, "busy") == "parked"
     assert program.terminate() == 0
+    if receiver:
+        assert len(receiver.of("rows_refused")) == 1
+    else:
+        assert program.status()["sources"] == []  # not asked for, not watched
 
 
 # --- what is committed and not merged ----------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import threading
 
 import pytest
 
-from alert_receiver import AlertReceiver
 from http_side import Client, ports_of
 from pgserver import Port
 from program import TRAPS_PROGRAM, run_command, wait_until
@@ -25,10 +24,8 @@ RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @pytest.fixture
-def receiver():
-    with_faults = AlertReceiver()
-    yield with_faults
-    with_faults.close()
+def receiver(alert_receiver):
+    return alert_receiver
 
 
 @pytest.fixture
@@ -112,7 +109,30 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
     assert {"slot": "etl_p", "active": False, "wal_status": "reserved", "invalidation_reason": None}.items() <= held.items()
     assert held["held_back_bytes"] >= 70 << 20 and held["safe_wal_size_bytes"] is None
     assert "pipeline start p" in paused["remedy"] and "which is paused" in paused["message"]
-    # The server gives the slot up.
+    # The command line shows it from the catalog, with the process that saw it. What was told is not told again after a restart.
+    status = service.wait_for_status(lambda status: [one["delivery"] for one in status["alerts"]] == ["delivered"] * 2, what="the alerts")
+    (shown,), process = status["sources"], f"process {service.pid} on "
+    assert shown["process"].startswith(process) and shown["age_seconds"] < 60 and shown["slots"][0]["held_back_bytes"] >= 70 << 20, shown
+    assert {one["type"] for one in status["alerts"]} == {"slot_held_back", "pipeline_paused"}
+    assert all(one["process"].startswith(process) and one["pipeline_name"] == "p" for one in status["alerts"])
+    text = service.command("status", "p").stdout
+    assert re.search(r"^source shop: answers, pg_wal \S+ MB \(normal\) \(\d+ s ago, by process \d+ on", text, re.MULTILINE), text
+    assert re.search(r"^  slot etl_p of pipeline p: keeps \S+ MB of WAL, wal_status reserved, read by nobody for \d+ s$", text, re.MULTILINE), text
+    assert re.search(r"^alert slot_held_back \(warning\) since 20\S+Z, delivered: slot etl_p of pipeline p keeps ", text, re.MULTILINE), text
+    service.kill()
+    service = start_watching("--slot-warning-mb", 50, "--slot-danger-mb", 5000, "--slot-inactive-minutes", 1,
+                             ALERT_WAL_URL=receiver.url, HEALTH_ADDR="127.0.0.1:0")
+    client = Client(ports_of(service)[1])
+    wait_until(lambda: any(one["pipeline_name"] == "p" and one["held_back_bytes"] >= 70 << 20
+                           for source in client.ask("GET", "/api/v1/status").json["sources"] for one in source["slots"]), 30, "a look")
+    # The server is about to give the slot up.
+    own_postgres.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '80MB'")
+    own_postgres.server.reload()
+    wait_until(lambda: write_wal(own_postgres, 3) or own_postgres.value(
+        "SELECT safe_wal_size < 16000000 FROM pg_replication_slots"), 30, "the slot to be at risk")
+    risk = receiver.wait_for("slot_at_risk", status="danger", pipeline_name="p", source_name="shop")
+    assert 0 <= risk["safe_wal_size_bytes"] < 16000000 and "max_slot_wal_keep_size" in risk["remedy"], risk
+    # And does.
     own_postgres.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
     own_postgres.server.reload()
     own_postgres.sql("SELECT pg_switch_wal()")
@@ -128,10 +148,20 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
     assert client.ask("GET", "/api/v1/status").json["sources"][0]["slots"][0]["wal_status"] == "lost"
     receiver.wait_for("slot_held_back", status="resolved", pipeline_name="p")
     receiver.wait_for("pipeline_paused", status="resolved", pipeline_name="p")
+    receiver.wait_for("slot_at_risk", status="resolved", pipeline_name="p")
+    # What is over while nothing runs is told afterwards.
+    assert service.terminate() == 0
     own_postgres.sql("SELECT pg_drop_replication_slot('etl_p')")
     own_postgres.sql("SELECT pg_create_logical_replication_slot('etl_p', 'pgoutput')")
+    service = start_watching(ALERT_WAL_URL=receiver.url)
     receiver.wait_for("slot_lost", status="resolved", pipeline_name="p")
     assert service.terminate() == 0
+    assert service.command("status", "--json").stdout.count('"slot": "etl_p"') == 1 and '"alerts": []' in service.command("status", "--json").stdout
+    told = [(kind, status) for kind in ("slot_held_back", "pipeline_paused", "slot_at_risk", "slot_lost")
+            for status in ("warning", "danger", "resolved") for _ in receiver.of(kind, status=status)]
+    assert told == [("slot_held_back", "warning"), ("slot_held_back", "resolved"), ("pipeline_paused", "warning"),
+                    ("pipeline_paused", "resolved"), ("slot_at_risk", "danger"), ("slot_at_risk", "resolved"),
+                    ("slot_lost", "danger"), ("slot_lost", "resolved")]
     wait_until(lambda: not own_postgres.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'etl-stream'"), 30,
                "the server to see it go")
 

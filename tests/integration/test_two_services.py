@@ -1,10 +1,12 @@
 """Two processes on one PostgreSQL catalog: whichever of them stands still or dies, every pipeline runs on, in one of them."""
 import contextlib
+import json
 import threading
 import time
 
 import load
-from program import wait_until
+from http_side import Client, ports_of
+from program import TRAPS_PROGRAM, wait_until
 from service import PostgresCatalog
 from snowflake_client import Snowflake
 from test_service import POLL, make_destination, settle, sources, wait_live  # noqa: F401 (sources is a fixture)
@@ -50,9 +52,13 @@ def wait_for_holder(asked, holder):
     return time.monotonic() - began
 
 
-def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, standin, start_service):  # noqa: F811
+def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, standin, start_service, alert_receiver):  # noqa: F811
     catalog = start_service.catalog = PostgresCatalog(postgres, "two_services")
-    first = start_service(*POLL)
+    # A hundredth of a second counts as a second of the monitor, in which pg_wal is large from the beginning.
+    watching = {"binary": TRAPS_PROGRAM, "ETL_TRAP": "monitor_seconds", "ALERT_WAL_URL": alert_receiver.url, "WARNING_WAL": 1,
+                "DANGER_WAL": 1000000, "TIME_CHECK_NOTIFICATION": 1, "WAL_POLL_INTERVAL_SECS": 20, "HEALTH_ADDR": "127.0.0.1:0"}
+    first = start_service(*POLL, **watching)
+    first.wait_for_event("alerts_here", 30)
     one, two = sources(20), sources(20)
     catalog.add_source("s1", one)
     catalog.add_source("s2", two)
@@ -61,8 +67,16 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
     for name, (source, _) in ends.items():
         catalog.add_pipeline(name, "s1" if source is one else "s2", name.upper())
     wait_live(first, *NAMES)
-    second = start_service(*POLL)
+    second = start_service(*POLL, **watching)
     second.wait_for_event("claimed_elsewhere", 30, count=len(NAMES))
+    # One of them tells, and the other one shows what it told.
+    for name in ("s1", "s2"):
+        alert_receiver.wait_for("wal_alert", source_name=name)
+    shown = Client(ports_of(second)[1])
+    wait_until(lambda: {(one["source_name"], one.get("process", "").startswith(f"process {first.pid} on "))
+                        for one in shown.ask("GET", "/api/v1/status").json["alerts"] if one["type"] == "wal_alert"}
+               == {("s1", True), ("s2", True)}, 30, "the second process to show the first one's alerts")
+    assert not second.events("alerts_here")
     with contextlib.ExitStack() as stack:
         watch = Watch(postgres)
         stack.callback(watch.stop)
@@ -75,6 +89,9 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
         first.freeze()
         stack.callback(first.thaw)
         frozen_seconds = wait_for_holder(second, second)
+        second.wait_for_event("alerts_here", TAKE_OVER_SECONDS)
+        catalog.add_source("nobody", one, pg_port=1)
+        alert_receiver.wait_for("source_down", source_name="nobody", status="danger")
         moved = {name: second.pipeline(name)["rows_streamed"] for name in NAMES}
         wait_until(lambda: all(second.pipeline(name)["rows_streamed"] > moved[name] for name in NAMES), 60, "rows to flow")
 
@@ -83,13 +100,18 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
         first.thaw()
         for name in NAMES:
             first.wait_for_event("claimed_elsewhere", 60, since=mark, pipeline=name)
+        first.wait_for_event("alerts_elsewhere", 60, since=mark)
         assert first.is_running()
         wait_for_holder(first, second)
 
         # It takes them again when the other one dies.
         assert first.command("status").stdout.count(f"run by process {second.pid} on ") == len(NAMES)
+        mark = first.mark()
         second.kill()
         killed_seconds = wait_for_holder(first, first)
+        first.wait_for_event("alerts_here", TAKE_OVER_SECONDS, since=mark)
+        catalog.execute("DELETE FROM sources WHERE name = 'nobody'")
+        alert_receiver.wait_for("source_down", source_name="nobody", status="resolved")
         books = [one_load.stop() for one_load in loads]
         assert all(book.committed > 0 for book in books)
         for source, target in ends.values():
@@ -106,4 +128,39 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
             twice = Snowflake(target).query(
                 f'SELECT "_ETL_SEQ", COUNT(*) FROM {landing} WHERE "_ETL_OP" <> \'C\' GROUP BY 1 HAVING COUNT(*) > 1')
             assert twice == [], (name, table, twice)
+    # Whoever told it, and however often another one took over: once.
+    assert [len(alert_receiver.of("wal_alert", source_name=name)) for name in ("s1", "s2")] == [1, 1]
+    assert [len(alert_receiver.of("source_down", source_name="nobody", status=status)) for status in ("danger", "resolved")] == [1, 1]
     assert first.terminate() == 0
+
+
+def lock_key(name):
+    """The advisory lock of a pipeline's claim, as src/catalog/claims.c makes it: FNV-1a."""
+    key = 0xcbf29ce484222325
+    for byte in name.encode():
+        key = (key ^ byte) * 0x100000001b3 % 2**64
+    return key - 2**64 if key >= 2**63 else key
+
+
+def test_alerts_of_a_pipeline_that_another_process_runs(postgres, source, start_service, alert_receiver):
+    """Who tells knows it from the catalog. The other process is played: it holds the claim, and says what it has to say."""
+    catalog = start_service.catalog = PostgresCatalog(postgres, "alerts_elsewhere")
+    service = start_service(*POLL, ALERT_WAL_URL=alert_receiver.url)
+    with catalog.server.connect(catalog.database) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [lock_key("p")])
+        other.execute("INSERT INTO etl_claims (pipeline, claim, holder, since_ms, saved_ms) VALUES ('p', 1, 'process 1 on other', 0, 0)")
+        catalog.add_source("s", source)
+        catalog.transact([("INSERT INTO destinations (name, destination_type, http_url) VALUES ('d', 'http', 'http://127.0.0.1:1/')", [])])
+        catalog.add_pipeline("p", "s", "d")
+        service.wait_for_event("claimed_elsewhere", 30, pipeline="p")
+
+        def says(milliseconds, state):
+            table = {"schema": "public", "table": "orders", "state": state, "reason": "in the way"}
+            other.execute("INSERT INTO etl_status (pipeline, json, updated_ms) VALUES ('p', %s, %s) ON CONFLICT (pipeline) "
+                          "DO UPDATE SET json = excluded.json, updated_ms = excluded.updated_ms",
+                          [json.dumps({"state": "running", "tables": [table]}), milliseconds])
+        says(1, "parked")
+        alert_receiver.wait_for("table_parked", pipeline_name="p", table="public.orders", status="warning")
+        says(2, "live")
+        alert_receiver.wait_for("table_parked", pipeline_name="p", table="public.orders", status="resolved")
+    assert service.terminate() == 0

@@ -200,7 +200,8 @@ static inline struct catalog_save *sample_save(void)
                                              .copy_lsn = 9,
                                              .copied_rows = 1ULL << 40,
                                              .is_in_merge = true,
-                                             .reason = "why"};
+                                             .reason = "why",
+                                             .reason_code = "rows_refused"};
     assert_true(spread_parse(SPREAD, &save->tables[0].spread));
     save->channels[0] = (struct catalog_channel){
         .name = "ETL_X_S0", .table_oid = UINT32_MAX, .token = "01", .created_on_ms = 123456789012, .error_count = 4};

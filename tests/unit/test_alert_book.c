@@ -38,6 +38,14 @@ static void book_init(struct alert_book *book, bool has_receiver, struct seen *s
     alert_book_init(book, has_receiver, MINUTE, 10 * MINUTE, &events);
 }
 
+static char *shown_text(const struct alert_book *book)
+{
+    json_t *array = alert_book_shown(book);
+    char *text = json_dumps(array, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    json_decref(array);
+    return text;
+}
+
 static void round_at(struct alert_book *book, uint64_t now_us, const struct alert_condition *condition)
 {
     alert_book_begin(book, now_us, NOON + (int64_t)now_us);
@@ -166,12 +174,12 @@ static void test_alert_book_ours_are_told_at_once_and_when_they_are_over(void **
           "\"since\":\"2026-11-25T12:00:00.000Z\",\"duration_mins\":0,\"timestamp\":\"2026-11-25T12:00:00.000Z\"}");
     round_at(&book, MINUTE, &condition);
     takes(&book, MINUTE, NULL);
-    char *shown = alert_book_json(&book);
+    char *shown = shown_text(&book);
     assert_non_null(strstr(shown, "\"delivery\":\"delivered\""));
     free(shown);
     round_at(&book, 7 * MINUTE, NULL);
     assert_int_equal(seen.resolved, 1);
-    shown = alert_book_json(&book);
+    shown = shown_text(&book);
     assert_string_equal(shown, "[]");
     free(shown);
     takes(&book, 7 * MINUTE,
@@ -222,7 +230,7 @@ static void test_alert_book_what_was_not_taken_is_tried_again_while_it_holds(voi
     round_at(&book, 0, &condition);
     struct alert *alert = alert_book_next(&book, 0);
     alert_book_posted(&book, alert, false, MINUTE);
-    char *shown = alert_book_json(&book);
+    char *shown = shown_text(&book);
     assert_non_null(strstr(shown, "\"delivery\":\"undelivered\""));
     free(shown);
     assert_null(alert_book_next(&book, 11 * MINUTE - 1));
@@ -286,7 +294,7 @@ static void test_alert_book_is_bounded_and_does_without_a_receiver(void **state)
     assert_int_equal(book.left_out, 5);
     assert_int_equal(seen.raised, ALERTS_MAX);
     assert_null(alert_book_next(&book, 0));
-    char *shown = alert_book_json(&book);
+    char *shown = shown_text(&book);
     assert_non_null(strstr(shown, "\"delivery\":\"no receiver\""));
     free(shown);
     round_at(&book, MINUTE, NULL);
@@ -295,6 +303,171 @@ static void test_alert_book_is_bounded_and_does_without_a_receiver(void **state)
     struct alert_condition condition = parked();
     round_at(&book, 2 * MINUTE, &condition);
     assert_int_equal(book.count, 1);
+    alert_book_deinit(&book);
+}
+
+// What `book` would leave in the catalog, taken up at that time by another process, whose monotonic clock is another one.
+#define OTHER_CLOCK UINT64_C(7)
+
+static void hand_over(struct alert_book *book, struct alert_book *next, struct seen *seen, uint64_t now_us)
+{
+    json_t *kept = alert_book_kept(book);
+    char *text = json_dumps(kept, JSON_COMPACT);
+    json_decref(kept);
+    alert_book_deinit(book);
+    book_init(next, true, seen);
+    kept = json_loads(text, 0, NULL);
+    assert_non_null(kept);
+    alert_book_restore(next, kept, OTHER_CLOCK, NOON + (int64_t)now_us);
+    json_decref(kept);
+    free(text);
+}
+
+static void other_round_at(struct alert_book *book, uint64_t since_us, const struct alert_condition *condition)
+{
+    alert_book_begin(book, OTHER_CLOCK + since_us, NOON + (int64_t)(20 * MINUTE + since_us));
+    if (condition != NULL)
+        alert_book_see(book, condition);
+    alert_book_end(book);
+}
+
+static void test_alert_book_outlives_its_process(void **state)
+{
+    (void)state;
+    struct alert_book book, next;
+    struct seen seen;
+    const struct alert_condition condition = parked();
+    book_init(&book, true, &seen);
+    round_at(&book, 0, &condition);
+    struct alert *alert = alert_book_next(&book, 0);
+    alert_book_posted(&book, alert, true, 0);
+    // It holds still: nothing is told again, and it shows since when.
+    hand_over(&book, &next, &seen, 20 * MINUTE);
+    other_round_at(&next, 0, &condition);
+    assert_int_equal(seen.raised, 0);
+    assert_null(alert_book_next(&next, OTHER_CLOCK));
+    char *shown = shown_text(&next);
+    assert_non_null(strstr(shown, "\"since\":\"2026-11-25T12:00:00.000Z\""));
+    assert_non_null(strstr(shown, "\"delivery\":\"delivered\""));
+    free(shown);
+    // It is over: the receiver that was told hears of it.
+    other_round_at(&next, MINUTE, NULL);
+    assert_int_equal(seen.resolved, 1);
+    alert = alert_book_next(&next, OTHER_CLOCK + MINUTE);
+    assert_non_null(alert);
+    assert_non_null(strstr(alert->sending_body, "\"status\":\"resolved\""));
+    assert_non_null(strstr(alert->sending_body, "\"duration_mins\":21"));
+    // The process ends before the receiver has answered: the next one tells it.
+    book = next;
+    book.end = &book.alerts->next;
+    alert_book_posted(&book, book.alerts, false, OTHER_CLOCK + MINUTE);
+    hand_over(&book, &next, &seen, 22 * MINUTE);
+    alert = alert_book_next(&next, OTHER_CLOCK);
+    assert_non_null(alert);
+    assert_non_null(strstr(alert->sending_body, "\"status\":\"resolved\""));
+    alert_book_posted(&next, alert, true, OTHER_CLOCK);
+    assert_int_equal(next.count, 0);
+    alert_book_deinit(&next);
+}
+
+static void test_alert_book_the_clock_of_a_level_goes_on_in_the_next_process(void **state)
+{
+    (void)state;
+    struct alert_book book, next;
+    struct seen seen;
+    const struct alert_condition condition = wal(ALERT_WARNING, NULL);
+    book_init(&book, true, &seen);
+    round_at(&book, 12 * MINUTE, &condition);  // of ten minutes eight have passed at 20
+    assert_int_equal(seen.raised, 0);
+    hand_over(&book, &next, &seen, 20 * MINUTE);
+    other_round_at(&next, MINUTE, &condition);
+    assert_int_equal(seen.raised, 0);
+    other_round_at(&next, 2 * MINUTE, &condition);
+    assert_int_equal(seen.raised, 1);
+    struct alert *alert = alert_book_next(&next, OTHER_CLOCK + 2 * MINUTE);
+    assert_non_null(strstr(alert->sending_body, "\"duration_mins\":10,"));
+    alert_book_posted(&next, alert, true, OTHER_CLOCK + 2 * MINUTE);
+    alert_book_deinit(&next);
+}
+
+static bool is_open;
+
+static bool may_send(void *context, const struct alert *alert)
+{
+    (void)context;
+    return is_open || alert_is_own(alert);
+}
+
+static void test_alert_book_another_process_tells(void **state)
+{
+    (void)state;
+    struct alert_book book;
+    struct seen seen;
+    const struct alert_condition conditions[] = {
+        parked(), {.type = ALERT_CATALOG_DOWN, .level = ALERT_DANGER, .message = "away", .remedy = "wait"}};
+    book_init(&book, true, &seen);
+    alert_book_set_gate(&book, may_send, NULL);
+    is_open = false;
+    alert_book_begin(&book, 0, NOON);
+    alert_book_see(&book, &conditions[0]);
+    alert_book_see(&book, &conditions[1]);
+    alert_book_end(&book);
+    // Whether it may tell is not known; what only this process knows it tells.
+    struct alert *own = alert_book_next(&book, 0);
+    assert_int_equal(own->type, ALERT_CATALOG_DOWN);
+    assert_null(alert_book_next(&book, 0));
+    is_open = true;
+    struct alert *alert = alert_book_next(&book, 0);
+    assert_int_equal(alert->type, ALERT_TABLE_PARKED);
+    // Between two tries it turns out that another process tells: it waits, and goes with all but our own without a word.
+    is_open = false;
+    assert_false(alert_book_may_send(&book, alert));
+    alert_book_withdrawn(&book, alert);
+    assert_null(alert_book_next(&book, 0));
+    json_t *kept = alert_book_kept(&book);
+    assert_int_equal(json_array_size(kept), 1);
+    json_decref(kept);
+    alert_book_drop(&book);
+    assert_int_equal(book.count, 1);
+    assert_int_equal(seen.resolved, 0);
+    kept = alert_book_kept(&book);
+    assert_int_equal(json_array_size(kept), 0);
+    json_decref(kept);
+    alert_book_posted(&book, own, true, 0);
+    // One that is on its way goes when it has ended.
+    is_open = true;
+    alert_book_begin(&book, MINUTE, NOON);
+    alert_book_see(&book, &conditions[0]);
+    alert_book_see(&book, &conditions[1]);
+    alert_book_end(&book);
+    alert = alert_book_next(&book, MINUTE);
+    assert_int_equal(alert->type, ALERT_TABLE_PARKED);
+    alert_book_drop(&book);
+    assert_int_equal(book.count, 2);
+    assert_false(alert_book_may_send(&book, alert));
+    alert_book_posted(&book, alert, false, MINUTE);
+    assert_int_equal(book.count, 1);
+    alert_book_deinit(&book);
+}
+
+static void test_alert_book_what_is_not_understood_is_left_out(void **state)
+{
+    (void)state;
+    struct alert_book book;
+    struct seen seen;
+    static const char *const texts[] = {"null", "{}", "[1, null, {}]",
+                                        "[{\"type\": \"of_tomorrow\", \"level\": \"danger\", \"told\": \"danger\"}]",
+                                        "[{\"type\": \"wal_alert\", \"level\": \"worse\", \"told\": \"danger\"}]"};
+    book_init(&book, true, &seen);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        json_t *kept = json_loads(texts[i], JSON_DECODE_ANY, NULL);
+        assert_non_null(kept);
+        alert_book_restore(&book, kept, 0, NOON);
+        json_decref(kept);
+        assert_int_equal(book.count, 0);
+    }
+    alert_book_restore(&book, NULL, 0, NOON);
+    assert_int_equal(book.count, 0);
     alert_book_deinit(&book);
 }
 
@@ -308,6 +481,10 @@ int main(void)
         cmocka_unit_test(test_alert_book_what_was_not_taken_is_tried_again_while_it_holds),
         cmocka_unit_test(test_alert_book_while_nothing_is_known_nothing_changes),
         cmocka_unit_test(test_alert_book_is_bounded_and_does_without_a_receiver),
+        cmocka_unit_test(test_alert_book_outlives_its_process),
+        cmocka_unit_test(test_alert_book_the_clock_of_a_level_goes_on_in_the_next_process),
+        cmocka_unit_test(test_alert_book_another_process_tells),
+        cmocka_unit_test(test_alert_book_what_is_not_understood_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

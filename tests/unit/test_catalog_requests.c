@@ -317,6 +317,72 @@ static void test_a_pipeline_is_claimed_by_one_service(void **state)
     mailbox_free(replies, discard);
 }
 
+static struct catalog_request *save_row(const struct fixture *fixture, struct catalog *catalog, uint64_t claim,
+                                        const char *name, const char *json)
+{
+    (void)fixture;
+    struct err error = {0};
+    struct catalog_request *request = catalog_request_new(CATALOG_ASK_WATCH_SAVE, CATALOG_WATCH_SCOPE);
+    request->claim = claim;
+    catalog_request_add_row(request, "source", name, json, NULL, 0);
+    catalog_ask_and_wait(catalog, request, &error);
+    return request;
+}
+
+static void see_row(void *context, const char *scope, const struct catalog_watch_row *row)
+{
+    assert_string_equal(scope, CATALOG_WATCH_SCOPE);
+    assert_true(row->seen_ms > 0 && strncmp(row->process, "process ", 8) == 0);
+    (void)snprintf(context, 256, "%s %s %s", row->kind, row->name, row->json);
+}
+
+static void test_what_the_monitor_keeps_is_the_claims(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err error = {0};
+    struct catalog *service = start_service(fixture);
+    struct catalog_request *request = ask(service, CATALOG_ASK_CLAIM, CATALOG_WATCH_SCOPE);
+    uint64_t claim = request->claim, now_us = clock_system.monotonic_us(clock_system.context);
+    assert_true(request->sure_until_us > now_us);
+    assert_true(!fixture->location.is_postgres || request->sure_until_us <= now_us + 10000000);
+    catalog_request_free(request);
+    catalog_request_free(save_row(fixture, service, claim, "a", "{}"));
+    catalog_request_free(save_row(fixture, service, claim, "b", "{\"it's\": 1}"));
+    request = save_row(fixture, service, claim, "a", NULL);
+    assert_string_equal(request->error.text, "");
+    catalog_request_free(request);
+    request = ask(service, CATALOG_ASK_WATCH_LOAD, CATALOG_WATCH_SCOPE);
+    assert_int_equal(request->row_count, 1);
+    assert_string_equal(request->rows[0].name, "b");
+    assert_string_equal(request->rows[0].json, "{\"it's\": 1}");
+    catalog_request_free(request);
+    if (fixture->location.is_postgres) {
+        run_sql(fixture, "UPDATE etl_claims SET claim = claim + 1");
+        request = save_row(fixture, service, claim, "b", "{}");
+        assert_int_equal(request->error.kind, ERR_FENCED);
+        catalog_request_free(request);
+        // Of pipelines that others run, what is not known already.
+        run_sql(
+            fixture,
+            "INSERT INTO etl_claims VALUES ('p', 1, 'process 1 on other', 0, 0), ('q', 1, 'process 1 on other', 0, 0);"
+            "INSERT INTO etl_status VALUES ('p', '{}', 5), ('q', '{\"a\": 1}', 6)");
+        request = catalog_request_new(CATALOG_ASK_STATUSES, "");
+        request->arguments = strdup("{\"p\": \"5\", \"q\": \"5\"}");
+        catalog_ask_and_wait(service, request, &error);
+        assert_string_equal(request->error.text, "");
+        assert_int_equal(request->row_count, 1);
+        assert_string_equal(request->rows[0].name, "q");
+        assert_int_equal(request->rows[0].seen_ms, 6);
+        catalog_request_free(request);
+    }
+    catalog_close(service);
+    struct catalog *reader = open_as(fixture, CATALOG_READER);
+    char seen[256] = "";
+    assert_true(catalog_each_watched(reader, see_row, seen, &error));
+    assert_string_equal(seen, "source b {\"it's\": 1}");
+    catalog_close(reader);
+}
+
 // The server ends the sessions; as after a restart everything goes on, and the claim with it.
 static void test_a_broken_connection_comes_back(void **state)
 {
@@ -382,6 +448,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_forgotten_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_save_of_many_tables_is_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_pipeline_is_claimed_by_one_service, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_the_monitor_keeps_is_the_claims, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_broken_connection_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_claim_that_was_taken_meanwhile_is_lost, set_up, tear_down),
     };

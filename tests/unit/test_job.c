@@ -36,7 +36,8 @@ static int teardown(void **state)
 static bool note(uint64_t hours)
 {
     uint64_t since_us = hours * HOUR_US;
-    return job_pause_note(job, 1 + since_us, WALL_US + (int64_t)since_us, text, sizeof text);
+    return job_pause_note(job, 1 + since_us, WALL_US + (int64_t)since_us) &&
+           job_pause_tell(job, 1 + since_us, hours > 1 ? 1500000 : -1, text, sizeof text);
 }
 
 static void a_long_pause_is_said_after_an_hour_and_then_every_day(void **state)
@@ -51,6 +52,8 @@ static void a_long_pause_is_said_after_an_hour_and_then_every_day(void **state)
     assert_false(note(2));
     assert_false(note(24));
     assert_true(note(25));
+    assert_non_null(strstr(text, "paused for 25 hours: slot etl_shop is kept"));
+    assert_non_null(strstr(text, "removed; now it is 1.5 MB"));
     assert_false(note(26));
     for (uint64_t hour = 27; hour <= 25 + 24 * 10; hour++)
         said += note(hour);

@@ -407,9 +407,10 @@ static void test_rules_parked_tables_and_refused_rows(void **state)
         "{\"state\":\"running\",\"tables\":["
         "{\"schema\":\"public\",\"table\":\"a\",\"state\":\"live\"},"
         "{\"schema\":\"public\",\"table\":\"b\",\"state\":\"parked\",\"reason\":\"in the way\",\"remedy\":\"move it\"},"
-        "{\"schema\":\"public\",\"table\":\"c\",\"state\":\"parked\",\"reason\":\"Snowflake refused 3 row(s) of "
-        "channel "
-        "X, between offset tokens (A, B]: bad\"}]}");
+        // The code tells, whatever the words are.
+        "{\"schema\":\"public\",\"table\":\"c\",\"state\":\"parked\",\"reason\":\"three rows\","
+        "\"reason_code\":\"rows_refused\"},"
+        "{\"schema\":\"public\",\"table\":\"d\",\"state\":\"live\",\"reason\":\"Snowflake refused 3 row(s)\"}]}");
     go(&bench, 0);
     assert_int_equal(raised_count(&bench), 2);
     const struct alert *parked = raised(&bench, ALERT_TABLE_PARKED), *refused = raised(&bench, ALERT_ROWS_REFUSED);
@@ -446,6 +447,135 @@ static void test_rules_the_catalog_is_away(void **state)
     bench_close(&bench);
 }
 
+// The book as another process takes it up; nothing is known of the pipeline or its slot there.
+static void take_over(struct bench *bench)
+{
+    json_t *kept = alert_book_kept(&bench->book);
+    const struct alert_book_events events = {on_event, on_event, NULL};
+    alert_book_deinit(&bench->book);
+    alert_book_init(&bench->book, true, MINUTE, MINUTE, &events);
+    alert_book_restore(&bench->book, kept, bench->now_us, (int64_t)bench->now_us);
+    json_decref(kept);
+    watched_pipeline_free(bench->pipeline);
+    bench->pipeline = watched_pipeline_new("p", "etl_p", bench->now_us);
+    bench->pipeline->is_wanted = true;
+    bench->source.pipelines = bench->pipeline;
+}
+
+static void test_rules_what_was_told_stands_until_its_facts_are_known(void **state)
+{
+    (void)state;
+    static const char parked_running[] =
+        "{\"state\":\"running\",\"error\":\"it fails\",\"reason\":\"x\",\"tables\":["
+        "{\"schema\":\"public\",\"table\":\"b\",\"state\":\"parked\",\"reason\":\"in the way\"}]}";
+    struct bench bench;
+    bench_open(&bench);
+    struct wal_slot taken = slot();
+    taken.held_bytes = 4 * GB;
+    take_slot(&bench, &taken);
+    take_status(&bench, parked_running);
+    bench.facts.wal_bytes = 4 * GB;
+    go(&bench, 0);
+    go(&bench, 15);
+    assert_int_equal(raised_count(&bench), 4);
+    // Neither looked at nor heard of.
+    take_over(&bench);
+    struct wal_facts facts = bench.facts;
+    bench.facts = (struct wal_facts){.wal_bytes = WAL_UNKNOWN};
+    bench.source.was_checked = bench.source.is_up = false;
+    go(&bench, 0);
+    assert_int_equal(raised_count(&bench), 4);
+    take_status(&bench, "{\"state\":\"starting\",\"tables\":[]}");
+    go(&bench, 0);
+    assert_int_equal(raised_count(&bench), 4);
+    // Each is over when its own facts say so.
+    bench.facts = facts;
+    bench.facts.wal_bytes = 0;
+    bench.source.was_checked = bench.source.is_up = true;
+    go(&bench, 0);
+    assert_null(raised(&bench, ALERT_WAL));
+    assert_int_equal(raised_count(&bench), 3);
+    take_status(&bench, parked_running);
+    go(&bench, 0);
+    assert_int_equal(raised_count(&bench), 3);
+    taken.held_bytes = 1;
+    take_slot(&bench, &taken);
+    go(&bench, 0);
+    assert_null(raised(&bench, ALERT_SLOT_HELD_BACK));
+    take_status(&bench, "{\"state\":\"running\",\"tables\":[]}");
+    go(&bench, 0);
+    assert_int_equal(raised_count(&bench), 0);
+    bench_close(&bench);
+}
+
+static void test_rules_what_only_the_first_process_saw_is_believed(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench);
+    struct wal_slot taken = slot(), gone = {.name = "etl_p"};
+    // Not read for an hour by our own clock, as an older server does not say.
+    taken.is_active = false;
+    take_slot(&bench, &taken);
+    go(&bench, 60);
+    assert_non_null(raised(&bench, ALERT_SLOT_INACTIVE));
+    take_over(&bench);
+    take_slot(&bench, &taken);
+    go(&bench, 0);
+    assert_non_null(raised(&bench, ALERT_SLOT_INACTIVE));
+    // It is gone, which only whoever has seen it can know.
+    take_slot(&bench, &gone);
+    go(&bench, 0);
+    go(&bench, 1);
+    assert_non_null(raised(&bench, ALERT_SLOT_LOST));
+    take_over(&bench);
+    take_slot(&bench, &gone);
+    take_status(&bench, "{\"state\":\"running\",\"positions\":{\"received\":\"0/9\",\"committed\":\"0/5\"}}");
+    go(&bench, 0);
+    go(&bench, 1);
+    assert_non_null(raised(&bench, ALERT_SLOT_LOST));
+    // It got no further, and does not now.
+    go(&bench, 15);
+    assert_non_null(raised(&bench, ALERT_PIPELINE_STUCK));
+    take_over(&bench);
+    take_slot(&bench, &gone);
+    take_status(&bench, "{\"state\":\"running\",\"positions\":{\"received\":\"0/9\",\"committed\":\"0/5\"}}");
+    go(&bench, 0);
+    assert_non_null(raised(&bench, ALERT_PIPELINE_STUCK));
+    take_status(&bench, "{\"state\":\"running\",\"positions\":{\"received\":\"0/9\",\"committed\":\"0/6\"}}");
+    go(&bench, 0);
+    assert_null(raised(&bench, ALERT_PIPELINE_STUCK));
+    take_slot(&bench, &taken);
+    go(&bench, 0);
+    assert_int_equal(raised_count(&bench), 0);
+    bench_close(&bench);
+}
+
+static void test_rules_a_pipeline_that_another_process_runs(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench);
+    watched_pipeline_take_published(bench.pipeline, "{\"state\":\"failed\",\"error\":\"of before\"}", bench.now_us);
+    go(&bench, 15);
+    go(&bench, 15);
+    assert_non_null(raised(&bench, ALERT_PIPELINE_FAILING));
+    watched_pipeline_take_published(bench.pipeline, "{\"state\":\"claimed_elsewhere\"}", bench.now_us);
+    assert_true(bench.pipeline->is_elsewhere);
+    go(&bench, 0);
+    assert_non_null(raised(&bench, ALERT_PIPELINE_FAILING));  // what that process says is not known yet
+    take_status(&bench, "{\"state\":\"running\"}");
+    go(&bench, 0);
+    assert_int_equal(raised_count(&bench), 0);
+    // What this process publishes of it, again and again, says nothing new.
+    watched_pipeline_take_published(bench.pipeline, "{\"state\":\"claimed_elsewhere\",\"at\":\"later\"}", bench.now_us);
+    assert_true(pipeline_facts_is_running(&bench.pipeline->facts));
+    watched_pipeline_take_published(bench.pipeline, "{\"state\":\"paused\"}", bench.now_us);
+    assert_false(bench.pipeline->is_elsewhere);
+    assert_true(pipeline_facts_is_paused(&bench.pipeline->facts));
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +589,9 @@ int main(void)
         cmocka_unit_test(test_rules_a_pipeline_that_gets_no_further),
         cmocka_unit_test(test_rules_parked_tables_and_refused_rows),
         cmocka_unit_test(test_rules_the_catalog_is_away),
+        cmocka_unit_test(test_rules_what_was_told_stands_until_its_facts_are_known),
+        cmocka_unit_test(test_rules_what_only_the_first_process_saw_is_believed),
+        cmocka_unit_test(test_rules_a_pipeline_that_another_process_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,6 +98,7 @@ static bool start(struct http_sink *sink, struct http_request *request, struct h
     request->ca_file = config->ca_file;
     request->answer_bytes_max = ANSWER_BYTES_MAX;
     request->meter = HTTP_METER_HTTP;
+    request->breaker = sink->options.breaker;
     return http_client_start(sink->options.http, request, out_error);
 }
 
@@ -139,8 +140,13 @@ static bool judge(const struct http_sink *sink, const struct http_request *reque
     describe_answer(request, answer);
     (void)snprintf(code, sizeof code, "%u", status);
     const char *quoted = *answer != '\0' ? ": " : "";
-    if (status >= 500 || status == 408 || status == 429)
-        return err_set(out_error, ERR_TRANSIENT, code, "%s answers with status %u%s%s", where, status, quoted, answer);
+    if (status >= 500 || status == 408 || status == 429) {
+        err_set(out_error, ERR_TRANSIENT, code, "%s answers with status %u%s%s", where, status, quoted, answer);
+        // Said of the requests that it holds back from now on.
+        if (status >= 500 && sink->options.breaker != NULL)
+            (void)snprintf(sink->options.breaker->reason, sizeof sink->options.breaker->reason, "%s", out_error->text);
+        return false;
+    }
     if (status >= 300 && status < 400)
         return err_set(out_error, ERR_CONFIG, code,
                        "%s answers with a redirect (status %u), which is not followed; name the final URL", where,
@@ -152,6 +158,24 @@ static bool judge(const struct http_sink *sink, const struct http_request *reque
                                                    : "it may want a token: token_env=VARIABLE");
     return err_set(out_error, is_of_destination(status) ? ERR_CONFIG : ERR_DATA, code,
                    "%s refuses the request with status %u%s%s", where, status, quoted, answer);
+}
+
+// How long the circuit stays open still; 0: it is not.
+static uint64_t circuit_open_us(const struct http_sink *sink)
+{
+    const struct breaker *breaker = sink->options.breaker;
+    uint64_t now_us = loop_now_us(sink->options.loop);
+    bool is_open = breaker != NULL && breaker->state == BREAKER_OPEN && breaker->open_until_us > now_us;
+    return is_open ? breaker->open_until_us - now_us : 0;
+}
+
+static void add_stats(const struct line_sink *lines, struct sink_stats *stats)
+{
+    const struct http_sink *sink = (const struct http_sink *)lines;
+    if (sink->options.breaker == NULL)
+        return;
+    stats->circuit = breaker_state_name(sink->options.breaker->state);
+    stats->circuit_open_us = circuit_open_us(sink);
 }
 
 // --- opening -----------------------------------------------------------------------------------------------------
@@ -356,9 +380,13 @@ static void on_done(struct http_request *request, const struct err *error)
     // It worked before: what is wrong with the address or the access is mended there, and nothing is dropped until then.
     if (!is_done && problem.kind != ERR_INTERNAL && (error != NULL || is_of_destination(request->status)))
         problem.kind = ERR_TRANSIENT;
-    if (!is_done && problem.kind == ERR_TRANSIENT)
+    bool was_held_back = error != NULL && strcmp(error->code, "circuit_open") == 0;
+    if (!is_done && problem.kind == ERR_TRANSIENT && !was_held_back)
         metric_add_to(METRIC_HTTP_RETRIES, 1);
+    uint64_t open_ms = circuit_open_us(http_sink_of(lane->table->sink)) / 1000;
     uint32_t retry_after_ms = request->retry_after_s * 1000;
+    if (!is_done && retry_after_ms < open_ms)
+        retry_after_ms = (uint32_t)open_ms;  // before that it would only be held back
     const struct err *told = is_done ? NULL : &problem;
     if (lane->is_finishing)
         line_lane_finished(lane, retry_after_ms, told);
@@ -410,6 +438,7 @@ static const struct line_carrier carrier = {
     .lane_cancel = lane_cancel,
     .lane_close = lane_close,
     .lane_record = lane_record,
+    .add_stats = add_stats,
     .free = free_sink,
 };
 

@@ -17,6 +17,7 @@ struct http_sink_options {
     struct http_client *http;
     struct zstd_worker *zstd;
     const struct http_sink_config *config;  // borrowed
+    struct breaker *breaker;                // the receiver's, borrowed; NULL: none
     const char *pipeline;                   // name, borrowed
     size_t budget_bytes;
     bool preserves_case;  // of column names
