@@ -66,10 +66,10 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
         "etl_connection_pool_cleanup_total", METRIC_COUNTER, "Connections closed by the pool",
         "Because their source is gone or failed, or to make room for another; the least recently used goes first",
         "pool"),
-    [METRIC_BREAKER_STATE] = CONTRACT(
-        "etl_circuit_breaker_state", METRIC_GAUGE, "0: closed, 0.5: half open, 1: open",
-        "breaker is `snowflake:ACCOUNT/USER`. Every worker thread has one of its own; this is the worst of them",
-        "breaker"),
+    [METRIC_BREAKER_STATE] = CONTRACT("etl_circuit_breaker_state", METRIC_GAUGE, "0: closed, 0.5: half open, 1: open",
+                                      "breaker is `snowflake:ACCOUNT/USER`, or an http destination's URL without its "
+                                      "query. Every worker thread has one of its own; this is the worst of them",
+                                      "breaker"),
     [METRIC_BREAKER_CHANGES] =
         CONTRACT("etl_circuit_breaker_state_changes_total", METRIC_COUNTER, "Times that a circuit breaker took a state",
                  "state is `closed`, `half_open` or `open`", "breaker", "state"),

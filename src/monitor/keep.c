@@ -38,6 +38,7 @@ struct keep {
     struct loop_timer timer;
     enum keep_state state;
     uint64_t claim, sure_until_us;
+    uint64_t lost_claim;  // a save found a later one, which whoever grants claims may not have noticed yet; 0: none
     uint64_t load_claim;  // under which what was kept was asked for: before a claim it may be history
     uint32_t away_ticks;
     uint64_t ticks;
@@ -195,12 +196,16 @@ static void lose(struct keep *keep)
     keep->state = KEEP_OTHERS;
     keep->sure_until_us = 0;
     mark_all(keep);
-    if (was_mine)
-        keep->events.on_lost(keep->events.context);
+    if (!was_mine)
+        return;
+    log_line(LOG_INFO, NULL, "alerts_elsewhere", "another process tells of what is wrong from here on");
+    keep->events.on_lost(keep->events.context);
 }
 
 static void claim_granted(struct keep *keep, const struct catalog_request *request)
 {
+    if (request->claim != 0 && request->claim == keep->lost_claim)
+        return;
     // Numbers are given once: the next one means that nobody else had it in between, and what is here is the newest.
     bool is_ours_still = request->claim == keep->claim || request->claim == keep->claim + 1;
     keep->sure_until_us = request->sure_until_us;
@@ -223,8 +228,6 @@ static void claim_answered(struct keep *keep, const struct catalog_request *requ
         claim_granted(keep, request);
     } else if (request->error.kind == ERR_FENCED) {
         keep->away_ticks = 0;
-        if (keep->state == KEEP_MINE)
-            log_line(LOG_INFO, NULL, "alerts_elsewhere", "another process tells of what is wrong from here on");
         lose(keep);
         if (keep->ticks % SHOW_TICKS == 0)
             ask_load(keep);
@@ -284,8 +287,10 @@ static void save_answered(struct keep *keep, const struct catalog_request *reque
         return;
     }
     mark_all(keep);
-    if (request->error.kind == ERR_FENCED && request->claim == keep->claim)
-        lose(keep);
+    if (request->error.kind != ERR_FENCED || request->claim != keep->claim)
+        return;
+    keep->lost_claim = keep->claim;
+    lose(keep);
 }
 
 static void statuses_answered(struct keep *keep, const struct catalog_request *request)

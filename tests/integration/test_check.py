@@ -441,6 +441,31 @@ def test_a_finding_at_snowflake_is_mended_by_its_statement(account, case):
         account.run(case.undo)
 
 
+def test_a_pipeline_runs_whole_with_the_documented_grants(account, shop, start_stream):
+    """On either side the role has what the documents grant, and nothing else: from the making of the landing schema to a column that
+    comes, a merge, a restart and the end."""
+    program = start_stream(shop.url(), account.to, "--merge-interval-seconds", 1)
+    program.wait_for_event("live", 60)
+    # Its role reads; what it made it owns, so the reader here is that role as well.
+    reader = Snowflake(account.to)
+    shop.sql("""INSERT INTO sales."Wo rds" VALUES (2, 'two'); ALTER TABLE sales."Wo rds" ADD COLUMN more int DEFAULT 7;
+                INSERT INTO sales."Wo rds" VALUES (3, 'three', 8); DELETE FROM sales."Wo rds" WHERE id = 1""")
+    query = 'SELECT "ID", "WORD", "MORE" FROM "DEMO_DB"."PUBLIC"."WO RDS" ORDER BY 1'
+    rows = [["2", "two", "7"], ["3", "three", "8"]]
+    wait_until(lambda: "MORE" in {row[0] for row in reader.query('DESCRIBE TABLE "DEMO_DB"."PUBLIC"."WO RDS"')} and reader.query(query) == rows,
+               60, "the target to follow")
+    assert program.terminate() == 0
+    program = start_stream(shop.url(), account.to, "--merge-interval-seconds", 1)
+    program.wait_for_event("streaming", 60)
+    shop.sql("""INSERT INTO sales."Wo rds" VALUES (4, 'four', NULL)""")
+    wait_until(lambda: reader.query(query) == [*rows, ["4", "four", None]], 60, "the row of after the restart")
+    assert program.terminate() == 0
+    assert not [line for line in program.lines if line["level"] == "error"]
+    shop.sql("""SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
+                ALTER TABLE sales."Wo rds" DROP COLUMN more; DELETE FROM sales."Wo rds" WHERE id > 1""")
+    account.run('DROP SCHEMA IF EXISTS DEMO_DB.ETL_SCHEMA; DROP TABLE IF EXISTS "DEMO_DB"."PUBLIC"."WO RDS"')
+
+
 def test_many_tables_take_procedures(account, shop):
     account.run("CREATE SCHEMA DEMO_DB.LANDING; GRANT USAGE, CREATE TABLE ON SCHEMA DEMO_DB.LANDING TO ROLE CHECKED")
     shop.sql("""DO $$BEGIN FOR n IN 1..99 LOOP EXECUTE format('CREATE TABLE sales.m%s (id int PRIMARY KEY)', n);

@@ -1,4 +1,5 @@
 """The account under check: where it is, requests to it (counted), and the schemas that are made in it and dropped again."""
+import copy
 import json
 import ssl
 import time
@@ -38,6 +39,14 @@ def with_schemas(url, schema, landing_schema):
     query.append(("landing_schema", landing_schema))
     return urllib.parse.urlunsplit(parts._replace(path=f"/{database}/{schema}",
                                                   query=urllib.parse.urlencode(query, safe="/:")))
+
+
+def with_role(url, role):
+    """The same destination, used by another role."""
+    parts = urllib.parse.urlsplit(url)
+    query = [(name, value) for name, value in urllib.parse.parse_qsl(parts.query) if name != "role"]
+    query.append(("role", role.upper()))
+    return urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(query, safe="/:")))
 
 
 class Account(Client):
@@ -208,6 +217,7 @@ class Schemas:
         self.to = with_schemas(url, self.target, self.landing)
         self.account = Account(self.to, budget)
         self.may_exist = False
+        self.granted = None  # the same schemas for a role of the documented grants only
 
     def qualified(self, name):
         return ".".join('"' + part.replace('"', '""') + '"' for part in (self.account.database, name))
@@ -221,15 +231,24 @@ class Schemas:
         self.may_exist = True
         self.account.run(f"CREATE SCHEMA {self.qualified(self.target)} COMMENT = 'etl-stream live-check; may be dropped'", schema=None)
 
+    def as_granted(self, role):
+        """What docs/snowflake.md grants on the target's schema; all else the role has to have been granted before."""
+        self.account.run(f'GRANT USAGE, CREATE TABLE ON SCHEMA {self.qualified(self.target)} TO ROLE "{role.upper()}"', schema=None)
+        self.granted = copy.copy(self)
+        self.granted.to = with_role(self.to, role)
+        self.granted.account = Account(self.granted.to, self.account.budget)
+        return self.granted
+
     def statements(self):
         return [f"DROP SCHEMA IF EXISTS {self.qualified(name)} CASCADE" for name in (self.target, self.landing)]
 
     def drop(self):
         """What could not be dropped, with the reason."""
         failed = []
-        for statement in self.statements() if self.may_exist else ():
+        owners = (self.account, self.granted.account if self.granted else self.account)  # who makes a schema drops it
+        for account, statement in zip(owners, self.statements()) if self.may_exist else ():
             try:
-                self.account.run(statement, schema=None)
+                account.run(statement, schema=None)
             except Exception as error:  # whatever it is, the other schema is still tried
                 failed.append(f"{statement}: {error}")
         return failed

@@ -14,7 +14,7 @@ import time
 
 from . import program_checks, sql_checks, streaming_checks, value_checks
 from .account import Schemas
-from .report import Budget, OutOfBudget, Report
+from .report import Budget, OutOfBudget, Report, Skip
 
 REQUESTS_MAX, ROWS_MAX, MINUTES_MAX = 2000, 5000, 20
 GROUPS = (("SQL and login", sql_checks), ("streaming", streaming_checks), ("values", value_checks), ("the program", program_checks))
@@ -38,9 +38,26 @@ def parse_arguments(arguments):
     parser.add_argument("--json", action="store_true", help="one JSON object at the end instead of lines")
     parser.add_argument("--keep", action="store_true", help="leave the schemas, and say how to drop them")
     parser.add_argument("--without-program", action="store_true", help="only the single checks: no PostgreSQL, no etl-stream")
+    parser.add_argument("--granted-role", metavar="NAME",
+                        help="a role of the user that has been granted what docs/snowflake.md says and nothing else: the program runs with it. "
+                             "Usage on warehouse and database and CREATE SCHEMA on the database must be granted to it before; what it needs "
+                             "on the schema that is made here the other role grants")
     parser.add_argument("--idle-seconds", type=float, default=120, metavar="N",
                         help="how long the idle pipeline and its warehouse are watched [120]")
     return parser.parse_args(arguments)
+
+
+def schemas_for_program(options, report, schemas):
+    name, expected = "the program with a role of the documented grants only", "all that follows"
+    if not options.granted_role:
+        with report.check(name, expected):
+            raise Skip("--granted-role names none; the program runs with the role of --to")
+        return schemas
+    with report.check(name, expected) as one:
+        granted = schemas.as_granted(options.granted_role)
+        role = granted.account.value("SELECT CURRENT_ROLE()")
+        one.saw(role, role == options.granted_role.upper())
+    return granted
 
 
 def run_groups(options, report, schemas):
@@ -50,7 +67,7 @@ def run_groups(options, report, schemas):
         report.say(f"\n--- {name}")
         try:
             if group is program_checks:
-                group.run(report, schemas, options.idle_seconds)
+                group.run(report, schemas_for_program(options, report, schemas), options.idle_seconds)
             else:
                 group.run(report, schemas)
         except OutOfBudget as reason:
@@ -81,6 +98,8 @@ def clean_up(options, report, schemas):
     if failed:
         print("drop by hand:\n  " + ";\n  ".join(schemas.statements()), file=sys.stderr)
     schemas.account.close_all()
+    if schemas.granted:
+        schemas.granted.account.close_all()
 
 
 def stop(*_):

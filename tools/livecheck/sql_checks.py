@@ -56,6 +56,7 @@ def run(report, schemas):
     check_blocks(report, account, schemas)
     check_merge(report, account, schemas)
     check_multiset(report, account, schemas)
+    check_columns(report, account, schemas)
     check_procedures(report, account, schemas)
     check_requests(report, account, schemas)
 
@@ -127,6 +128,15 @@ def check_shown(report, schemas):
         with report.check(name, f"422, code {ABSENT}") as one:
             answer = account.statement(statement, schema=None)
             one.saw(outcome_of(answer), answer.status == 422 and answer.code == ABSENT)
+    for name, kind, statement, wanted in (
+        ("schemas", "SCHEMAS", f"LIKE '{schemas.target}' IN DATABASE {database}", schemas.target),
+        ("databases", "DATABASES", f"LIKE '{account.database}'", account.database),
+        ("warehouses", "WAREHOUSES", f"LIKE '{account.snowflake.warehouse}'", account.snowflake.warehouse),
+    ):
+        privilege = "OWNERSHIP" if kind == "SCHEMAS" else "USAGE"
+        with report.check(f"SHOW {kind} … WITH PRIVILEGES without a warehouse", f"the row of ours, on which the role holds {privilege}") as one:
+            rows = account.shown(f"SHOW {kind} {statement} WITH PRIVILEGES {privilege}", schema=None, warehouse=None)
+            one.saw([row.get("name") for row in rows], wanted in [row.get("name") for row in rows])
     with report.check("a table that is not there", f"422, code {UNKNOWN_OBJECT}, SQLSTATE 42S02") as one:
         answer = account.statement(f"SELECT 1 FROM {database}.{target}.\"NO_SUCH_TABLE\"")
         one.saw(outcome_of(answer), answer.status == 422 and answer.code == UNKNOWN_OBJECT and answer.json.get("sqlState") == "42S02")
@@ -227,6 +237,32 @@ def check_multiset(report, account, schemas):
             WHEN NOT MATCHED AND s."DO" = 'P' THEN INSERT ("A", "B") VALUES (s."A", s."B")""")
         seen = account.sql(f"SELECT * FROM {target} ORDER BY 1")
         one.saw(seen, seen == [["1", None], ["2", "x"]])
+
+
+def check_columns(report, account, schemas):
+    """What follows a changed column in place: rows that are there show the default at once, and keep their values under another name."""
+    target = table(schemas, "EVOLVED")
+    account.run(f'CREATE TABLE {target} ("ID" NUMBER(38,0), "NAME" VARCHAR(10))')
+    account.budget.take(rows=3)
+    account.run(f"INSERT INTO {target} SELECT 1, 'a' UNION ALL SELECT 2, NULL")
+    with report.check("ADD COLUMN … DEFAULT", "rows that are there have the default at once, of number, text and boolean; so has a later one") as one:
+        for column in ('"N" NUMBER(38,0) DEFAULT 7', """"T" VARCHAR DEFAULT 'it''s'""", '"B" BOOLEAN DEFAULT TRUE', '"X" VARCHAR'):
+            account.run(f"ALTER TABLE {target} ADD COLUMN {column}")
+        account.run(f'INSERT INTO {target} ("ID") SELECT 3')
+        seen = account.sql(f'SELECT "ID", "N", "T", "B", "X" FROM {target} ORDER BY 1')
+        one.saw(seen, seen == [[str(number), "7", "it's", "true", None] for number in (1, 2, 3)])
+    with report.check("ADD COLUMN … DEFAULT of a type that takes none afterwards", "what is documented of VARIANT is not tried by etl-stream") as one:
+        one.saw(outcome_of(account.statement(f"""ALTER TABLE {target} ADD COLUMN "V" VARIANT DEFAULT 'x'""")), None)
+    with report.check("ALTER COLUMN … SET DATA TYPE, wider", "200 for a longer text and a number of more digits; values stay") as one:
+        answer = account.statement(f'ALTER TABLE {target} ALTER COLUMN "NAME" SET DATA TYPE VARCHAR(20)')
+        seen = account.sql(f'SELECT "NAME" FROM {target} ORDER BY "ID"')
+        one.saw(f"{outcome_of(answer)}; {seen}", answer.status == 200 and seen == [["a"], [None], [None]])
+    with report.check("RENAME COLUMN and DROP COLUMN", "values and default under the new name, nothing under the dropped one") as one:
+        account.run(f'ALTER TABLE {target} RENAME COLUMN "N" TO "M"')
+        account.run(f'ALTER TABLE {target} DROP COLUMN "NAME"')
+        seen = account.sql(f'SELECT "M" FROM {target} ORDER BY "ID"')
+        columns = [row["name"] for row in account.shown(f"DESCRIBE TABLE {target}")]
+        one.saw(f"{seen}; {columns}", seen == [["7"]] * 3 and "M" in columns and "N" not in columns and "NAME" not in columns)
 
 
 def check_procedures(report, account, schemas):
