@@ -73,9 +73,9 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
     for name in ("s1", "s2"):
         alert_receiver.wait_for("wal_alert", source_name=name)
     shown = Client(ports_of(second)[1])
-    wait_until(lambda: {(one["source_name"], one.get("process", "").startswith(f"process {first.pid} on "))
+    wait_until(lambda: {(one["source_name"], one["delivery"], one.get("process", "").startswith(f"process {first.pid} on "))
                         for one in shown.ask("GET", "/api/v1/status").json["alerts"] if one["type"] == "wal_alert"}
-               == {("s1", True), ("s2", True)}, 30, "the second process to show the first one's alerts")
+               == {("s1", "delivered", True), ("s2", "delivered", True)}, 60, "the second process to show the first one's alerts")
     assert not second.events("alerts_here")
     with contextlib.ExitStack() as stack:
         watch = Watch(postgres)
@@ -92,6 +92,9 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
         second.wait_for_event("alerts_here", TAKE_OVER_SECONDS)
         catalog.add_source("nobody", one, pg_port=1)
         alert_receiver.wait_for("source_down", source_name="nobody", status="danger")
+        # Only what is kept is not told again.
+        wait_until(lambda: ("nobody", "delivered") in {(one.get("source_name"), one["delivery"]) for one in second.status()["alerts"]}, 60,
+                   "the alert to be kept")
         moved = {name: second.pipeline(name)["rows_streamed"] for name in NAMES}
         wait_until(lambda: all(second.pipeline(name)["rows_streamed"] > moved[name] for name in NAMES), 60, "rows to flow")
 
