@@ -297,6 +297,8 @@ static bool is_changing(const struct verify *verify, uint32_t index, const struc
         return (index < verify->chosen_count || has_changed_before(verify, table->oid) ||
                 loop_fresh_us(verify->wait.loop) < verify->copy_until_us) &&
                is_unfit(record, verify->options->pipeline, out_why);
+    if (index >= verify->chosen_count)  // it became live after it was passed over
+        return !is_hidden(table, out_why) && !err_set(out_why, ERR_TRANSIENT, "copied", "it has been copied meanwhile");
     if (published == NULL || record->marks == NULL ||
         marks_compare(record->marks, published->marks, &why) == MARKS_SAME)
         return false;
