@@ -252,10 +252,10 @@ static void test_http_client_status_is_an_answer(void **state)
     assert_int_equal(call.request.retry_after_s, 7);
     assert_string_equal(call_answer(&call), "told");
 
-    snprintf(call.url, sizeof call.url, "https://127.0.0.1:%d/status?code=429&retry_in=60", server.tls_port);
+    snprintf(call.url, sizeof call.url, "https://127.0.0.1:%d/status?code=429&retry_in=3600", server.tls_port);
     call_run(&call);  // the same struct again
     assert_int_equal(call.request.status, 429);
-    assert_true(call.request.retry_after_s >= 55 && call.request.retry_after_s <= 60);
+    assert_in_range(call.request.retry_after_s, 3000, 3600);  // less what a busy machine took for the answer
 
     snprintf(call.url, sizeof call.url, "https://127.0.0.1:%d/status?code=500&retry_in=-60", server.tls_port);
     call_run(&call);
@@ -548,7 +548,7 @@ static void test_http_client_hangs_do_not_hold_the_loop(void **state)
     ticker_arm(&ticker);
     for (int i = 0; i < PHASES; i++) {
         call_init(&calls[i], fixture, ports[i], paths[i]);
-        calls[i].request.timeout_ms = 3000;  // a busy machine gets each to its phase in that time
+        calls[i].request.timeout_ms = 6000;  // a busy machine gets each to its phase in that time
         if (i == 0)
             calls[i].request.url = "https://hang.test/";
         if (i == 3 || i == 4) {
@@ -574,7 +574,7 @@ static void test_http_client_hangs_do_not_hold_the_loop(void **state)
     }
     loop_timer_stop(fixture->loop, &ticker.timer);
     print_message("    a timer of 2 ms was late by %llu us at most\n", (unsigned long long)ticker.late_us_max);
-    assert_true(ticker.late_us_max < 1500000);  // half of any hang: nothing was waited for
+    assert_true(ticker.late_us_max < 3000000);  // half of any hang: nothing was waited for
     http_request_deinit(&bystander.request);
     free(body);
     for (int i = 0; i < 4; i++)
