@@ -373,7 +373,7 @@ static void test_process_is_closed(void **state)
 
 // ---- the search of the process's memory
 
-enum { NEEDLE_SIZE = 24, NEEDLE_COUNT_MAX = 64, MASK = 0x5a };
+enum { NEEDLE_SIZE = 24, NEEDLE_COUNT_MAX = 128, MASK = 0x5a };
 
 // The sanitizers' runtime keeps a copy of the environment as it was at the start, for its own options.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -424,9 +424,11 @@ static void collect_needles(const char *pem, const char *passphrase)
     }
     if (passphrase != NULL && !(ENVIRONMENT_IS_COPIED))
         add_needle("passphrase", (const uint8_t *)passphrase);
-    const char *line = strchr(pem, '\n') + 1;
-    add_needles("PEM", (const uint8_t *)line + 5 * 65, 64);
-    add_needles("PEM", (const uint8_t *)line + 20 * 65, 64);
+    // Of every line: a register that was stored holds 16 to 64 bytes from anywhere.
+    for (const char *line = strchr(pem, '\n') + 1; strcspn(line, "\n") == 64; line += 65) {
+        add_needle("PEM", (const uint8_t *)line + 8);
+        add_needle("PEM", (const uint8_t *)line + 32);
+    }
 }
 
 struct found {

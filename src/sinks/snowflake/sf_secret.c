@@ -164,6 +164,26 @@ bool sf_secret_call(void (*work)(void *context), void *context, struct err *out_
 
 // ---- secrets
 
+// Outside of sf_secret_call a secret is touched a byte at a time, never by memcpy or strlen: what those leave in vector
+// registers is stored on the caller's stack by whatever saves registers next (the dynamic linker when it binds a function
+// at its first call, a signal). volatile: so that the compiler makes neither of the two of a loop.
+static void copy_bytes(char *to, const char *from, size_t size)
+{
+    const volatile char *source = from;
+    volatile char *target = to;
+    for (size_t i = 0; i < size; i++)
+        target[i] = source[i];
+}
+
+static size_t count_bytes(const char *text)
+{
+    const volatile char *at = text;
+    size_t size = 0;
+    while (at[size] != '\0')
+        size++;
+    return size;
+}
+
 static bool allocate(size_t size, struct sf_secret *out_secret, struct err *out_error)
 {
     CHECK(heap_end != 0);
@@ -178,7 +198,7 @@ bool sf_secret_copy(const char *text, size_t size, struct sf_secret *out_secret,
 {
     if (!allocate(size, out_secret, out_error))
         return false;
-    memcpy(out_secret->text, text, size);
+    copy_bytes(out_secret->text, text, size);
     return true;
 }
 
@@ -268,10 +288,11 @@ static bool variable_take(const char *name, char *value, struct err *out_error)
         variables = variable;
     }
     sf_secret_deinit(&variable->value);
-    if (!sf_secret_copy(value, strlen(value), &variable->value, out_error))
+    size_t size = count_bytes(value);
+    if (!sf_secret_copy(value, size, &variable->value, out_error))
         return false;
     // In place, and not by unsetenv: that moves the array under the feet of other threads that read it.
-    OPENSSL_cleanse(value, strlen(value));
+    OPENSSL_cleanse(value, size);
     return true;
 }
 

@@ -26,6 +26,7 @@ bool sf_secret_process_init(struct err *out_error);
 // not run.
 bool sf_secret_call(void (*work)(void *context), void *context, struct err *out_error);
 
+// size: in bytes, without the NUL; SF_SECRET_SIZE_MAX at most. No register keeps any of it.
 bool sf_secret_copy(const char *text, size_t size, struct sf_secret *out_secret, struct err *out_error);
 // what: how messages call it, "the private key". No buffer but the secret's own sees the content.
 bool sf_secret_read_file(const char *path, const char *what, struct sf_secret *out_secret, struct err *out_error);
