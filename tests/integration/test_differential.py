@@ -4,11 +4,11 @@
 which `tools/soak --replay` runs it again and makes it smaller.
 """
 import copy
-import datetime
 import json
 
 import pytest
 
+import seeds
 import soak_steps
 from pgserver import PgServer
 from soak_check import Failed
@@ -18,7 +18,7 @@ from standin import StandIn
 from versions import MAJOR
 
 FIXED_SEEDS = (1, 42)
-SEED_OF_THE_DAY = int(datetime.date.today().strftime("%Y%m%d"))
+SEED_OF_THE_DAY = seeds.of_the_day()
 CHANGING_SEED = 94  # with definitions that change, of the tables that the reader looks at as well
 SIZES = {is_changing: soak_steps.Sizes(steps=20, tables=3, huge_rows=500, filled_rows=500, has_parts=MAJOR >= 15, schema_changes=is_changing)
          for is_changing in (False, True)}

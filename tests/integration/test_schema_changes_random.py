@@ -1,16 +1,16 @@
 """Random definitions in random order amid changes of rows, restarts and kills: in the end source and target are equal."""
-import datetime
 import random
 
 import pytest
 
+import seeds
 from test_schema_changes import OPTIONS, settle
 from test_schema_changes_tables import make, start
 
 TYPES = {"int": "{i}", "bigint": "{i}", "varchar(30)": "'v{i}'", "text": "repeat('t', {i} * 30)", "numeric(8,2)": "{i}.25", "numeric(12,2)": "{i}.25",
          "numeric(12,4)": "{i}.0625", "timestamp": "timestamp '2026-01-01' + {i} * interval '1 hour'", "jsonb": "'{{\"i\": {i}}}'",
          "boolean": "{i} % 2 = 0", "int[]": "array[{i}, {i}]", "bytea": "'\\x00ff'"}
-SEEDS = (7, int(datetime.date.today().strftime("%Y%m%d")))
+SEEDS = (7, seeds.of_the_day())
 
 
 class Table:
