@@ -352,7 +352,7 @@ SAMPLES = {
     "files_are_short": ([one("\n" * 900)], [one("\n" * 899)]),
     "nothing_is_left_for_later": ([one("// TO" "DO\n"), one("FIX" "ME\n", "a.md")], [one("// what to do\n")]),
     "paths_of_one_machine_are_absent": (
-        [one("see /wo" "rk/main\n"), one("'/ro" "ot/.x'\n", "a.py")], [one("src/work/a ~/root/ a/work/b\n")]),
+        [one("see /wo" "rk/main\n"), one("'/ro" "ot/.x'\n", "a.py")], [one("src/wo" "rk/a ~/ro" "ot/ a/wo" "rk/b\n")]),
     "sql_is_ascii": ([one("-- …\n", "src/pg/sql/a.sql")], [one("-- ...\n", "src/pg/sql/a.sql"), one("…\n", "a.sql")]),
     "lines_end_cleanly": ([one("a \n"), one("a"), one("\ta\n")], [one("a\n"), one("\ta\n", "Makefile"), one("")]),
     "headers_have_guards": ([one("int a;\n", "src/pg/a.h")], [one(GUARDED.format(""), "src/pg/a.h")]),

@@ -17,6 +17,7 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/control.h"
+#include "io/json_put.h"
 
 #define LOOK_INTERVAL_MS 250
 #define OPERANDS_MAX 1000
@@ -81,10 +82,10 @@ __attribute__((format(printf, 3, 4))) static int tell(const struct control *cont
     json_t *object = json_object();
     CHECK(object != NULL);
     json_object_set_new(object, "done", json_boolean(is_done));
-    json_object_set_new(object, "pipeline", json_string(control->name));
+    json_put_text(object, "pipeline", control->name);
     if (*text_of(control, "state") != '\0')
-        json_object_set_new(object, "state", json_string(text_of(control, "state")));
-    json_object_set_new(object, "message", json_string(message));
+        json_put_text(object, "state", text_of(control, "state"));
+    json_put_text(object, "message", message);
     char *text = json_dumps(object, JSON_INDENT(2));
     CHECK(text != NULL);
     printf("%s\n", text);

@@ -188,10 +188,7 @@ void http_answer_json_text(struct http_request *request, unsigned status, char *
 
 void http_answer_json(struct http_request *request, unsigned status, json_t *take_object)
 {
-    char *text = json_dumps(take_object, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    CHECK(text != NULL);
-    json_decref(take_object);
-    http_answer_json_text(request, status, text);
+    http_answer_json_text(request, status, json_take_line(take_object));
 }
 
 static json_t *error_json(const char *error, const char *allowed)

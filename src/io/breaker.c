@@ -64,3 +64,9 @@ void breaker_abandoned(struct breaker *breaker)
 {
     breaker->is_trial_out = false;
 }
+
+uint64_t breaker_open_us(const struct breaker *breaker, uint64_t now_us)
+{
+    bool is_open = breaker->state == BREAKER_OPEN && breaker->open_until_us > now_us;
+    return is_open ? breaker->open_until_us - now_us : 0;
+}

@@ -38,6 +38,7 @@ bool breaker_may_send(struct breaker *breaker, uint64_t now_us);  // false: coun
 void breaker_succeeded(struct breaker *breaker);
 void breaker_failed(struct breaker *breaker, uint64_t now_us);
 void breaker_abandoned(struct breaker *breaker);  // a request was given up before its outcome was known
+uint64_t breaker_open_us(const struct breaker *breaker, uint64_t now_us);  // how long it stays open still; 0: it is not
 const char *breaker_state_name(enum breaker_state state);
 
 #endif

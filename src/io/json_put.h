@@ -10,6 +10,8 @@
 json_t *json_text(const char *text);
 json_t *json_text_sized(const char *text, size_t size);
 void json_put_text(json_t *object, const char *key, const char *text);
+// The document as one line, heap, for whoever reads it by machine; take_json is released. Never NULL.
+char *json_take_line(json_t *take_json);
 // Microseconds of the wall clock, as clock_format writes them (RFC 3339).
 void json_put_time(json_t *object, const char *key, int64_t wall_us);
 

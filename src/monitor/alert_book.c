@@ -96,10 +96,7 @@ static char *compose(const struct alert_book *book, const struct alert *alert)
         fill_wal_alert(object, book, alert);
     else
         fill_own_alert(object, book, alert);
-    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    CHECK(text != NULL);
-    json_decref(object);
-    return text;
+    return json_take_line(object);
 }
 
 static void tell(struct alert_book *book, struct alert *alert)

@@ -168,14 +168,6 @@ static json_t *shown_alerts(const struct monitor *monitor)
     return array;
 }
 
-static char *text_of(json_t *take_json)
-{
-    char *text = json_dumps(take_json, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    CHECK(text != NULL);
-    json_decref(take_json);
-    return text;
-}
-
 static void publish_alerts(struct monitor *monitor)
 {
     uint32_t counts[ALERT_TYPE_COUNT] = {0};
@@ -187,11 +179,11 @@ static void publish_alerts(struct monitor *monitor)
         metric_add_to(METRIC_ALERTS_FAILED, 0,
                       name);  // from the start on: what Prometheus sees first is no increase to it
     }
-    board_put(monitor->board, "alerts", text_of(shown_alerts(monitor)));
+    board_put(monitor->board, "alerts", json_take_line(shown_alerts(monitor)));
     if (keep_is_mine(monitor->keep))
         keep_put(monitor->keep, KEEP_ALERTS, "",
-                 text_of(json_pack("{s:o, s:o}", "shown", alert_book_shown(&monitor->book), "book",
-                                   alert_book_kept(&monitor->book))));
+                 json_take_line(json_pack("{s:o, s:o}", "shown", alert_book_shown(&monitor->book), "book",
+                                          alert_book_kept(&monitor->book))));
     monitor->book.is_changed = false;
 }
 

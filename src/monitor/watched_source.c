@@ -35,15 +35,13 @@ static void set_facts(json_t *object, const struct monitor_settings *settings, c
 void watched_source_publish(struct watched_source *source)
 {
     const struct wal_facts *facts = source_check_facts(source->check);
-    char key[512], when[32];
+    char key[512];
     json_t *object = json_object(), *slots = json_array();
     CHECK(object != NULL && slots != NULL);
     json_put_text(object, "source", source->name);
     json_object_set_new(object, "up", source->was_checked ? json_boolean(source->is_up) : json_null());
-    if (source->checked_wall_us != 0) {
-        clock_format(source->checked_wall_us, when, sizeof when);
-        json_put_text(object, "checked_at", when);
-    }
+    if (source->checked_wall_us != 0)
+        json_put_time(object, "checked_at", source->checked_wall_us);
     if (err_is_set(&source->error))
         json_put_text(object, "error", source->error.text);
     // Of a source that does not answer now, what was found last.
@@ -53,9 +51,7 @@ void watched_source_publish(struct watched_source *source)
         if (pipeline->slot.name[0] != '\0')
             json_array_append_new(slots, rules_slot_json(pipeline, loop_now_us(source->monitor->loop)));
     json_object_set_new(object, "slots", slots);
-    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    CHECK(text != NULL);
-    json_decref(object);
+    char *text = json_take_line(object);
     char *kept = strdup(text);
     CHECK(kept != NULL);
     keep_put(source->monitor->keep, KEEP_SOURCE, source->name, kept);

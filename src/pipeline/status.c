@@ -308,10 +308,7 @@ char *pipeline_status(const struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         json_array_append_new(tables, table_json(pipeline->tables[i]));
     json_object_set_new(object, "tables", tables);
-    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    CHECK(text != NULL);
-    json_decref(object);
-    return text;
+    return json_take_line(object);
 }
 
 // --- the board ---------------------------------------------------------------------------------------------------

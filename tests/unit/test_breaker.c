@@ -27,6 +27,8 @@ static void test_breaker_opens_after_five_failures(void **state)
     assert_int_equal(breaker.state, BREAKER_CLOSED);
     fail_times(&breaker, 1, 14 * SECOND, 0);
     assert_int_equal(breaker.state, BREAKER_OPEN);
+    assert_int_equal(breaker_open_us(&breaker, 15 * SECOND), 29 * SECOND);
+    assert_int_equal(breaker_open_us(&breaker, 44 * SECOND), 0);
     assert_false(breaker_may_send(&breaker, 15 * SECOND));
     assert_false(breaker_may_send(&breaker, 44 * SECOND - 1));
     assert_int_equal(breaker.rejected_count, 2);

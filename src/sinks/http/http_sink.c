@@ -164,9 +164,7 @@ static bool judge(const struct http_sink *sink, const struct http_request *reque
 static uint64_t circuit_open_us(const struct http_sink *sink)
 {
     const struct breaker *breaker = sink->options.breaker;
-    uint64_t now_us = loop_now_us(sink->options.loop);
-    bool is_open = breaker != NULL && breaker->state == BREAKER_OPEN && breaker->open_until_us > now_us;
-    return is_open ? breaker->open_until_us - now_us : 0;
+    return breaker != NULL ? breaker_open_us(breaker, loop_now_us(sink->options.loop)) : 0;
 }
 
 static void add_stats(const struct line_sink *lines, struct sink_stats *stats)

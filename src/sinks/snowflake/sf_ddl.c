@@ -11,7 +11,7 @@
 #define SHADOW_PREFIX SF_OUR_COLUMN_PREFIX "NEW_"
 #define COMMIT_AT_COLUMN "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)"
 #define DELETED_AT_COLUMN "\"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)"
-#define COERCED_COLUMN "\"_ETL_COERCED\" VARIANT"
+#define COERCED_COLUMN "\"" SF_COERCED_COLUMN "\" VARIANT"
 
 // Snowflake counts characters, not bytes.
 static size_t character_count(const char *name)

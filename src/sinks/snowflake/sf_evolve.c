@@ -11,7 +11,6 @@
 #include "sinks/snowflake/sf_names.h"
 
 #define STATEMENT_BYTES_MAX (1U << 20)
-#define SF_COERCED_COLUMN SF_OUR_COLUMN_PREFIX "COERCED"
 #define ASIDE_PREFIX SF_OUR_COLUMN_PREFIX "WAS_"
 
 struct planner {

@@ -13,6 +13,7 @@
 #define SF_CHANNEL_NAME_SIZE_MAX 64  // with its NUL
 #define SF_MARKER_SIZE_MAX (1U << 16)
 #define SF_OUR_COLUMN_PREFIX "_ETL_"  // columns of the source may not begin so, in any case
+#define SF_COERCED_COLUMN SF_OUR_COLUMN_PREFIX "COERCED"
 
 // Appends "a""b".
 void sf_append_identifier(struct buf *out, const char *name);

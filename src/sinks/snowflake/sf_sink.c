@@ -386,10 +386,8 @@ static void stats(const struct sink *base, struct sink_stats *out_stats)
     out_stats->held_bytes = sink->budget.used_bytes;
     out_stats->held_bytes_max = sink->budget.bytes_max;
     const struct breaker *breaker = sf_auth_breaker(sink->options.auth);
-    uint64_t now_us = loop_now_us(sink->options.loop);
     out_stats->circuit = breaker_state_name(breaker->state);
-    if (breaker->state == BREAKER_OPEN && breaker->open_until_us > now_us)
-        out_stats->circuit_open_us = breaker->open_until_us - now_us;
+    out_stats->circuit_open_us = breaker_open_us(breaker, loop_now_us(sink->options.loop));
 }
 
 static void free_sink(struct sink *base)
