@@ -329,7 +329,7 @@ uint64_t status_marks(const struct pipeline *pipeline)
     const uint64_t marks[] = {pipeline->state,          pipeline->merged_lsn,          pipeline->record.epoch,
                               pipeline->was_merge_told, pipeline->rows_streamed,       pipeline->merge_count,
                               pipeline->merge_failures, pipeline->rows_cleaned,        pipeline->is_merging,
-                              pipeline->is_trying,      pipeline->is_merge_resolving,  hold_is_on(pipeline),
+                              pipeline->is_trying,      pipeline->is_merge_resolving,  pipeline->hold.until_us,
                               pipeline->table_count,    (uint64_t)pipeline->pending_us};
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         hash = hash_mix(hash, marks[i]);

@@ -64,21 +64,23 @@ def test_faults_at_the_other_steps(box, client, pipe, channel, step):
     assert ask().status == 200
 
 
-def test_fault_with_a_delay_and_for_one_channel(box, pipe):
+def test_fault_that_waits_and_is_for_one_channel(box, pipe):
     one, two = pipe.channel("ONE"), pipe.channel("TWO")
     one.open()
     two.open()
     two.client = Client(box.told)  # a connection of its own
     two.client.token = one.client.token
-    fault = box.add_fault("append.before", delay_ms=1500, channel="TWO")
+    fault = box.add_fault("append.before", delay_ms=500, hold=True, channel="TWO")
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         held = pool.submit(two.append, numbered(2, 2), "2")
         wait_until(lambda: box.fault_hits(fault), 60, "the append to be held", pause=0.01)
         one.append(numbered(1, 1), "1")
+        wait_until(lambda: time.monotonic() - started > 0.5, 60, "the delay to be over")
+        one.append(numbered(2, 2), "2")
         assert not held.done()
+        box.remove_faults()
         held.result()
-    assert time.monotonic() - started >= 1.5
     two.client.close()
 
 

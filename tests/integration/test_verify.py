@@ -155,11 +155,9 @@ def test_two_at_once(pipeline):
 class Slow:
     """A verify of one table whose statements take long, once it holds the merge at its position."""
 
-    DELAY_MS = 3000
-
-    def __init__(self, pipeline, *options):
+    def __init__(self, pipeline, *options, **fault):
         self.pipeline = pipeline
-        pipeline.standin.add_fault("sql.execute", delay_ms=self.DELAY_MS, times=None)
+        pipeline.standin.add_fault("sql.execute", times=None, **(fault or {"delay_ms": 3000}))
         arguments = ["verify", "--from", pipeline.source.url(), "--to", pipeline.standin.to, "items", *map(str, options)]
         self.process = subprocess.Popen([PROGRAM, *arguments], env=environment(pipeline.program.state), text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -189,16 +187,17 @@ def test_merging_goes_on_when_verify_is_killed(pipeline):
 
 def test_the_lease_is_renewed_and_writes_wait_for_the_end(pipeline):
     """Longer than its lease: nothing is merged meanwhile, and the comparison is good."""
-    began = time.monotonic()
-    slow = Slow(pipeline, "--lease-seconds", 8)
+    slow = Slow(pipeline, "--lease-seconds", 12, hold=True)
+    since = pipeline.program.mark()
     pipeline.source.sql("update items set name = 'later' where id = 1")
-    at = slow.is_at_a_position()
-    until = pipeline.status()["merge_held"]["until"]
-    wait_until(lambda: pipeline.status()["merge_held"]["until"] > until, 20, "a renewal")
+    began, at, until = time.monotonic(), slow.is_at_a_position(), pipeline.status()["merge_held"]["until"]
+    wait_until(lambda: pipeline.status()["merge_held"]["until"] > until and time.monotonic() - began > 12, 20, "a renewal, past the first lease")
     assert slow.is_at_a_position() == at
-    code, out, problem = slow.end()
-    assert code == 0 and time.monotonic() - began > 8, (out, problem)
     pipeline.standin.remove_faults()
+    code, out, problem = slow.end()
+    assert code == 0, (out, problem)
+    released = pipeline.program.wait_for_event("merge_released", 30, since=since)
+    assert released["message"] == "merging goes on: what held it has ended"
     items = pipeline.name("items")
     wait_until(lambda: pipeline.snowflake.value(f'SELECT "NAME" FROM {items} WHERE "ID" = 1') == "later", 30, "the merge to go on")
 

@@ -60,6 +60,7 @@ class Fault:
     message: str = "fault on demand"
     body: str | None = None  # sent as it is, instead of {"code", "message"}
     delay_ms: int = 0
+    hold: bool = False  # waits until the fault is removed
     reset: bool = False
     lose_rows: bool = False  # commit only: the buffered rows are lost and the channel is invalidated
     skip: int = 0
@@ -67,6 +68,9 @@ class Fault:
     channel: str | None = None  # only requests of this channel
     hits: int = 0  # how often it has acted
     seen: int = 0  # how often its step was reached
+
+    def __post_init__(self) -> None:
+        self.removed = asyncio.Event()
 
 
 @dataclass
@@ -94,7 +98,7 @@ class FaultPlan:
     _ids: itertools.count = field(default_factory=lambda: itertools.count(1))
 
     def add(self, options: dict) -> Fault:
-        known = {"step", "status", "code", "message", "body", "delay_ms", "reset", "lose_rows", "skip", "times", "channel"}
+        known = {"step", "status", "code", "message", "body", "delay_ms", "hold", "reset", "lose_rows", "skip", "times", "channel"}
         unknown = set(options) - known
         if unknown:
             raise FaultError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
@@ -104,8 +108,8 @@ class FaultPlan:
             value = options.get(name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise FaultError(f"{name} must be a number")
-        if not any(options.get(name) for name in ("status", "delay_ms", "reset", "lose_rows")):
-            raise FaultError("a fault needs status, delay_ms, reset or lose_rows")
+        if not any(options.get(name) for name in ("status", "delay_ms", "hold", "reset", "lose_rows")):
+            raise FaultError("a fault needs status, delay_ms, hold, reset or lose_rows")
         if options.get("lose_rows") and options["step"] != "commit":
             raise FaultError("lose_rows belongs to the step commit")
         fault = Fault(next(self._ids), **options)
@@ -115,7 +119,10 @@ class FaultPlan:
     def remove(self, identifier: int | None) -> int:
         """Removes one fault, or all; answers how many there were."""
         doomed = [identifier] if identifier is not None else list(self.faults)
-        return sum(self.faults.pop(one, None) is not None for one in doomed)
+        removed = [fault for one in doomed if (fault := self.faults.pop(one, None)) is not None]
+        for fault in removed:
+            fault.removed.set()
+        return len(removed)
 
     def list(self) -> list[dict]:
         return [asdict(fault) for fault in self.faults.values()]
@@ -143,6 +150,8 @@ class FaultPlan:
 async def delay(fault: Fault | None) -> None:
     if fault is not None and fault.delay_ms:
         await asyncio.sleep(fault.delay_ms / 1000)
+    if fault is not None and fault.hold:
+        await fault.removed.wait()
 
 
 def reset_connection(request) -> None:

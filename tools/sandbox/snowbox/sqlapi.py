@@ -19,6 +19,7 @@ from sqlglot.tokens import Token, TokenType
 
 from . import dialect, errors, tasks
 from .conversions import TEXT
+from .faults import delay
 from .results import Result, encode_rows, row_type
 from .scripting import is_block
 from .session import PARAMETERS, Session, binding_value
@@ -112,7 +113,7 @@ class SqlApi:
         fault = self.faults.take(step)
         if fault is None:
             return
-        await asyncio.sleep(fault.delay_ms / 1000)
+        await delay(fault)
         if fault.status is not None or fault.reset:
             raise errors.SnowflakeError(fault.code or "000603", "XX000", fault.message)
 
