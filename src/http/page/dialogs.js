@@ -4,19 +4,22 @@
 import {find, setText} from "./dom.js";
 import {token} from "./api.js";
 
-// Opens, and resolves with what `onDone` of the button gave, or with null when it was closed otherwise.
+const endings = new WeakMap();   // of a dialog: what ends the question that is open in it
+
+// Opens, and resolves with what `finish` was given, or with null when it was closed otherwise. The browser tells of a close later
+// than it happens: by then the dialog may be open again, and what is told is not about the question that is asked now.
 function ask(dialog, listen) {
+    endings.get(dialog)?.(null);
     return new Promise((resolve) => {
         const over = new AbortController();
-        let result = null;
         const finish = (value) => {
-            result = value;
-            dialog.close();
-        };
-        dialog.addEventListener("close", () => {
             over.abort();
-            resolve(result);
-        }, {signal: over.signal});
+            endings.delete(dialog);
+            dialog.close();
+            resolve(value);
+        };
+        endings.set(dialog, finish);
+        dialog.addEventListener("close", () => dialog.open || finish(null), {signal: over.signal});
         listen(finish, {signal: over.signal});
         dialog.showModal();
     });
