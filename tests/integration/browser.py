@@ -137,7 +137,7 @@ class Browser:
                 self.process.wait(10)
             except (AssertionError, OSError, subprocess.TimeoutExpired):
                 self.process.kill()
-                self.process.wait(10)
+                self.process.wait(60)
             self._reader.join(10)
             os.close(self._told)
             self._said.close()

@@ -292,7 +292,7 @@ class Load:
             self.error = error
         self.book.seconds = time.monotonic() - started
 
-    def stop(self, seconds=30):
+    def stop(self, seconds=60):
         self._stopping.set()
         if self._thread:
             self._thread.join(seconds)

@@ -178,7 +178,7 @@ class PgServer:
             self.stop("immediate", seconds=20)
         except ServerError:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
         if self._port:
             self._port.release()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -198,7 +198,7 @@ class PgServer:
         return f"postgres://{user}@127.0.0.1:{self.port}/{dbname}" + (f"?{listed}" if listed else "")
 
     def connect(self, dbname="postgres", autocommit=True, **parameters):
-        parameters = {"user": "postgres", "connect_timeout": 10, **parameters}
+        parameters = {"user": "postgres", "connect_timeout": 60, **parameters}
         return psycopg.connect(host="127.0.0.1", port=self.port, dbname=dbname, autocommit=autocommit, **parameters)
 
     def sql(self, text, parameters=None, dbname="postgres"):
@@ -220,7 +220,7 @@ class PgServer:
     def create_database(self, name):
         self.sql(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
 
-    def drop_database(self, name, seconds=20):
+    def drop_database(self, name, seconds=60):
         """With its slots; a slot in use is freed by ending its walsender."""
         deadline = time.monotonic() + seconds
         while slots := self.sql("select slot_name, active_pid from pg_replication_slots where database = %s", [name]):

@@ -185,7 +185,7 @@ class Program:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise Timeout(f"the program did not end within {seconds} s:\n{self.tail()}") from None
-        self._reader.join(10)
+        self._reader.join(PATIENCE_SECONDS)  # what it said last is read as well
         return code
 
     def kill(self):

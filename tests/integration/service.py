@@ -18,7 +18,7 @@ class Catalog:
         return self.transact([(text, parameters)])
 
     def transact(self, statements):
-        with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
             connection.execute("PRAGMA foreign_keys = ON")
             rows = [connection.execute(text, parameters).fetchall() for text, parameters in statements]
         return rows[-1]

@@ -95,7 +95,7 @@ class StandIn:
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
-    def stop(self, number=signal.SIGTERM, seconds=30):
+    def stop(self, number=signal.SIGTERM, seconds=60):
         if self.is_running():
             self.process.send_signal(number)
             self.process.wait(seconds)
