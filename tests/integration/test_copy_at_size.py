@@ -1,6 +1,8 @@
 """The copy through the whole program: ranges, several connections, kills of all kinds under live load; small here, large in
 bench/copy_at_size.
 """
+import time
+
 import psycopg
 import pytest
 
@@ -8,10 +10,23 @@ from copy_at_size import AtSize
 from program import pipeline_status, wait_until
 from snowflake_client import Snowflake
 
-# A limit that makes the 13 MB of pgbench's accounts last, so that there is something to end.
-OPTIONS = ("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 4)
-# The same where several things have to be done to one copy before it is through, by a test that others may keep waiting.
-SLOWLY = ("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 2)
+# The least memory there is, which holds half of the 13 MB of pgbench's accounts: while their appends are held back (Gate) the copy gets
+# no further, however late a test looks. With a limit on its rate as well it is under way for some seconds until then.
+SMALL = ("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--memory-mb", 8)
+OPTIONS = (*SMALL, "--copy-rate-limit", 4)
+SLOWLY = (*SMALL, "--copy-rate-limit", 2)
+# All of the accounts in one range, of which a share of that memory holds a part.
+ONE_RANGE = ("--merge-interval-seconds", 1, "--copy-range-mb", 16, "--memory-mb", 8)
+
+
+class Gate:
+    """Holds the appends of copies back, until open(); or only those of a channel, by its name."""
+
+    def __init__(self, standin, channel="*_C*"):
+        self.standin, self.number = standin, standin.add_fault("append.before", hold=True, times=None, channel=channel)
+
+    def open(self):
+        self.standin.ask(f"/faults/{self.number}", method="DELETE")
 
 
 def says(program, words):
@@ -33,6 +48,7 @@ def test_a_copy_on_four_connections_under_load_with_kills(source, standin, strea
     at_size.fill()
     at_size.start_load(20)
     try:
+        gate = Gate(standin)
         program = stream(*SLOWLY, "--max-table-sync-workers", 4)
         at_size.wait_for_share(program, 0.05)
         at_size.end("worker")
@@ -48,6 +64,7 @@ def test_a_copy_on_four_connections_under_load_with_kills(source, standin, strea
         at_size.wait_for_share(program, 0.3)
         assert not says(program, "new snapshot")
         at_size.end("guard")  # and now the snapshot is gone
+        gate.open()
         program.wait_for_line(lambda line: "in a new snapshot" in line.get("message", ""), 30, "another snapshot")
         program.wait_for_event("live", 120)
     finally:
@@ -63,12 +80,14 @@ def test_tables_that_are_copied_are_not_copied_again(source, standin, stream):
     """A kill in the middle: what was committed before it stays, at its own snapshot."""
     at_size = AtSize(source, 1, 10)
     at_size.fill()
-    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 2, "--max-table-sync-workers", 4)
+    gate = Gate(standin)
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--max-table-sync-workers", 4)
 
     def states():
         return {table["table"]: table["state"] for table in pipeline_status(program.status()).get("tables", [])}
     # The largest comes first and is held back by what one of its channels has not committed.
     standin.ask("/stall", {"channel": copy_channel(standin, 3)})
+    gate.open()
     small = wait_until(lambda: [name for name, state in states().items() if state == "copied"], 60, "a table that is copied")
     assert states()["pgbench_accounts"] == "copying"
     program.kill()
@@ -86,11 +105,13 @@ def test_tables_that_are_copied_are_not_copied_again(source, standin, stream):
 def test_a_restart_of_the_stream_leaves_the_copy_alone(source, standin, stream):
     at_size = AtSize(source, 1, 5)
     at_size.fill()
-    program = stream(*OPTIONS)
+    gate = Gate(standin)
+    program = stream(*SMALL)
     at_size.wait_for_share(program, 0.1)
     source.sql("select pg_terminate_backend(active_pid) from pg_replication_slots where active and not temporary"
                " and database = current_database()")
     program.wait_for_event("retrying", 30)
+    gate.open()
     program.wait_for_event("live", 120)
     assert len(program.events("snapshot")) == 1
     at_size.wait_until_merged(program, standin.to)
@@ -102,11 +123,15 @@ def test_a_later_table_is_copied_beside_a_long_copy(source, standin, stream):
     """At a snapshot of its own, on one connection, while the first run goes on."""
     at_size = AtSize(source, 1, 5)
     at_size.fill()
-    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1, "--poll-interval-seconds", 1)
+    gate = Gate(standin)
+    program = stream(*ONE_RANGE, "--poll-interval-seconds", 1)
+    large = Gate(standin, copy_channel(standin, 0))
+    gate.open()
     at_size.wait_for_share(program, 0.05)
     source.sql("create table later (id int primary key); insert into later select generate_series(1, 100)")
     program.wait_for_event("copied", 60, table="later")
     assert not [line for line in program.events("copied") if line["table"] == "pgbench_accounts"]
+    large.open()
     program.wait_for_event("live", 120)
     at_size.wait_until_merged(program, standin.to)
     assert not at_size.compare(standin.to)[1]
@@ -116,17 +141,21 @@ def test_a_later_table_is_copied_beside_a_long_copy(source, standin, stream):
 def test_a_table_is_locked_until_its_own_copy_is_read(source, standin, stream):
     at_size = AtSize(source, 1, 10)
     at_size.fill()
-    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 1, "--copy-rate-limit", 1, "--max-table-sync-workers", 4)
+    gate = Gate(standin)
+    program = stream(*ONE_RANGE, "--max-table-sync-workers", 4)
+    large = Gate(standin, copy_channel(standin, 0))
+    gate.open()
     at_size.wait_for_share(program, 0.05)
     with source.connect() as other:
         def lock(table, wait):  # as an ALTER TABLE does
             with other.transaction():
                 other.execute(f"set local lock_timeout = '{wait}'; lock table {table} in access exclusive mode")
-        lock("pgbench_branches", "20s")
-        # The largest one is read last, and is not through.
+        lock("pgbench_branches", "60s")
+        # The largest one is not through.
         with pytest.raises(psycopg.errors.LockNotAvailable):
             lock("pgbench_accounts", "500ms")
     assert not [line for line in program.events("copied") if line["table"] == "pgbench_accounts"]
+    large.open()
     program.wait_for_event("live", 120)
     assert not at_size.compare(standin.to)[1]
     assert len(program.events("snapshot")) == 1 and program.terminate() == 0
@@ -136,17 +165,17 @@ def test_a_slow_channel_holds_back_its_own_range_only(source, standin, stream):
     """With the least memory there is, and the other ranges through many times what one share holds."""
     at_size = AtSize(source, 3, 3)
     at_size.fill()
-    # The limit gives the test the time to hold the channel back before its range is read whole.
-    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 3, "--memory-mb", 8, "--max-table-sync-workers", 4,
-                     "--copy-rate-limit", 4)
-    channel = copy_channel(standin, 0)
-    fault = standin.add_fault("append.before", delay_ms=600000, times=None, channel=channel)
+    gate = Gate(standin)
+    # A range is more than half of the memory, which is the share of one that is read alone.
+    program = stream("--merge-interval-seconds", 1, "--copy-range-mb", 6, "--memory-mb", 8, "--max-table-sync-workers", 4)
+    held_back = Gate(standin, copy_channel(standin, 0))
+    gate.open()
 
     def reading():
         copy = pipeline_status(program.status()).get("copy", {})
-        return copy if copy.get("ranges_read", 0) >= 6 else None
+        return copy if copy.get("ranges_read", 0) >= 5 and copy.get("rows", 0) > 0.6 * at_size.accounts else None
     copy = wait_until(reading, 90, "the other ranges")
-    assert standin.fault_hits(fault) >= 1
+    assert standin.fault_hits(held_back.number) >= 1
     held = [one for one in copy["reading"] if one["table"] == "public.pgbench_accounts" and one["range"] == 0]
     assert held, "the range was read whole before its channel was held back"
     assert program.resident_bytes(peak=True) < 80 << 20
@@ -156,9 +185,11 @@ def test_a_slow_channel_holds_back_its_own_range_only(source, standin, stream):
 def test_copied_rows_that_snowflake_lost(source, standin, stream):
     at_size = AtSize(source, 1, 3)
     at_size.fill()
+    gate = Gate(standin)
     program = stream(*OPTIONS)
     channel = copy_channel(standin, 1)
     standin.ask("/stall", {"channel": channel})
+    gate.open()
     at_size.wait_for_share(program, 0.4)
     standin.ask("/lose_rows", {"channel": channel})
     standin.ask("/release", {})
@@ -174,17 +205,21 @@ def test_copied_rows_that_snowflake_lost(source, standin, stream):
 def test_progress_is_shown_by_range_and_table(source, standin, stream):
     at_size = AtSize(source, 1, 3)
     at_size.fill()
+    gate, started = Gate(standin), time.monotonic()
     program = stream(*OPTIONS, "--max-table-sync-workers", 2)
     status = at_size.wait_for_share(program, 0.3)
     copy = status["copy"]
     assert copy["ranges"] > copy["ranges_read"] > 0 and copy["connections"] == 2 and copy["tables"] == 7
     assert 0.25 * at_size.accounts < copy["rows"] <= copy["rows_expected"] and copy["bytes"] > 1e6
     assert copy["rows_expected"] < 1.5 * at_size.accounts
-    # Four megabytes a second, over the last ten seconds at most; the machine may be slower.
-    assert 0 < copy["bytes_per_second"] < 4.4e6 and copy["rows_per_second"] > 0 and copy["seconds_left"] < 600
+    # Four megabytes a second, over the last ten seconds at most; the machine may be slower. Who looks late sees it stand.
+    assert copy["bytes_per_second"] < 4.4e6
+    if time.monotonic() - started < 10:
+        assert copy["bytes_per_second"] > 0 and copy["rows_per_second"] > 0 and copy["seconds_left"] < 600
     assert 1 <= len(copy["reading"]) <= 2 and all(one["rows"] > 0 or one["blocks"] for one in copy["reading"])
     accounts = next(table["copy"] for table in status["tables"] if table["table"] == "pgbench_accounts")
     assert accounts["blocks"] >= accounts["blocks_read"] > 0 and accounts["ranges"] >= 12
+    gate.open()
     program.wait_for_event("live", 120)
     wait_until(lambda: "copy" not in pipeline_status(program.status()), 30, "the copy to go from the status")
     assert program.terminate() == 0

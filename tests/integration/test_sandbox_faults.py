@@ -70,7 +70,7 @@ def test_fault_that_waits_and_is_for_one_channel(box, pipe):
     two.open()
     two.client = Client(box.told)  # a connection of its own
     two.client.token = one.client.token
-    fault = box.add_fault("append.before", delay_ms=500, hold=True, channel="TWO")
+    fault = box.add_fault("append.before", delay_ms=500, hold=True, channel="T*")  # a pattern
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         held = pool.submit(two.append, numbered(2, 2), "2")

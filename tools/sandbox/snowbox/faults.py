@@ -8,6 +8,7 @@ execution sql.execute and sql.before_commit: a delay there, or an error that fai
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import itertools
 import socket
 import struct
@@ -65,7 +66,7 @@ class Fault:
     lose_rows: bool = False  # commit only: the buffered rows are lost and the channel is invalidated
     skip: int = 0
     times: int | None = 1
-    channel: str | None = None  # only requests of this channel
+    channel: str | None = None  # only requests of this channel, or of those that match it (fnmatch)
     hits: int = 0  # how often it has acted
     seen: int = 0  # how often its step was reached
 
@@ -132,7 +133,7 @@ class FaultPlan:
         self.counters["step." + step] += 1
         taken = None
         for fault in list(self.faults.values()):
-            if fault.step != step or (fault.channel is not None and fault.channel != channel):
+            if fault.step != step or (fault.channel is not None and not fnmatch.fnmatchcase(channel or "", fault.channel)):
                 continue
             fault.seen += 1
             if taken is None and fault.seen > fault.skip and (fault.times is None or fault.hits < fault.times):
