@@ -28,7 +28,13 @@ def variables(catalog_server):
     catalog_server.drop_database(name)
 
 
-def test_kills_lose_and_double_nothing(source, standin, stream, variables, tmp_path):
+def wait_until_left(catalog_server, variables):
+    """The sessions of a process that was killed end when the server looks at them next; until then the pipeline is claimed."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    wait_until(lambda: catalog_server.value(others, [variables["CONFIG_DB_DATABASE"]]) == 0, 60, "the end of the killed one's sessions")
+
+
+def test_kills_lose_and_double_nothing(source, standin, stream, variables, tmp_path, catalog_server):
     make_tables(source, 100)
     writer = load.Load(source.conninfo, seed=5, rate=40).start()
     for number in range(4):
@@ -37,6 +43,7 @@ def test_kills_lose_and_double_nothing(source, standin, stream, variables, tmp_p
         before = writer.book.committed
         wait_until(lambda: writer.book.committed >= before + 30, 60, "commits of the load")
         program.kill()
+        wait_until_left(catalog_server, variables)
     writer.stop()
     program = stream(*MERGE_OFTEN, **variables)
     settle(source, standin, program, 120)

