@@ -3,8 +3,8 @@
 
 #include "cli/objects.h"
 
-enum { ADD_TO, ADD_ASK_PASSPHRASE, ADD_STATE, ADD_OPTION_COUNT };
-enum { EDIT_TO, EDIT_ASK_PASSPHRASE, EDIT_UNSET, EDIT_NAME, EDIT_STATE, EDIT_OPTION_COUNT };
+enum { ADD_TO, ADD_ASK_PASSPHRASE, ADD_STATE, ADD_JSON, ADD_OPTION_COUNT };
+enum { EDIT_TO, EDIT_ASK_PASSPHRASE, EDIT_UNSET, EDIT_NAME, EDIT_STATE, EDIT_JSON, EDIT_OPTION_COUNT };
 
 #define TO_OPTION                                                                                                   \
     {                                                                                                               \
@@ -24,6 +24,7 @@ static const struct option_spec add_options[ADD_OPTION_COUNT] = {
     [ADD_TO] = TO_OPTION,
     [ADD_ASK_PASSPHRASE] = ASK_OPTION,
     [ADD_STATE] = COMMAND_STATE_OPTION,
+    [ADD_JSON] = COMMAND_JSON_OPTION,
 };
 static const struct option_spec edit_options[EDIT_OPTION_COUNT] = {
     [EDIT_TO] = TO_OPTION,
@@ -31,6 +32,7 @@ static const struct option_spec edit_options[EDIT_OPTION_COUNT] = {
     [EDIT_UNSET] = {"unset", NULL, OPTION_TEXT, "LIST", NULL, 0, 0, NULL, "settings that go back to their defaults"},
     [EDIT_NAME] = OBJECTS_NAME_OPTION,
     [EDIT_STATE] = COMMAND_STATE_OPTION,
+    [EDIT_JSON] = COMMAND_JSON_OPTION,
 };
 
 static bool collect(const char *name, const struct option_value *to, const struct option_value *is_asking,
@@ -65,9 +67,11 @@ static int add(const struct command *command, int count, char *const *arguments)
     if (!is_good) {
         exit_code = command_fail_kind(&error);
     } else if (objects_open(&objects, &values[ADD_STATE], true, &exit_code)) {
+        const struct command_answer answer = {
+            .is_json = values[ADD_JSON].flag, .is_done = true, .kind = "destination", .name = name};
         exit_code = objects_write(&objects, CATALOG_ADD, CATALOG_DESTINATION, name, &changes);
         if (exit_code == EXIT_DONE)
-            printf("destination %s is added\n", name);
+            command_tell(&answer, "destination %s is added", name);
         objects_close(&objects);
     }
     changes_deinit(&changes);
@@ -91,8 +95,8 @@ static int edit(const struct command *command, int count, char *const *arguments
          changes_unset(&changes, CATALOG_DESTINATION, values[EDIT_UNSET].text, &error)) &&
         collect(name, &values[EDIT_TO], &values[EDIT_ASK_PASSPHRASE], values + EDIT_OPTION_COUNT, &changes, &error);
     hide_secrets(count, arguments);
-    exit_code =
-        is_good ? objects_edit(CATALOG_DESTINATION, name, &changes, &values[EDIT_STATE]) : command_fail_kind(&error);
+    exit_code = is_good ? objects_edit(CATALOG_DESTINATION, name, &changes, &values[EDIT_STATE], &values[EDIT_JSON])
+                        : command_fail_kind(&error);
     changes_deinit(&changes);
     return exit_code;
 }
@@ -154,7 +158,7 @@ const struct command command_destination_edit = {
 const struct command command_destination_remove = {
     .name = "destination remove",
     .summary = "remove a destination that no pipeline uses",
-    .usage = "destination remove NAME [--yes]",
+    .usage = "destination remove NAME [--yes] [--json]",
     .details = "Removes it from the catalog; what is at the destination stays.\n\n"
                "Example:\n  etl-stream destination remove sf\n",
     .options = objects_remove_options,

@@ -3,8 +3,8 @@
 
 #include "cli/objects.h"
 
-enum { ADD_SOURCE, ADD_DESTINATION, ADD_START, ADD_STATE, ADD_OPTION_COUNT };
-enum { EDIT_SOURCE, EDIT_DESTINATION, EDIT_UNSET, EDIT_NAME, EDIT_STATE, EDIT_OPTION_COUNT };
+enum { ADD_SOURCE, ADD_DESTINATION, ADD_START, ADD_STATE, ADD_JSON, ADD_OPTION_COUNT };
+enum { EDIT_SOURCE, EDIT_DESTINATION, EDIT_UNSET, EDIT_NAME, EDIT_STATE, EDIT_JSON, EDIT_OPTION_COUNT };
 
 static const struct option_spec add_options[ADD_OPTION_COUNT] = {
     [ADD_SOURCE] = {"source", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL, "which source it copies"},
@@ -12,6 +12,7 @@ static const struct option_spec add_options[ADD_OPTION_COUNT] = {
     [ADD_START] = {"start", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL,
                    "let it run at once, where a service runs; otherwise etl-stream pipeline start does"},
     [ADD_STATE] = COMMAND_STATE_OPTION,
+    [ADD_JSON] = COMMAND_JSON_OPTION,
 };
 static const struct option_spec edit_options[EDIT_OPTION_COUNT] = {
     [EDIT_SOURCE] = {"source", NULL, OPTION_TEXT, "NAME", NULL, 0, 0, NULL,
@@ -20,6 +21,7 @@ static const struct option_spec edit_options[EDIT_OPTION_COUNT] = {
     [EDIT_UNSET] = {"unset", NULL, OPTION_TEXT, "LIST", NULL, 0, 0, NULL, "settings that go back to their defaults"},
     [EDIT_NAME] = OBJECTS_NAME_OPTION,
     [EDIT_STATE] = COMMAND_STATE_OPTION,
+    [EDIT_JSON] = COMMAND_JSON_OPTION,
 };
 
 static void set_ends(struct changes *changes, const char *source, const char *destination)
@@ -42,16 +44,21 @@ static int add(const struct command *command, int count, char *const *arguments)
         !objects_name(command, operand_count, &exit_code) ||
         !objects_open(&objects, &values[ADD_STATE], true, &exit_code))
         return exit_code;
+    const struct command_answer answer = {
+        .is_json = values[ADD_JSON].flag, .is_done = true, .kind = "pipeline", .name = name};
     set_ends(&changes, values[ADD_SOURCE].text, values[ADD_DESTINATION].text);
     changes_set(&changes, "status", values[ADD_START].flag ? "START" : "PAUSE");
     changes_add_options(&changes, CATALOG_PIPELINE, values + ADD_OPTION_COUNT);
     exit_code = objects_write(&objects, CATALOG_ADD, CATALOG_PIPELINE, name, &changes);
     if (exit_code == EXIT_DONE && values[ADD_START].flag)
-        printf("pipeline %s is added and started; a running service begins with it, etl-stream run is one\n", name);
+        command_tell(&answer,
+                     "pipeline %s is added and started; a running service begins with it, etl-stream run is one", name);
     else if (exit_code == EXIT_DONE)
-        printf("pipeline %s is added and paused; etl-stream check %s looks at both ends, etl-stream pipeline start %s "
-               "starts it\n",
-               name, name, name);
+        command_tell(
+            &answer,
+            "pipeline %s is added and paused; etl-stream check %s looks at both ends, etl-stream pipeline start "
+            "%s starts it",
+            name, name, name);
     objects_close(&objects);
     changes_deinit(&changes);
     return exit_code;
@@ -73,8 +80,8 @@ static int edit(const struct command *command, int count, char *const *arguments
         objects_keeps_name(&values[EDIT_NAME], &error) &&
         (values[EDIT_UNSET].text == NULL || changes_unset(&changes, CATALOG_PIPELINE, values[EDIT_UNSET].text, &error));
     changes_add_options(&changes, CATALOG_PIPELINE, values + EDIT_OPTION_COUNT);
-    exit_code =
-        is_good ? objects_edit(CATALOG_PIPELINE, name, &changes, &values[EDIT_STATE]) : command_fail_kind(&error);
+    exit_code = is_good ? objects_edit(CATALOG_PIPELINE, name, &changes, &values[EDIT_STATE], &values[EDIT_JSON])
+                        : command_fail_kind(&error);
     changes_deinit(&changes);
     return exit_code;
 }

@@ -17,7 +17,6 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/control.h"
-#include "io/json_put.h"
 
 #define LOOK_INTERVAL_MS 250
 #define OPERANDS_MAX 1000
@@ -30,8 +29,7 @@ static const struct option_spec options[CONTROL_OPTION_COUNT] = {
                          "do not wait until the running service has done it"},
     [CONTROL_TIMEOUT] = {"timeout", NULL, OPTION_NUMBER, "SECONDS", "120", 1, 86400, NULL,
                          "how long to wait for the running service"},
-    [CONTROL_JSON] = {"json", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL,
-                      "one JSON document for machines: done, state, message; what fails is told on standard error"},
+    [CONTROL_JSON] = COMMAND_JSON_OPTION,
 };
 
 struct control {
@@ -66,32 +64,21 @@ static const char *text_of(const struct control *control, const char *key)
     return text != NULL ? text : "";
 }
 
-// What came of it, on standard output: a line, or one JSON document as the API answers. is_done: it is so now; else it will be.
+// What came of it. is_done: it is so now; else it will be.
 __attribute__((format(printf, 3, 4))) static int tell(const struct control *control, bool is_done, const char *format,
                                                       ...)
 {
     char message[ERR_TEXT_SIZE];
+    const struct command_answer answer = {.is_json = control->is_json,
+                                          .is_done = is_done,
+                                          .kind = "pipeline",
+                                          .name = control->name,
+                                          .state = text_of(control, "state")};
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    if (!control->is_json) {
-        printf("%s\n", message);
-        return EXIT_DONE;
-    }
-    json_t *object = json_object();
-    CHECK(object != NULL);
-    json_object_set_new(object, "done", json_boolean(is_done));
-    json_put_text(object, "pipeline", control->name);
-    if (*text_of(control, "state") != '\0')
-        json_put_text(object, "state", text_of(control, "state"));
-    json_put_text(object, "message", message);
-    char *text = json_dumps(object, JSON_INDENT(2));
-    CHECK(text != NULL);
-    printf("%s\n", text);
-    free(text);
-    json_decref(object);
-    return EXIT_DONE;
+    return command_tell(&answer, "%s", message);
 }
 
 static bool look(struct control *control, struct err *out_error)

@@ -14,7 +14,15 @@
 #include "sinks/snowflake/sf_key.h"
 #include "supervisor/removal.h"
 
-enum { REMOVAL_STATE, REMOVAL_DROP_LANDING, REMOVAL_KEEP_SLOT, REMOVAL_FORCE, REMOVAL_YES, REMOVAL_OPTION_COUNT };
+enum {
+    REMOVAL_STATE,
+    REMOVAL_DROP_LANDING,
+    REMOVAL_KEEP_SLOT,
+    REMOVAL_FORCE,
+    REMOVAL_YES,
+    REMOVAL_JSON,
+    REMOVAL_OPTION_COUNT
+};
 
 #define STOP_PATIENCE_MS 90000
 
@@ -27,6 +35,7 @@ static const struct option_spec options[REMOVAL_OPTION_COUNT] = {
     [REMOVAL_FORCE] = {"force", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL,
                        "remove it from the catalog even if something remains at an end that cannot be reached"},
     [REMOVAL_YES] = {"yes", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "do not ask"},
+    [REMOVAL_JSON] = COMMAND_JSON_OPTION,
 };
 
 struct remover {
@@ -37,31 +46,34 @@ struct remover {
     const struct option_value *values;
     struct removal_options removal;
     char slot[64];
+    json_t *steps;  // NULL: told as they are done
 };
 
 static void say_plan(const struct remover *remover)
 {
     const struct catalog_known *known = &remover->known;
-    printf("pipeline %s will be removed:\n", remover->pipeline->name);
+    FILE *out = remover->steps != NULL ? stderr : stdout;
+    if (remover->steps != NULL && remover->values[REMOVAL_YES].flag)
+        return;  // nobody is asked
+    fprintf(out, "pipeline %s will be removed:\n", remover->pipeline->name);
     if (!known->is_found) {
-        printf("  it never ran: its configuration is all there is\n");
-        fflush(stdout);
+        fprintf(out, "  it never ran: its configuration is all there is\n");
+        fflush(out);
         return;
     }
-    printf("  source %s: slot %s is %s\n", remover->pipeline->source, remover->slot,
-           remover->values[REMOVAL_KEEP_SLOT].flag ? "kept" : "dropped");
-    printf("  destination %s: channels and state table are dropped, landing tables are %s, targets stay\n",
-           remover->pipeline->destination, remover->values[REMOVAL_DROP_LANDING].flag ? "dropped" : "kept");
-    printf("  catalog: its configuration, positions and %" PRIu32 " table%s are forgotten\n", known->table_count,
-           known->table_count == 1 ? "" : "s");
-    fflush(stdout);
+    fprintf(out, "  source %s: slot %s is %s\n", remover->pipeline->source, remover->slot,
+            remover->values[REMOVAL_KEEP_SLOT].flag ? "kept" : "dropped");
+    fprintf(out, "  destination %s: channels and state table are dropped, landing tables are %s, targets stay\n",
+            remover->pipeline->destination, remover->values[REMOVAL_DROP_LANDING].flag ? "dropped" : "kept");
+    fprintf(out, "  catalog: its configuration, positions and %" PRIu32 " table%s are forgotten\n", known->table_count,
+            known->table_count == 1 ? "" : "s");
+    fflush(out);
 }
 
 static void on_step(void *context, const char *text)
 {
-    (void)context;
-    printf("  %s\n", text);
-    fflush(stdout);
+    const struct remover *remover = context;
+    command_step(remover->steps, "%s%s", remover->steps != NULL ? "" : "  ", text);
 }
 
 // Whoever runs it must have let go of slot and channels first.
@@ -75,8 +87,7 @@ static bool stop_running(struct remover *remover, struct err *out_error)
                        "pipeline %s is run by %s (etl-stream run --from … --to …), which cannot be paused; stop that "
                        "process, then remove the pipeline, or remove it from the catalog all the same with --force",
                        remover->pipeline->name, process);
-    printf("  stopping it in the running service\n");
-    fflush(stdout);
+    on_step(remover, "stopping it in the running service");
     return control_pause(remover->catalog, remover->pipeline->name, STOP_PATIENCE_MS, out_error);
 }
 
@@ -114,6 +125,11 @@ static bool forget(const struct remover *remover, struct err *out_error)
 static int remove_pipeline(struct remover *remover)
 {
     struct err error = {0}, source_error = {0}, destination_error = {0};
+    const struct command_answer answer = {.is_json = remover->steps != NULL,
+                                          .is_done = true,
+                                          .kind = "pipeline",
+                                          .name = remover->pipeline->name,
+                                          .steps = remover->steps};
     char question[256];
     int exit_code = EXIT_DONE;
     say_plan(remover);
@@ -139,7 +155,7 @@ static int remove_pipeline(struct remover *remover)
     }
     if (!forget(remover, &error))
         return command_fail_kind(&error);
-    printf("pipeline %s is removed\n", remover->pipeline->name);
+    command_tell(&answer, "pipeline %s is removed", remover->pipeline->name);
     return remains ? EXIT_FAILED : EXIT_DONE;
 }
 
@@ -158,7 +174,8 @@ static bool remover_open(struct remover *remover, const char *name, struct err *
                                                 .known = &remover->known,
                                                 .drops_landing = remover->values[REMOVAL_DROP_LANDING].flag,
                                                 .keeps_slot = remover->values[REMOVAL_KEEP_SLOT].flag,
-                                                .on_step = on_step};
+                                                .on_step = on_step,
+                                                .context = remover};
     removal_slot(&remover->removal, remover->slot, sizeof remover->slot);
     return true;
 }
@@ -177,6 +194,8 @@ static int run(const struct command *command, int count, char *const *arguments)
         err_set(&error, ERR_CONFIG, "usage", "pipeline remove needs the pipeline's name; etl-stream status lists them");
         return command_fail(&error, EXIT_USAGE);
     }
+    if (values[REMOVAL_JSON].flag)
+        remover.steps = json_array();
     if (remover_open(&remover, name, &error))
         exit_code = remove_pipeline(&remover);
     else
@@ -184,6 +203,7 @@ static int run(const struct command *command, int count, char *const *arguments)
     catalog_known_deinit(&remover.known);
     catalog_config_free(remover.config);
     catalog_close(remover.catalog);
+    json_decref(remover.steps);
     return exit_code;
 }
 

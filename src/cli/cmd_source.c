@@ -4,8 +4,17 @@
 #include "cli/objects.h"
 #include "cli/source_look.h"
 
-enum { ADD_URL, ADD_ASK_PASSWORD, ADD_CREATE_PUBLICATION, ADD_TABLES, ADD_NO_CHECK, ADD_STATE, ADD_OPTION_COUNT };
-enum { EDIT_URL, EDIT_ASK_PASSWORD, EDIT_UNSET, EDIT_NAME, EDIT_STATE, EDIT_OPTION_COUNT };
+enum {
+    ADD_URL,
+    ADD_ASK_PASSWORD,
+    ADD_CREATE_PUBLICATION,
+    ADD_TABLES,
+    ADD_NO_CHECK,
+    ADD_STATE,
+    ADD_JSON,
+    ADD_OPTION_COUNT
+};
+enum { EDIT_URL, EDIT_ASK_PASSWORD, EDIT_UNSET, EDIT_NAME, EDIT_STATE, EDIT_JSON, EDIT_OPTION_COUNT };
 
 #define URL_OPTION                                                                                                       \
     {                                                                                                                    \
@@ -29,6 +38,7 @@ static const struct option_spec add_options[ADD_OPTION_COUNT] = {
                     "with --create-publication: SCHEMA.TABLE,… (the schema public may be left out)"},
     [ADD_NO_CHECK] = {"no-check", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "do not look at the source first"},
     [ADD_STATE] = COMMAND_STATE_OPTION,
+    [ADD_JSON] = COMMAND_JSON_OPTION,
 };
 
 static const struct option_spec edit_options[EDIT_OPTION_COUNT] = {
@@ -37,6 +47,7 @@ static const struct option_spec edit_options[EDIT_OPTION_COUNT] = {
     [EDIT_UNSET] = {"unset", NULL, OPTION_TEXT, "LIST", NULL, 0, 0, NULL, "settings that go back to their defaults"},
     [EDIT_NAME] = OBJECTS_NAME_OPTION,
     [EDIT_STATE] = COMMAND_STATE_OPTION,
+    [EDIT_JSON] = COMMAND_JSON_OPTION,
 };
 
 static bool ask_password(const char *name, struct changes *changes, struct err *out_error)
@@ -46,27 +57,59 @@ static bool ask_password(const char *name, struct changes *changes, struct err *
     return objects_ask_secret(question, "pg_password", changes, out_error);
 }
 
+static bool create_publication(const struct option_value *values, const struct catalog_object *source, json_t *steps,
+                               struct err *out_error)
+{
+    struct buf sql;
+    bool is_done = source_create_publication(source, values[ADD_TABLES].text, &sql, out_error);
+    if (is_done)
+        command_step(steps, "done on the source: %s", buf_text(&sql));
+    buf_deinit(&sql);
+    return is_done;
+}
+
 // What was asked for is made on the source, and warned of what is wrong there; neither needs the catalog.
-static bool look(const struct option_value *values, const char *name, const struct changes *changes,
+static bool look(const struct option_value *values, const char *name, const struct changes *changes, json_t *steps,
                  struct err *out_error)
 {
     bool is_creating = values[ADD_CREATE_PUBLICATION].flag;
     if (values[ADD_NO_CHECK].flag && !is_creating)
         return true;
     struct catalog_object *source = catalog_object_with(NULL, CATALOG_SOURCE, name, changes->list, changes->count);
-    bool is_good = object_check(source, out_error) &&
-                   (!is_creating || source_create_publication(source, values[ADD_TABLES].text, out_error));
+    bool is_good =
+        object_check(source, out_error) && (!is_creating || create_publication(values, source, steps, out_error));
     if (is_good && !values[ADD_NO_CHECK].flag)
         source_warn(source);
     catalog_object_free(source);
     return is_good;
 }
 
+static int add_source(const struct option_value *values, const char *name, const struct changes *changes)
+{
+    struct objects objects;
+    struct err error = {0};
+    struct command_answer answer = {
+        .is_json = values[ADD_JSON].flag, .is_done = true, .kind = "source", .name = name, .steps = NULL};
+    int exit_code = EXIT_DONE;
+    if (!objects_open(&objects, &values[ADD_STATE], true, &exit_code))
+        return exit_code;
+    if (answer.is_json && values[ADD_CREATE_PUBLICATION].flag)
+        answer.steps = json_array();
+    if (objects_is_new(&objects, CATALOG_SOURCE, name, &error) && look(values, name, changes, answer.steps, &error))
+        exit_code = objects_write(&objects, CATALOG_ADD, CATALOG_SOURCE, name, changes);
+    else
+        exit_code = command_fail_kind(&error);
+    if (exit_code == EXIT_DONE)
+        command_tell(&answer, "source %s is added", name);
+    json_decref(answer.steps);
+    objects_close(&objects);
+    return exit_code;
+}
+
 static int add(const struct command *command, int count, char *const *arguments)
 {
     struct option_value values[COMMAND_OPTIONS_MAX];
     struct changes changes = {.count = 0};
-    struct objects objects;
     struct err error = {0};
     const char *name = NULL;
     size_t operand_count = 0;
@@ -83,17 +126,7 @@ static int add(const struct command *command, int count, char *const *arguments)
                           "--tables says what --create-publication is to publish; which "
                           "tables of a publication a pipeline copies is the pipeline's");
     is_good = is_good && (!values[ADD_ASK_PASSWORD].flag || ask_password(name, &changes, &error));
-    if (!is_good) {
-        exit_code = command_fail_kind(&error);
-    } else if (objects_open(&objects, &values[ADD_STATE], true, &exit_code)) {
-        if (objects_is_new(&objects, CATALOG_SOURCE, name, &error) && look(values, name, &changes, &error))
-            exit_code = objects_write(&objects, CATALOG_ADD, CATALOG_SOURCE, name, &changes);
-        else
-            exit_code = command_fail_kind(&error);
-        if (exit_code == EXIT_DONE)
-            printf("source %s is added\n", name);
-        objects_close(&objects);
-    }
+    exit_code = is_good ? add_source(values, name, &changes) : command_fail_kind(&error);
     changes_deinit(&changes);
     return exit_code;
 }
@@ -117,7 +150,8 @@ static int edit(const struct command *command, int count, char *const *arguments
         changes_add_options(&changes, CATALOG_SOURCE, values + EDIT_OPTION_COUNT);
     hide_secrets(count, arguments);
     is_good = is_good && (!values[EDIT_ASK_PASSWORD].flag || ask_password(name, &changes, &error));
-    exit_code = is_good ? objects_edit(CATALOG_SOURCE, name, &changes, &values[EDIT_STATE]) : command_fail_kind(&error);
+    exit_code = is_good ? objects_edit(CATALOG_SOURCE, name, &changes, &values[EDIT_STATE], &values[EDIT_JSON])
+                        : command_fail_kind(&error);
     changes_deinit(&changes);
     return exit_code;
 }
@@ -180,7 +214,7 @@ const struct command command_source_edit = {
 const struct command command_source_remove = {
     .name = "source remove",
     .summary = "remove a source that no pipeline uses",
-    .usage = "source remove NAME [--yes]",
+    .usage = "source remove NAME [--yes] [--json]",
     .details = "Removes it from the catalog; nothing is done to the database, its publication stays.\n\n"
                "Example:\n  etl-stream source remove shop\n",
     .options = objects_remove_options,

@@ -15,6 +15,7 @@
 #include "cli/status_watch.h"
 
 #define WATCH_INTERVAL_MS 1000
+#define NEVER_STARTED "never_started"
 
 enum { STATUS_STATE, STATUS_JSON, STATUS_WATCH, STATUS_HELP, STATUS_OPTION_COUNT };
 
@@ -33,6 +34,33 @@ struct status {
     struct status_watch watch;
 };
 
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "-";
+}
+
+// Nothing was ever said of it: what is configured tells what would begin it.
+static void put_never_started(json_t *object, const struct catalog_object *configured, bool is_served)
+{
+    char remedy[ERR_TEXT_SIZE];
+    if (!configured->is_wanted)
+        (void)snprintf(remedy, sizeof remedy,
+                       "etl-stream check %s looks at both ends, etl-stream pipeline start %s starts it",
+                       configured->name, configured->name);
+    else
+        (void)snprintf(remedy, sizeof remedy, "%s",
+                       is_served ? "the running service begins with it at its next look"
+                                 : "no service runs here; etl-stream run is one, and begins with it");
+    json_object_set_new(object, "state", json_string(NEVER_STARTED));
+    json_object_set_new(object, "remedy", json_string(remedy));
+}
+
+static bool is_never_started(const json_t *pipeline)
+{
+    return strcmp(text_of(pipeline, "state"), NEVER_STARTED) == 0;
+}
+
 static void collect(void *context, const char *pipeline, const char *json, int64_t updated_ms)
 {
     struct status *status = context;
@@ -47,9 +75,8 @@ static void collect(void *context, const char *pipeline, const char *json, int64
     CHECK(object != NULL);
     const struct catalog_object *configured =
         status->config != NULL ? catalog_config_find(status->config, CATALOG_PIPELINE, pipeline) : NULL;
-    // Nothing was ever said of it: what is wanted is known.
     if (json_object_get(object, "state") == NULL && configured != NULL)
-        json_object_set_new(object, "state", json_string(configured->is_wanted ? "not started yet" : "paused"));
+        put_never_started(object, configured, status->is_served);
     if (configured != NULL && json_object_get(object, "source") == NULL) {
         json_object_set_new(object, "source", json_string(configured->source));
         json_object_set_new(object, "destination", json_string(configured->destination));
@@ -58,15 +85,9 @@ static void collect(void *context, const char *pipeline, const char *json, int64
         json_object_set_new(object, "wanted", json_string(configured->is_wanted ? "START" : "PAUSE"));
     int64_t now_ms = clock_system.wall_us(clock_system.context) / 1000;
     json_object_set_new(object, "pipeline", json_string(pipeline));
-    json_object_set_new(object, "is_running", json_boolean(status->is_served));
+    json_object_set_new(object, "is_running", json_boolean(status->is_served && !is_never_started(object)));
     json_object_set_new(object, "age_seconds", json_real(updated_ms > 0 ? (double)(now_ms - updated_ms) / 1000 : -1));
     json_array_append_new(status->pipelines, object);
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "-";
 }
 
 static int64_t number_of(const json_t *object, const char *key)
@@ -107,6 +128,8 @@ static void print_trouble(const json_t *pipeline)
         printf("  destination: %s, next try %s\n", text_of(circuit, "reason"), text_of(circuit, "next_try"));
     if (json_object_get(pipeline, "held_back") != NULL)
         printf("  %s\n", text_of(pipeline, "held_back"));
+    if (is_never_started(pipeline))
+        printf("  %s\n", text_of(pipeline, "remedy"));
     if (json_object_get(pipeline, "error") == NULL)
         return;
     printf("  error: %s\n", text_of(pipeline, "error"));
@@ -161,8 +184,11 @@ static void print_pipeline(const json_t *pipeline)
     json_t *table;
     const json_t *positions = json_object_get(pipeline, "positions"), *copy = json_object_get(pipeline, "copy");
     bool is_running = json_is_true(json_object_get(pipeline, "is_running"));
-    printf("%s: %s%s\n", text_of(pipeline, "pipeline"), is_running ? "" : "not running, last seen ",
-           text_of(pipeline, "state"));
+    if (is_never_started(pipeline))
+        printf("%s: never started\n", text_of(pipeline, "pipeline"));
+    else
+        printf("%s: %s%s\n", text_of(pipeline, "pipeline"), is_running ? "" : "not running, last seen ",
+               text_of(pipeline, "state"));
     if (json_object_get(pipeline, "source") != NULL)
         printf("  %s -> %s\n", text_of(pipeline, "source"), text_of(pipeline, "destination"));
     if (is_running && json_object_get(pipeline, "process") != NULL && strcmp(text_of(pipeline, "state"), "paused") != 0)

@@ -19,6 +19,7 @@ const struct option_spec objects_list_options[LIST_OPTION_COUNT] = {
 const struct option_spec objects_remove_options[REMOVE_OPTION_COUNT] = {
     [REMOVE_STATE] = COMMAND_STATE_OPTION,
     [REMOVE_YES] = {"yes", NULL, OPTION_FLAG, NULL, NULL, 0, 0, NULL, "do not ask"},
+    [REMOVE_JSON] = COMMAND_JSON_OPTION,
 };
 
 bool objects_open(struct objects *objects, const struct option_value *state, bool is_editing, int *out_exit_code)
@@ -85,8 +86,10 @@ int objects_write(struct objects *objects, enum catalog_edit_action action, enum
 }
 
 int objects_edit(enum catalog_kind kind, const char *name, const struct changes *changes,
-                 const struct option_value *state)
+                 const struct option_value *state, const struct option_value *is_json)
 {
+    const struct command_answer answer = {
+        .is_json = is_json->flag, .is_done = true, .kind = catalog_kind_name(kind), .name = name};
     struct objects objects;
     struct err error = {0};
     int exit_code = EXIT_DONE;
@@ -99,7 +102,7 @@ int objects_edit(enum catalog_kind kind, const char *name, const struct changes 
         return exit_code;
     exit_code = objects_write(&objects, CATALOG_EDIT, kind, name, changes);
     if (exit_code == EXIT_DONE)
-        printf("%s %s is changed\n", catalog_kind_name(kind), name);
+        command_tell(&answer, "%s %s is changed", answer.kind, name);
     objects_close(&objects);
     return exit_code;
 }
@@ -369,6 +372,8 @@ int objects_remove(enum catalog_kind kind, const struct command *command, int co
         return exit_code;
     const struct catalog_object *object = catalog_config_find(objects.config, kind, name);
     const struct catalog_edit edit = {CATALOG_REMOVE, kind, name, NULL, 0};
+    const struct command_answer answer = {
+        .is_json = values[REMOVE_JSON].flag, .is_done = true, .kind = catalog_kind_name(kind), .name = name};
     if (object == NULL) {
         catalog_config_fail_missing(objects.config, kind, name, &error);
         exit_code = command_fail_kind(&error);
@@ -377,7 +382,7 @@ int objects_remove(enum catalog_kind kind, const struct command *command, int co
         (void)snprintf(question, sizeof question, "remove %s %s (%.200s)?", catalog_kind_name(kind), name, text);
         if (objects_may_remove(question, values[REMOVE_YES].flag, &exit_code)) {
             if (objects_editor(&objects, &error) != NULL && catalog_edit(objects.catalog, &edit, 1, &error))
-                printf("%s %s is removed\n", catalog_kind_name(kind), name);
+                command_tell(&answer, "%s %s is removed", answer.kind, name);
             else
                 exit_code = command_fail_kind(&error);
         }

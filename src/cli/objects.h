@@ -27,7 +27,7 @@ int objects_write(struct objects *objects, enum catalog_edit_action action, enum
                   const struct changes *changes);
 // objects_write for an edit, from opening to the word that it is done.
 int objects_edit(enum catalog_kind kind, const char *name, const struct changes *changes,
-                 const struct option_value *state);
+                 const struct option_value *state, const struct option_value *is_json);
 bool objects_is_new(const struct objects *objects, enum catalog_kind kind, const char *name, struct err *out_error);
 // Asks for a secret (prompt_secret_or_line) and sets it.
 bool objects_ask_secret(const char *question, const char *setting_name, struct changes *changes, struct err *out_error);
@@ -50,7 +50,7 @@ int objects_show(enum catalog_kind kind, const struct command *command, int coun
 
 enum { LIST_STATE, LIST_JSON, LIST_OPTION_COUNT };
 extern const struct option_spec objects_list_options[LIST_OPTION_COUNT];
-enum { REMOVE_STATE, REMOVE_YES, REMOVE_OPTION_COUNT };
+enum { REMOVE_STATE, REMOVE_YES, REMOVE_JSON, REMOVE_OPTION_COUNT };
 extern const struct option_spec objects_remove_options[REMOVE_OPTION_COUNT];
 int objects_remove(enum catalog_kind kind, const struct command *command, int count, char *const *arguments);
 // Asks "remove …?" on a terminal. False: not to be done, told why.

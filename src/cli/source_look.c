@@ -173,29 +173,26 @@ static bool run_sql(const struct pg_target *target, const char *sql, struct err 
     return is_done;
 }
 
-bool source_create_publication(const struct catalog_object *source, const char *tables, struct err *out_error)
+bool source_create_publication(const struct catalog_object *source, const char *tables, struct buf *out_sql,
+                               struct err *out_error)
 {
     struct pg_target target = {0};
-    struct buf sql;
     char *publication = NULL;
-    buf_init(&sql, SQL_BYTES_MAX);
+    buf_init(out_sql, SQL_BYTES_MAX);
     bool is_done = configure_source(source, &target, &publication, out_error) &&
-                   publication_sql(publication, tables, &sql, out_error) &&
-                   (!sql.failed || err_set(out_error, ERR_CONFIG, "tables", "--tables is too long")) &&
-                   run_sql(&target, buf_text(&sql), out_error);
-    if (is_done)
-        printf("done on the source: %s\n", buf_text(&sql));
-    else if (strcmp(out_error->code, "42710") == 0)
+                   publication_sql(publication, tables, out_sql, out_error) &&
+                   (!out_sql->failed || err_set(out_error, ERR_CONFIG, "tables", "--tables is too long")) &&
+                   run_sql(&target, buf_text(out_sql), out_error);
+    if (!is_done && strcmp(out_error->code, "42710") == 0)
         err_set(out_error, ERR_CONFIG, "42710",
                 "publication \"%s\" is there already; leave --create-publication out to use it as it is", publication);
-    else if (strcmp(out_error->code, "42501") == 0)
+    else if (!is_done && strcmp(out_error->code, "42501") == 0)
         err_set(out_error, ERR_CONFIG, "42501",
                 tables == NULL
                     ? "%s may not make a publication of all tables, which only a superuser may; name those of "
                       "its own with --tables, or have a superuser make it"
                     : "%s may not make this publication: it needs CREATE on the database and must own the tables",
                 target.user);
-    buf_deinit(&sql);
     pg_target_deinit(&target);
     free(publication);
     return is_done;

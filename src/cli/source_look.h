@@ -4,13 +4,15 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "catalog/config.h"
 
 // Warns, on standard error, of everything that a pipeline from there would miss; also that it cannot be reached.
 void source_warn(const struct catalog_object *source);
-// tables: "schema.table,table,…", NULL: all. Says what was done. False: ERR_CONFIG (there is one already, no such table, no
-// privilege) or what went wrong.
-bool source_create_publication(const struct catalog_object *source, const char *tables, struct err *out_error);
+// tables: "schema.table,table,…", NULL: all. out_sql, of the caller: the statement that was run. False: ERR_CONFIG (there is
+// one already, no such table, no privilege) or what went wrong.
+bool source_create_publication(const struct catalog_object *source, const char *tables, struct buf *out_sql,
+                               struct err *out_error);
 
 #endif

@@ -387,7 +387,8 @@ def test_a_publication_is_made(catalog, source):
                       "words,s.two Words")
     assert 'done on the source: CREATE PUBLICATION "some" FOR TABLE "public"."words", "s"."two Words"' in said
     assert source.sql("SELECT tablename FROM pg_publication_tables WHERE pubname = 'some' ORDER BY 1") == [("two Words",), ("words",)]
-    catalog.ok("source", "add", "all", "--url", source.url(publication="all"), "--create-publication")
+    told = catalog.json("source", "add", "all", "--url", source.url(publication="all"), "--create-publication")
+    assert told["steps"] == ['done on the source: CREATE PUBLICATION "all" FOR ALL TABLES'] and told["message"] == "source all is added"
     assert source.value("SELECT puballtables FROM pg_publication WHERE pubname = 'all'") is True
     assert "is there already" in catalog.refused("source", "add", "again", "--url", source.url(publication="all"),
                                                  "--create-publication")

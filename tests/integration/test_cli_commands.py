@@ -232,8 +232,12 @@ def test_status_of_a_pipeline_that_was_never_started(tmp_path):
                       ("destination", "add", "sf", "--to", "snowflake://ETL@MYORG-A/shop/public?warehouse=wh&key_file=/etc/key.p8"),
                       ("pipeline", "add", "p", "--source", "shop", "--destination", "sf")):
         assert command(tmp_path, *arguments).returncode == 0
-    text = command(tmp_path, "status").stdout
-    assert "p: not running, last seen paused\n  shop -> sf\n" in text and "- ->" not in text and "received -" not in text
+    for is_wanted, words in ((False, "etl-stream pipeline start p starts it"), (True, "etl-stream run is one")):
+        text = command(tmp_path, "status").stdout
+        assert text.startswith("p: never started\n  shop -> sf\n") and words in text and "- ->" not in text and "received -" not in text
+        (one,) = json.loads(command(tmp_path, "status", "--json").stdout)["pipelines"]
+        assert (one["state"], one["is_running"], one["wanted"]) == ("never_started", False, "START" if is_wanted else "PAUSE") and words in one["remedy"]
+        assert command(tmp_path, "pipeline", "start", "p").returncode == 0
 
 
 def test_ages_are_whole_milliseconds(source, standin, stream, tmp_path):

@@ -138,11 +138,24 @@ def test_what_machines_read(tmp_path):
     assert not state.exists() and run_command(*arguments, "--json", state=state, SHOP_PASSWORD=SECRET).returncode == 2
     assert run_command(*arguments, state=state, SHOP_PASSWORD=SECRET).returncode == 0
     assert json.loads(run_command(*arguments, "--dry-run", "--json", state=state, SHOP_PASSWORD=SECRET).stdout)["differences"] == []
-    for arguments in (("destination", "add", "out", "--to", f"file:{tmp_path / 'out'}"), ("pipeline", "add", "p", "--source", "shop", "--destination", "out")):
-        assert run_command(*arguments, state=state).returncode == 0
+    for word, name, *more in (("destination", "out", "--to", f"file:{tmp_path / 'out'}"), ("pipeline", "p", "--source", "shop", "--destination", "out"),
+                              ("source", "other", "--url", BAD_URL, "--no-check")):
+        done = run_command(word, "add", name, *more, "--json", state=state)
+        told = json.loads(done.stdout)
+        assert told.pop("message").startswith(f"{word} {name} is added") and told == {"done": True, word: name}
+        refused = run_command(word, "add", name, *more, "--json", state=state)
+        assert refused.returncode == 2 and refused.stdout == "" and "already" in refused.stderr and SECRET not in done.stderr + refused.stderr
+    for word, name, *more in (("source", "shop", "--host", "db2"), ("destination", "out", "--unset", "compression"), ("pipeline", "p", "--batch-max-size", "7")):
+        assert json.loads(run_command(word, "edit", name, *more, "--json", state=state).stdout) == {
+            "done": True, word: name, "message": f"{word} {name} is changed"}
     for word, is_done in (("start", False), ("pause", True), ("resync", False)):  # no service runs: what is told holds when one does
         told = json.loads(run_command("pipeline", word, "p", "--json", state=state).stdout)
         assert told["done"] is is_done and told["pipeline"] == "p" and "no service runs" in told["message"], told
+    assert json.loads(run_command("pipeline", "remove", "p", "--yes", "--json", state=state).stdout) == {
+        "done": True, "pipeline": "p", "steps": [], "message": "pipeline p is removed"}  # never ran, and left nothing
+    for word, name in (("source", "shop"), ("destination", "out")):
+        assert json.loads(run_command(word, "remove", name, "--yes", "--json", state=state).stdout) == {
+            "done": True, word: name, "message": f"{word} {name} is removed"}
     missing = run_command("pipeline", "start", "nobody", "--json", state=state)
     assert missing.returncode == 2 and missing.stdout == "" and 'no pipeline "nobody"' in missing.stderr
 

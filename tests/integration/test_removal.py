@@ -1,5 +1,6 @@
 """pipeline remove: what it says it leaves is what is left, and on the source nothing is."""
 import contextlib
+import json
 import os
 import re
 import time
@@ -177,8 +178,13 @@ def test_beside_a_pipeline_that_runs_alone(sources, standin, start_stream, start
 
 def test_the_slot_is_kept_where_that_is_asked(shop, standin, start_service):
     service, source, snowflake = shop
-    done = service.command("pipeline", "remove", "p", "--yes", "--keep-slot")
-    assert done.returncode == 0 and "slot etl_p is kept" in done.stdout and "dropped" in done.stdout, done
+    asked = service.command("pipeline", "remove", "p", "--keep-slot", "--json", stdin="")
+    assert asked.returncode == 2 and asked.stdout == "" and "slot etl_p is kept" in asked.stderr and "--yes" in asked.stderr, asked
+    done = service.command("pipeline", "remove", "p", "--yes", "--keep-slot", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and told["done"] and told["pipeline"] == "p" and told["message"] == "pipeline p is removed", done
+    steps = "\n".join(told["steps"])
+    assert "stopping it in the running service" in steps and "channels dropped" in steps and "slot" not in steps, done
     assert [name for name, _ in ours_on_the_source(source)] == ["etl_p"]
     assert [channel for channel in standin.channels() if LANDING in str(channel)] == []
     assert set(catalog_rows(start_service.catalog).values()) == {0}

@@ -20,7 +20,7 @@ const OTHERWISE = {
     stopping: {word: "Stopping", tone: "off", group: "paused"},
     paused: {word: "Paused", tone: "off", group: "paused"},
     claimed_elsewhere: {word: "Elsewhere", tone: "off", group: "paused"},
-    "not started yet": {word: "Not started", tone: "off", group: "paused"},
+    never_started: {word: "Not started", tone: "off", group: "paused"},
 };
 
 const TABLE_STATES = {
