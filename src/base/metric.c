@@ -275,7 +275,8 @@ void metric_append_reference(struct buf *out)
         out, "# Metrics\n\n"
              "<!-- made by: etl-stream help metrics > docs/metrics.md -->\n\n"
              "`/metrics` has them in Prometheus' text format. A family appears with its first series; what has no "
-             "labels is there from the start. A series ends when its pipeline, table or source is removed.\n");
+             "labels is there from the start. A series ends when its pipeline, table or source is removed; "
+             "a renamed table has new ones. What names a table and no pipeline stays as long as the process.\n");
     for (int ours = 0; ours <= 1; ours++) {
         buf_append_text(out, ours ? "\n## More\n\n"
                                   : "\n## As in the first etl-stream\n\n"

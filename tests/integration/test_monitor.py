@@ -244,7 +244,7 @@ def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres
     worker = threading.Thread(target=come_and_go)
     worker.start()
     try:
-        service.wait_for_event("monitor_looks", 120, count=2)
+        service.wait_for_event("monitor_looks", 120, count=3)
         memory_before = service.resident_bytes()
         service.wait_for_event("monitor_looks", 240, count=looks)
         memory_after = service.resident_bytes()
@@ -256,7 +256,7 @@ def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres
     print(f"most connections: {most['client']} of {bound} (the server counted {most['server']}, those that were ending too); "
           f"descriptors {len(files_before)} and {len(files_after)}; memory {memory_before >> 10} kB and {memory_after >> 10} kB")
     assert 0 < most["client"] <= bound
-    assert memory_after - memory_before < 8 << 20
+    assert memory_after - memory_before < 1 << 20  # seen: 252 kB by 4,000 looks, and the same at 30,000
     wait_until(lambda: not own_postgres.sql("SELECT 1 FROM pg_stat_activity WHERE application_name = 'etl-stream'"), 30,
                "the server to see them go")
     assert service.terminate() == 0
