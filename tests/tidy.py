@@ -292,7 +292,8 @@ def anchors_of(text):
 
 @rule
 def links_and_tests_of_documents_are_there(tree):
-    """A link within the tree leads to a file, and to a heading of it; a test that a document names exists."""
+    """A link within the tree leads to a file, and to a heading of it; a test that a document names exists. Each row of guarantees.md ends with
+    links to what shows it, and the cases in brackets behind a test, `(add…)`, are in one of the row's tests."""
     tests = {path.rsplit("/", 1)[1] for path in tree if path.startswith("tests/")}
     for path, text in tree.items():
         if not path.endswith(".md"):
@@ -308,6 +309,16 @@ def links_and_tests_of_documents_are_there(tree):
         for found in re.finditer(r"`(?:tests/\w+/)?(test_\w+\.(?:py|c))", text):
             if found.group(1) not in tests:
                 yield f"{path}:{line_of(text, found.start())}: there is no {found.group(1)}"
+    for number, line in enumerate(tree.get("docs/guarantees.md", "").split("\n"), 1):
+        shown_by = line.rstrip("| ").rsplit("|", 1)[-1].strip()
+        if not line.startswith("|") or line.startswith("|-") or shown_by == "shown by":
+            continue
+        shown = re.findall(r"\]\(\.\./((?:tests|tools)/[^)]+)\)", shown_by)
+        if not shown or re.search(r"(?<!\[)`test_", shown_by):
+            yield f"docs/guarantees.md:{number}: what shows it is to be linked"
+        for case in re.findall(r"[\w…]+", " ".join(re.findall(r"(?<!\])\(([\w…, ]+)\)", shown_by))):
+            if not any(case.strip("…") in tree.get(file, "") for file in shown):
+                yield f"docs/guarantees.md:{number}: there is no {case} in {', '.join(shown)}"
 
 
 @rule
@@ -371,8 +382,11 @@ SAMPLES = {
          {"src/monitor/a.c": '[ALERT_X] = "x_down", [ALERT_WARNING] = "warning"\n', "docs/operations.md": "| `x_down` | x |\n",
           "src/http/page/words.js": "x_down: 1\n"}]),
     "links_and_tests_of_documents_are_there": (
-        [{"docs/a.md": "[x](b.md)\n"}, {"docs/a.md": "[x](b.md#c-d)\n", "docs/b.md": "# C\n"}, one("`test_x.py`\n", "a.md"), one("[x](#y)\n", "a.md")],
-        [{"docs/a.md": "[x](b.md#c-d) [y](../src) [z](https://x.y/z) `test_x.c`\n", "docs/b.md": "## C, d\n", "src/a.c": "", "tests/unit/test_x.c": ""}]),
+        [{"docs/a.md": "[x](b.md)\n"}, {"docs/a.md": "[x](b.md#c-d)\n", "docs/b.md": "# C\n"}, one("`test_x.py`\n", "a.md"), one("[x](#y)\n", "a.md"),
+         one("| a | `test_x.c` |\n", "docs/guarantees.md"),
+         {"docs/guarantees.md": "| a | [`test_x.c`](../tests/unit/test_x.c) (y…) |\n", "tests/unit/test_x.c": "z\n"}],
+        [{"docs/a.md": "[x](b.md#c-d) [y](../src) [z](https://x.y/z) `test_x.c`\n", "docs/b.md": "## C, d\n", "src/a.c": "", "tests/unit/test_x.c": ""},
+         {"docs/guarantees.md": "| a | shown by |\n|---|---|\n| a | [`test_x.c`](../tests/unit/test_x.c) (y…) |\n", "tests/unit/test_x.c": "y_1\n"}]),
     "python_compiles": ([one("def\n", "a.py"), one("#!/usr/bin/env python3\n(\n", "tools/a")],
                         [one("def f(): pass\n", "a.py"), one("(\n", "a.txt")]),
 }
