@@ -438,12 +438,13 @@ void rules_see_service(struct alert_book *book, const struct monitor_settings *s
     json_t *service = json_loads(service_json, 0, NULL);
     const json_t *catalog = json_object_get(service, "catalog");
     const char *error = json_string_value(json_object_get(catalog, "error"));
+    const char *process = json_string_value(json_object_get(service, "process"));
     char message[1024];
     if (json_is_false(json_object_get(catalog, "healthy"))) {
         (void)snprintf(
             message, sizeof message,
-            "the catalog cannot be reached: pipelines run on and confirm nothing, so their slots keep WAL: %s",
-            error != NULL ? error : "");
+            "%s cannot reach the catalog: its pipelines run on and confirm nothing, so their slots keep WAL: %s",
+            process != NULL ? process : "a process", error != NULL ? error : "");
         const struct alert_condition condition = {
             .type = ALERT_CATALOG_DOWN,
             .level = ALERT_DANGER,
