@@ -159,6 +159,18 @@ static int remove_pipeline(struct remover *remover)
     return remains ? EXIT_FAILED : EXIT_DONE;
 }
 
+// Known, but not configured: run --from --to ran it, and only its command line knew both ends.
+static bool fail_missing(struct remover *remover, const char *name, struct err *out_error)
+{
+    if (catalog_load(remover->catalog, name, &remover->known, out_error) && remover->known.is_found)
+        return err_set(out_error, ERR_CONFIG, "run_alone",
+                       "pipeline %s was run by etl-stream run --from … --to …, and its ends are not configured here; "
+                       "etl-stream source add, destination add and pipeline add %s make them known, then it can be "
+                       "removed; its slot alone, in the source's database: SELECT pg_drop_replication_slot('%s')",
+                       name, name, remover->known.pipeline.slot);
+    return !err_is_set(out_error) && catalog_config_fail_missing(remover->config, CATALOG_PIPELINE, name, out_error);
+}
+
 static bool remover_open(struct remover *remover, const char *name, struct err *out_error)
 {
     remover->catalog = command_catalog_open(&remover->values[REMOVAL_STATE], CATALOG_EDITOR, out_error);
@@ -166,7 +178,7 @@ static bool remover_open(struct remover *remover, const char *name, struct err *
         return false;
     remover->pipeline = catalog_config_find(remover->config, CATALOG_PIPELINE, name);
     if (remover->pipeline == NULL)
-        return catalog_config_fail_missing(remover->config, CATALOG_PIPELINE, name, out_error);
+        return fail_missing(remover, name, out_error);
     if (!catalog_load(remover->catalog, name, &remover->known, out_error) || !sf_key_process_init(out_error))
         return false;
     remover->removal = (struct removal_options){.config = remover->config,

@@ -156,6 +156,9 @@ def test_beside_a_pipeline_that_runs_alone(sources, standin, start_stream, start
             done = command(word, "p")
             assert done.returncode == 2 and f"process {program.pid} on " in done.stderr and answer in done.stderr, done
         assert command("resync", "q").returncode == 2
+        # Its ends are known to its command line only: what can be done is told.
+        done = command("remove", "p", "--yes")
+        assert done.returncode == 2 and "pipeline add p" in done.stderr and "pg_drop_replication_slot('etl_p')" in done.stderr, done
         catalog.add_source("shop", source)
         make_destination(catalog, standin, "wh")
         catalog.add_pipeline("p", "shop", "wh")
