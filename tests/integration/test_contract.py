@@ -234,6 +234,24 @@ def receiver():
     receiver.close()
 
 
+def test_a_command_is_heard_at_once_where_the_catalog_is_postgresql(postgres, source, receiver, start_service):
+    """By NOTIFY: the next look would be in an hour."""
+    catalog = start_service.catalog = PostgresCatalog(postgres, "contract_heard")
+    try:
+        source.sql("CREATE TABLE one (id int PRIMARY KEY); CREATE PUBLICATION etl FOR TABLE one")
+        service = start_service(PIPELINE_POLL_INTERVAL_SECS=3600)
+        for command in (("source", "add", "shop", "--url", source.url(), "--no-check"), ("destination", "add", "out", "--to", receiver.url("/heard")),
+                        ("pipeline", "add", "orders", "--source", "shop", "--destination", "out", "--start")):
+            done = service.command(*command)
+            assert done.returncode == 0, done
+        service.wait_for_event("live", 60)
+        paused = service.command("pipeline", "pause", "orders")
+        assert paused.returncode == 0 and "is paused" in paused.stdout, paused
+        assert service.terminate() == 0
+    finally:
+        postgres.drop_database(catalog.database)
+
+
 def test_a_database_of_the_first_etl_stream_works_as_it_is(postgres, source, receiver, start_service):
     catalog = start_service.catalog = PostgresCatalog(postgres, "contract_first")
     try:
