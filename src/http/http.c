@@ -47,6 +47,11 @@ bool http_takes_changes(const struct http *http)
     return http->token.is_set;
 }
 
+void http_account(struct http *http)
+{
+    urgency_look(&http->urgency, loop_fresh_us(http->loop));
+}
+
 const struct history *http_history(const struct http *http)
 {
     return http->history;
@@ -140,8 +145,9 @@ static void on_answer(void *context, void *message)
 
 static void *run(void *context)
 {
-    const struct http *http = context;
+    struct http *http = context;
     process_name_thread("http");
+    urgency_begin(&http->urgency, loop_now_us(http->loop));
     loop_run(http->loop);
     return NULL;
 }

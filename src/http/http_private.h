@@ -9,6 +9,7 @@
 #include "http/address.h"
 #include "http/http.h"
 #include "http/server.h"
+#include "http/urgency.h"
 #include "io/loop.h"
 #include "io/mailbox.h"
 
@@ -36,6 +37,7 @@ struct http {
     struct server *servers[HTTP_SERVERS_MAX];
     uint32_t server_count;
     struct control *controls;  // requests that wait (control.c)
+    struct urgency urgency;
     pthread_t thread;
     bool is_started;
     bool is_ending;

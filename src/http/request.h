@@ -55,5 +55,6 @@ struct mailbox *http_answers(struct http *http);
 int64_t http_started_us(const struct http *http);  // wall clock
 bool http_takes_changes(const struct http *http);  // there is a token
 const struct history *http_history(const struct http *http);
+void http_account(struct http *http);  // after each answer, and now and then: urgency.h
 
 #endif

@@ -119,6 +119,7 @@ static void on_sweep(struct loop_timer *timer)
     for (struct peer *peer = server->first; peer != NULL; peer = peer->next)
         if (!peer->is_waiting && now_us - peer->since_us > SERVER_PATIENCE_S * 1000000ULL)
             hang_up(peer);
+    http_account(server->http);
     loop_timer_set(server->loop, timer, SWEEP_INTERVAL_US);
 }
 
@@ -346,6 +347,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     exchange->peer->since_us = loop_now_us(server->loop);
     unlink_peer(exchange->peer);
     link_last(exchange->peer);
+    http_account(server->http);
     buf_deinit(&exchange->request.body);
     free(exchange->path);
     free(exchange);
