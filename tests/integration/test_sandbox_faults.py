@@ -200,7 +200,7 @@ def test_a_killed_converter_is_replaced():
             if parent == standin.process.pid and is_worker:
                 os.kill(int(process.name), signal.SIGKILL)
         channel.append(numbered(1, 20_000), "1", encoding="zstd")
-        channel.wait_committed("1", 30)
+        channel.wait_committed("1")
         assert client.sql(f"SELECT COUNT(*) FROM {pipe.qualified}") == [["20000"]]
 
 
@@ -285,7 +285,7 @@ class Writer:
 
     def open(self):
         fail = self.chance.random() < 0.5
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             assert time.monotonic() < deadline, "the channel cannot be opened"
             try:
@@ -300,7 +300,7 @@ class Writer:
 
     def committed(self):
         """The last number that is in the table: all of them, or what there is when the channel turns out to be invalid."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 status = self.channel.status()

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from program import patience, wait_until
 from sandbox_fixtures import make_jwt
 from streaming_box import box, channel, client, ids, numbered, pipe, plain_settings  # noqa: F401 (fixtures)
 
@@ -61,7 +62,8 @@ def test_four_megabytes_on_the_wire(pipe, channel):
 def test_ten_requests_a_second(box, pipe, channel):
     answers = []
     started = time.monotonic()
-    for number in range(1, 40):
+    while len(answers) < 40 or 429 not in answers and time.monotonic() < started + patience(60):  # a machine that stands still is within the limit
+        number = len(answers) + 1
         answer = channel.try_append(numbered(number, number), str(number))
         answers.append(answer.status)
         if answer.status == 200:
@@ -70,21 +72,22 @@ def test_ten_requests_a_second(box, pipe, channel):
     seconds = time.monotonic() - started
     assert set(answers) == {200, 429}
     assert answers.count(200) <= 10 + 10 * seconds + 1
-    time.sleep(0.15)
     channel.wait_committed(last)
     box.ask("/set_limits", {"enabled": False})
-    channel.token = channel.try_append(numbered(50, 50), "50").json["next_continuation_token"]
-    assert [channel.try_append(numbered(51, 51), "51", token=channel.token).status for _ in range(20)] == [200] * 20
+    channel.token = channel.try_append(numbered(50, 50), "fifty").json["next_continuation_token"]
+    assert [channel.try_append(numbered(51, 51), "fifty-one", token=channel.token).status for _ in range(20)] == [200] * 20
 
 
 def test_twenty_megabytes_a_second(channel):
     body = (b'{"ID":1,"ignored":"' + b"x" * 1000 + b'"}\n') * 50_000
-    channel.append(body, "1", encoding="zstd")  # more than a second's worth: passes, and is paid off afterwards
-    assert channel.try_append(numbered(2, 2), "2").status == 429
-    deadline = time.monotonic() + 60
-    while channel.try_append(numbered(2, 2), "2").status == 429:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    for number in range(1, 6):
+        channel.append(body, f"large {number}", encoding="zstd")  # more than a second's worth: passes, and is paid off afterwards
+        answer = channel.try_append(numbered(2, 2), f"small {number}")
+        if answer.status == 429:
+            break
+        channel.token = answer.json["next_continuation_token"]  # the machine stood still, and it is paid off already
+    assert answer.status == 429
+    wait_until(lambda: channel.try_append(numbered(2, 2), "last").status != 429, 60, "it to be paid off", pause=0.1)
 
 
 # ----- who asks

@@ -1,5 +1,6 @@
 """The stand-in's SQL side: Snowflake's rules where they bite, seen through the SQL API as a client sees it."""
 import concurrent.futures
+import contextlib
 import json
 import subprocess
 import time
@@ -62,9 +63,17 @@ class Db:
     def code(self, text, **more):
         return self.error(text, **more)["code"]
 
-    def held_at(self, fault):
-        """Until a statement is held by that fault of delay."""
+    @contextlib.contextmanager
+    def held(self, text, step="sql.before_commit", request_id=None, **more):
+        """The answer to a statement that is held at that step while the block runs, and goes on after it."""
+        fault = self.box.add_fault(step, hold=True, times=1, **more)
+        answer = self.post(text, "?async=true" + (f"&requestId={request_id}" if request_id else ""))
+        assert answer.status == 202, answer
         wait_until(lambda: self.box.fault_hits(fault), 60, "a statement to be held", pause=0.01)
+        try:
+            yield answer
+        finally:
+            self.box.remove_faults()
 
     def block(self, *steps, declare="", handler="WHEN OTHER THEN ROLLBACK; RAISE;"):
         declared = f"DECLARE {declare} " if declare else ""
@@ -292,14 +301,12 @@ def test_ddl_commits_the_open_transaction(db):
 def test_each_statement_reads_what_is_committed_when_it_starts(db):
     db.run("CREATE TABLE t (a INTEGER)")
     db.run("CREATE TABLE seen (first INTEGER, second INTEGER)")
-    fault = db.box.add_fault("sql.execute", delay_ms=1500, skip=2, times=1)
-    waiting = db.post(db.block("BEGIN TRANSACTION;", "SELECT COUNT(*) INTO :x FROM t;", "SELECT 1 INTO :z;", "SELECT COUNT(*) INTO :y FROM t;",
-                               "INSERT INTO seen SELECT :x, :y;", "COMMIT;", declare="x INTEGER; y INTEGER; z INTEGER;"), "?async=true")
-    other = Db(db.box, db.schema)
-    other.run("SELECT 1")
-    db.held_at(fault)
-    other.run("INSERT INTO t VALUES (1)")
-    other.client.close()
+    text = db.block("BEGIN TRANSACTION;", "SELECT COUNT(*) INTO :x FROM t;", "SELECT 1 INTO :z;", "SELECT COUNT(*) INTO :y FROM t;",
+                    "INSERT INTO seen SELECT :x, :y;", "COMMIT;", declare="x INTEGER; y INTEGER; z INTEGER;")
+    with db.held(text, "sql.execute", skip=2) as waiting:
+        other = Db(db.box, db.schema)
+        other.run("INSERT INTO t VALUES (1)")
+        other.client.close()
     assert db.wait(waiting).status == 200
     assert db.rows("SELECT * FROM seen") == [["0", "1"]]
 
@@ -307,13 +314,11 @@ def test_each_statement_reads_what_is_committed_when_it_starts(db):
 def test_lock_timeout_names_the_lock(db):
     db.run("CREATE TABLE t (a INTEGER)")
     db.run("INSERT INTO t VALUES (1)")
-    fault = db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
-    holder = db.post("DELETE FROM t", "?async=true")
-    db.held_at(fault)
-    error = db.error("UPDATE t SET a = 2", parameters={"LOCK_TIMEOUT": "1"})
-    assert error["sqlState"] == "57014" and "LOCK_TIMEOUT" in error["message"]
-    # INSERT waits for nobody.
-    db.run("INSERT INTO t VALUES (3)")
+    with db.held("DELETE FROM t") as holder:
+        error = db.error("UPDATE t SET a = 2", parameters={"LOCK_TIMEOUT": "1"})
+        assert error["sqlState"] == "57014" and "LOCK_TIMEOUT" in error["message"]
+        # INSERT waits for nobody.
+        db.run("INSERT INTO t VALUES (3)")
     assert db.wait(holder).status == 200
     assert db.rows("SELECT a FROM t") == [["3"]]
 
@@ -332,12 +337,10 @@ def test_asynchronous_execution_is_polled(db):
 def test_request_id_runs_once_also_while_it_runs(db):
     db.run("CREATE TABLE t (a INTEGER)")
     request_id = uuid.uuid4()
-    fault = db.box.add_fault("sql.execute", delay_ms=1000, times=1)
-    first = db.post("INSERT INTO t VALUES (1)", f"?async=true&requestId={request_id}")
-    assert first.status == 202
-    db.held_at(fault)
-    again = db.post("INSERT INTO t VALUES (1)", f"?requestId={request_id}&retry=true")
-    assert again.json["statementHandle"] == first.json["statementHandle"] and again.status == 200
+    with db.held("INSERT INTO t VALUES (1)", "sql.execute", request_id=request_id) as first:
+        again = db.post("INSERT INTO t VALUES (1)", f"?async=true&requestId={request_id}&retry=true")
+        assert again.json["statementHandle"] == first.json["statementHandle"] and again.status == 202
+    assert db.wait(again).status == 200
     third = db.post("INSERT INTO t VALUES (1)", f"?requestId={request_id}&retry=true")
     assert third.json["statementHandle"] == first.json["statementHandle"]
     assert db.value("SELECT COUNT(*) FROM t") == "1"
@@ -372,11 +375,9 @@ def test_request_id_is_remembered_over_a_kill(tmp_path):
 
 def test_statement_timeout_is_408(db):
     db.run("CREATE TABLE t (a INTEGER)")
-    fault = db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
-    holder = db.post("UPDATE t SET a = 1", "?async=true")
-    db.held_at(fault)
-    answer = db.post("UPDATE t SET a = 2", timeout=1)
-    assert answer.status == 408 and answer.code == "000630"
+    with db.held("UPDATE t SET a = 1") as holder:
+        answer = db.post("UPDATE t SET a = 2", timeout=1)
+        assert answer.status == 408 and answer.code == "000630"
     assert db.wait(holder).status == 200
     assert db.error("SELECT 1 / 0", parameters={"STATEMENT_TIMEOUT_IN_SECONDS": "5"})["code"] == "100051"
 
@@ -384,16 +385,14 @@ def test_statement_timeout_is_408(db):
 def test_cancel(db):
     db.run("CREATE TABLE t (a INTEGER)")
     db.run("INSERT INTO t VALUES (1)")
-    fault = db.box.add_fault("sql.before_commit", delay_ms=3000, times=1)
-    holder = db.post("UPDATE t SET a = 2", "?async=true")
-    db.held_at(fault)
-    waiting = db.post("UPDATE t SET a = 3", "?async=true")
-    time.sleep(0.3)
-    other = Db(db.box, db.schema)
-    cancelled = other.client.request("POST", waiting.json["statementStatusUrl"] + "/cancel", b"", other.client.account_headers())
-    assert cancelled.status == 200
-    other.client.close()
-    assert db.wait(waiting).code == "000604"
+    with db.held("UPDATE t SET a = 2") as holder:
+        waiting = db.post("UPDATE t SET a = 3", "?async=true")
+        time.sleep(0.1)  # it may have come to the lock, or be on its way
+        other = Db(db.box, db.schema)
+        cancelled = other.client.request("POST", waiting.json["statementStatusUrl"] + "/cancel", b"", other.client.account_headers())
+        assert cancelled.status == 200
+        other.client.close()
+        assert db.wait(waiting).code == "000604"
     assert db.wait(holder).status == 200
     assert db.rows("SELECT a FROM t") == [["2"]]
 
@@ -717,10 +716,11 @@ def test_query_tool(box):
 def test_compare_and_set_fences_the_second_of_two_at_once(merging):
     """Two writers from the same position: the one that waits for the other's transaction sees its position, and is fenced."""
     land(merging, (1, "a", None, "I", "01", None))
-    fault = merging.box.add_fault("sql.before_commit", delay_ms=1000, times=1)
-    first = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
-    merging.held_at(fault)
-    assert merging.error(MERGE_BLOCK.format(since="00", to="10", seen="01"))["code"] == "-20001"
+    with merging.held(MERGE_BLOCK.format(since="00", to="10", seen="01")) as first:
+        second = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
+        time.sleep(0.3)  # it waits for the first one's transaction: nothing is to happen meanwhile
+        assert merging.get(second.json["statementStatusUrl"]).status == 202
+    assert merging.wait(second).code == "-20001"
     assert merging.wait(first).status == 200
     assert merging.rows('SELECT "ID", "NAME" FROM "T"') == [["1", "a"]]
 
@@ -728,11 +728,9 @@ def test_compare_and_set_fences_the_second_of_two_at_once(merging):
 def test_readers_see_a_merge_whole_or_not_at_all(merging):
     """While a block has merged and not yet committed, one statement over its tables sees the state before."""
     land(merging, (1, "a", None, "I", "01", None))
-    fault = merging.box.add_fault("sql.before_commit", delay_ms=2000, times=1)
-    first = merging.post(MERGE_BLOCK.format(since="00", to="10", seen="01"), "?async=true")
-    merging.held_at(fault)
     together = 'SELECT (SELECT COUNT(*) FROM "T"), (SELECT MAX("POSITION") FROM "STATE")'
-    assert merging.rows(together) == [["0", "00"]]
+    with merging.held(MERGE_BLOCK.format(since="00", to="10", seen="01")) as first:
+        assert merging.rows(together) == [["0", "00"]]
     assert merging.wait(first).status == 200
     assert merging.rows(together) == [["1", "10"]]
 

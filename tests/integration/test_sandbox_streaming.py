@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from program import wait_until
+from program import patience, wait_until
 from sandbox_fixtures import Client, Pipe
 from streaming_box import COLUMNS, box, channel, client, ids, make_pipe, numbered, pipe, plain_settings, stall  # noqa: F401 (fixtures)
 
@@ -172,7 +172,7 @@ def test_offset_token_of_a_new_channel(pipe):
 
 
 def test_open_in_progress_is_a_conflict(box, client, channel):
-    fault = box.add_fault("commit", delay_ms=2000)
+    fault = box.add_fault("commit", hold=True)
     channel.append(numbered(1, 1), "1")
     wait_until(lambda: box.fault_hits(fault), 60, "the commit to be held", pause=0.01)  # and with it the first open
 
@@ -182,7 +182,10 @@ def test_open_in_progress_is_a_conflict(box, client, channel):
         return Pipe(own, channel.pipe.table).channel().try_open()
 
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
-        answers = [future.result() for future in [threads.submit(reopen) for _ in range(2)]]
+        opening = [threads.submit(reopen) for _ in range(2)]
+        concurrent.futures.wait(opening, patience(60), concurrent.futures.FIRST_COMPLETED)
+        box.remove_faults()
+        answers = [future.result() for future in opening]
     assert sorted(answer.status for answer in answers) == [200, 409]
     assert {answer.code for answer in answers if answer.status == 409} == {"ERR_OPEN_CHANNEL_IN_PROGRESS"}
 

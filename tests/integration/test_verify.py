@@ -153,11 +153,12 @@ def test_two_at_once(pipeline):
 
 
 class Slow:
-    """A verify of one table whose statements take long, once it holds the merge at its position."""
+    """A verify of one table that holds the merge at its position; its statements wait until the stand-in's faults are removed."""
 
-    def __init__(self, pipeline, *options, **fault):
+    def __init__(self, pipeline, *options):
         self.pipeline = pipeline
-        pipeline.standin.add_fault("sql.execute", times=None, **(fault or {"delay_ms": 3000}))
+        self.mark = pipeline.program.mark()
+        pipeline.standin.add_fault("sql.execute", times=None, hold=True)
         arguments = ["verify", "--from", pipeline.source.url(), "--to", pipeline.standin.to, "items", *map(str, options)]
         self.process = subprocess.Popen([PROGRAM, *arguments], env=environment(pipeline.program.state), text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -174,25 +175,26 @@ class Slow:
 def test_merging_goes_on_when_verify_is_killed(pipeline):
     slow = Slow(pipeline, "--lease-seconds", 6)
     pipeline.source.sql("update items set name = 'later' where id = 1")
-    since = pipeline.program.mark()
     slow.process.kill()
     slow.process.communicate()
-    pipeline.program.wait_for_event("merge_released", 30, since=since)
+    pipeline.program.wait_for_event("merge_released", 30, since=slow.mark)
     pipeline.standin.remove_faults()
     items = pipeline.name("items")
     wait_until(lambda: pipeline.snowflake.value(f'SELECT "NAME" FROM {items} WHERE "ID" = 1') == "later", 30, "the merge to go on")
-    assert "merge_held" not in pipeline.status()
+    wait_until(lambda: "merge_held" not in pipeline.status(), 30, "the status not to tell of it any more")
     assert pipeline.json()["result"] == "equal"
 
 
 def test_the_lease_is_renewed_and_writes_wait_for_the_end(pipeline):
-    """Longer than its lease: nothing is merged meanwhile, and the comparison is good."""
-    slow = Slow(pipeline, "--lease-seconds", 12, hold=True)
-    since = pipeline.program.mark()
+    """Longer than its lease: nothing is merged meanwhile, and the comparison is good. It is renewed after a third of its time, so that
+    what stands still for ten seconds does not lose it."""
+    slow = Slow(pipeline, "--lease-seconds", 16)
+    since = slow.mark
     pipeline.source.sql("update items set name = 'later' where id = 1")
     began, at, until = time.monotonic(), slow.is_at_a_position(), pipeline.status()["merge_held"]["until"]
-    wait_until(lambda: pipeline.status()["merge_held"]["until"] > until and time.monotonic() - began > 12, 20, "a renewal, past the first lease")
-    assert slow.is_at_a_position() == at
+    wait_until(lambda: time.monotonic() - began > 16, 20, "the first lease to be over", pause=0.5)
+    held = pipeline.status()["merge_held"]
+    assert held["until"] > until and held["at"] == at and not pipeline.program.events("merge_released")
     pipeline.standin.remove_faults()
     code, out, problem = slow.end()
     assert code == 0, (out, problem)
@@ -204,11 +206,11 @@ def test_the_lease_is_renewed_and_writes_wait_for_the_end(pipeline):
 
 def test_an_interrupted_verify_gives_the_merge_back(pipeline):
     slow = Slow(pipeline)
-    since = pipeline.program.mark()
     slow.process.send_signal(signal.SIGINT)
     code, _, problem = slow.end()
     assert code == 1 and "interrupted" in problem
-    pipeline.program.wait_for_event("merge_released", 30, since=since)
+    pipeline.program.wait_for_event("merge_released", 30, since=slow.mark)
+    pipeline.standin.remove_faults()
 
 
 def test_a_restart_makes_the_comparison_void(pipeline, stream):
