@@ -195,7 +195,7 @@ static bool monitor_settings_read(const struct option_value *values, struct moni
     // Tests cannot wait for minutes: a hundredth of a second for each second there.
     bool is_hurried = trap_is_set("monitor_seconds");
     *out_settings = (struct monitor_settings){.second_us = is_hurried ? 10000 : 1000000,
-                                              .check_timeout_ms = is_hurried ? 1000 : 10000,
+                                              .check_timeout_ms = 10000,
                                               .poll_interval_s = (uint32_t)values[RUN_WAL_POLL_INTERVAL].number,
                                               .checks_max = (uint32_t)values[RUN_WAL_CHECKS].number,
                                               .connections_max = (uint32_t)values[RUN_WAL_CONNECTIONS].number,

@@ -23,6 +23,7 @@ def test_twenty_pipelines_stream_in_one_process(source, receiver, start_service)
 
     def count(name):
         return len(list((folder / name).iterdir()))
+    service.wait_for_event("monitor_configured", 60)  # every thread has begun
     threads, descriptors = count("task"), count("fd")
     for number in range(1, PIPELINES + 1):
         tables = [f"s{number}.t{i}" for i in range(TABLES)]

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from http_side import LISTENS, Client, ports_of
-from program import wait_until
+from program import TRAPS_PROGRAM, wait_until
 from receiver import Receiver
 from test_service import POLL, make_destination, wait_live
 
@@ -67,7 +67,9 @@ class Box:
         source.sql("CREATE TABLE other (id int PRIMARY KEY)")
         source.sql("INSERT INTO rows SELECT i, 'copied', '2026-01-01' FROM generate_series(1, 50) AS i")
         source.sql(f"CREATE PUBLICATION {source.publication} FOR TABLE rows, other")
-        self.service = start_service(*POLL, **LISTENS, WAL_POLL_INTERVAL_SECS=10)
+        # The monitor's seconds are hundredths there, as a look at the sources would come every ten seconds otherwise, and a circuit
+        # is open for three instead of thirty.
+        self.service = start_service(*POLL, **LISTENS, WAL_POLL_INTERVAL_SECS=20, binary=TRAPS_PROGRAM, ETL_TRAP="monitor_seconds,circuit_tenths")
         self.catalog = start_service.catalog
         self.client = Client(ports_of(self.service)[0])
         make_destination(self.catalog, standin, "d1")
@@ -195,9 +197,11 @@ def check_sources(box):
     box.catalog.execute("DELETE FROM sources WHERE name = 's_mended'")
     box.wait_above(closed, "etl_connection_pool_cleanup_total", pool="wal_monitor")
     box.wait_for(None, "etl_pg_source_status", source_name="s_mended")
-    found = box.wait(lambda found: any(name == "etl_pg_slot_active" and value == 1 for (name, _), value in found.values.items()), "a slot that is read")
-    labels = next(dict(labels) for (name, labels), value in found.values.items() if name == "etl_pg_slot_active" and value == 1)
-    assert labels["source_name"] == "s1"
+
+    def read_slots(found):
+        return [dict(labels) for (name, labels), value in found.values.items()
+                if name == "etl_pg_slot_active" and value == 1 and dict(labels)["source_name"] == "s1"]
+    labels = read_slots(box.wait(read_slots, "a slot that is read"))[0]
     found = box.wait_for(1, "etl_pg_slot_wal_status", **labels, status="reserved")
     assert found.get("etl_pg_slot_retained_bytes", **labels) >= 0
     box.wait_for(0, "etl_pg_slot_inactive_seconds", **labels)
@@ -299,6 +303,9 @@ def check_ends(box):
     box.wait_above(0, "etl_schema_cache_misses_total", type="relation")
     box.source.sql(f"ALTER PUBLICATION {box.source.publication} DROP TABLE another")
     box.wait_for(None, "etl_table_rows_total", pipeline_name="post", table="public.other")
+    # What is on its way is waited for where something is paused or ends.
+    box.standin.remove_faults()
+    box.receiver.fault = lambda post: None
     box.catalog.set_status("bad", "PAUSE")  # it counts whenever it is tried
     active = box.wait_for(1, "etl_pipeline_state", pipeline_name="bad", state="paused").get("etl_pipeline_active")
     box.catalog.set_status("post", "PAUSE")

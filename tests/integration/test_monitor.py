@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import threading
+import time
 
 import pytest
 
@@ -44,9 +45,28 @@ def metrics(client):
     return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
+def holds(check, seconds=60):
+    """Until check() asserts nothing wrong: what is told and what is published of it are not one moment."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            check()
+            return
+        except (AssertionError, LookupError):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)  # between two looks, until the deadline
+
+
 def write_wal(source, megabytes):
     source.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1048576)) "
                f"FROM generate_series(1, {megabytes})")
+
+
+def wait_for_alerts(service, *expected):
+    """What was delivered is kept a moment after the receiver has it; before that, the next life would tell it again."""
+    service.wait_for_status(lambda status: [(one["type"], one["delivery"]) for one in status["alerts"]] == list(expected), 60,
+                            f"the alerts {expected} to be kept")
 
 
 def test_wal_alert_is_the_contracts_and_its_privilege_is_asked_for_once(own_postgres, start_watching, receiver):
@@ -69,24 +89,30 @@ def test_wal_alert_is_the_contracts_and_its_privilege_is_asked_for_once(own_post
     assert isinstance(alert["duration_mins"], int) and alert["duration_mins"] >= 1
     assert RFC3339.fullmatch(alert["timestamp"])
     # The same message three times, of which the third was taken; a password in the URL goes as a header, and nowhere else.
-    assert receiver.tries == [receiver.taken[0][0]] * 3
+    assert receiver.tries[:3] == [receiver.taken[0][0]] * 3
     assert receiver.headers[0]["Content-Type"] == "application/json"
     assert base64.b64decode(receiver.headers[0]["Authorization"].split()[1]) == b"ops:secret"
-    shown = wait_until(lambda: (found := client.ask("GET", "/api/v1/status").json)["alerts"]
-                       and found["alerts"][0]["delivery"] == "delivered" and found, 30, "the alert to be shown as delivered")
-    (source,), (told,) = shown["sources"], shown["alerts"]
-    assert {"source": "shop", "up": True, "level": "warning", "is_standby": False, "wal_size_mb": size, "slots": []}.items() <= source.items()
-    assert {"type": "wal_alert", "status": "warning", "source_name": "shop", "threshold_mb": 1}.items() <= told.items()
-    assert {'etl_pg_source_status{source_name="shop"}': 1, 'etl_pg_source_wal_size_mb{source_name="shop"}': size,
-            'etl_connection_pool_size{pool="wal_monitor"}': 1, 'etl_alerts_active{type="wal_alert"}': 1,
-            'etl_alerts_sent_total{type="wal_alert"}': 1}.items() <= metrics(client).items()
+
+    def is_shown():
+        shown = client.ask("GET", "/api/v1/status").json
+        (source,), [told] = shown["sources"], [one for one in shown["alerts"] if one["type"] == "wal_alert"]
+        assert {"source": "shop", "up": True, "level": "warning", "is_standby": False, "wal_size_mb": size, "slots": []}.items() <= source.items()
+        assert {"status": "warning", "source_name": "shop", "threshold_mb": 1, "delivery": "delivered"}.items() <= told.items()
+        assert {'etl_pg_source_status{source_name="shop"}': 1, 'etl_pg_source_wal_size_mb{source_name="shop"}': size,
+                'etl_connection_pool_size{pool="wal_monitor"}': 1, 'etl_alerts_active{type="wal_alert"}': 1,
+                'etl_alerts_sent_total{type="wal_alert"}': 1}.items() <= metrics(client).items()
+    holds(is_shown)
+    mark = service.mark()
     own_postgres.server.stop()
-    service.wait_for_event("source_down")
+    service.wait_for_event("source_down", since=mark)
     receiver.wait_for("source_down", status="danger", source_name="shop")
-    after = metrics(client)
-    assert after['etl_pg_source_status{source_name="shop"}'] == 0 and after['etl_connection_pool_cleanup_total{pool="wal_monitor"}'] >= 1
+
+    def is_counted():
+        after = metrics(client)
+        assert after['etl_pg_source_status{source_name="shop"}'] == 0 and after['etl_connection_pool_cleanup_total{pool="wal_monitor"}'] >= 1
+    holds(is_counted)
     own_postgres.server.start()
-    service.wait_for_event("source_up")
+    service.wait_for_event("source_up", since=mark)
     receiver.wait_for("source_down", status="resolved", source_name="shop")
     assert service.terminate() == 0
     assert len(receiver.of("wal_alert")) == 1 and len(service.events("wal_size_unknown")) == 1
@@ -144,17 +170,22 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
     lost = receiver.wait_for("slot_lost", status="danger", pipeline_name="p")
     assert lost["wal_status"] == "lost" and "on-slot-lost resync" in lost["remedy"], lost
     series = 'etl_pg_slot_wal_status{source_name="shop",slot="etl_p",status="%s"}'
-    assert {series % "lost": 1, series % "reserved": 0}.items() <= metrics(client).items()
-    assert client.ask("GET", "/api/v1/status").json["sources"][0]["slots"][0]["wal_status"] == "lost"
+
+    def is_shown():
+        assert {series % "lost": 1, series % "reserved": 0}.items() <= metrics(client).items()
+        assert client.ask("GET", "/api/v1/status").json["sources"][0]["slots"][0]["wal_status"] == "lost"
+    holds(is_shown)
     receiver.wait_for("slot_held_back", status="resolved", pipeline_name="p")
     receiver.wait_for("pipeline_paused", status="resolved", pipeline_name="p")
     receiver.wait_for("slot_at_risk", status="resolved", pipeline_name="p")
     # What is over while nothing runs is told afterwards.
+    wait_for_alerts(service, ("slot_lost", "delivered"))
     assert service.terminate() == 0
     own_postgres.sql("SELECT pg_drop_replication_slot('etl_p')")
     own_postgres.sql("SELECT pg_create_logical_replication_slot('etl_p', 'pgoutput')")
     service = start_watching(ALERT_WAL_URL=receiver.url)
     receiver.wait_for("slot_lost", status="resolved", pipeline_name="p")
+    wait_for_alerts(service)
     assert service.terminate() == 0
     assert service.command("status", "--json").stdout.count('"slot": "etl_p"') == 1 and '"alerts": []' in service.command("status", "--json").stdout
     told = [(kind, status) for kind in ("slot_held_back", "pipeline_paused", "slot_at_risk", "slot_lost")
@@ -178,8 +209,8 @@ def test_a_parked_table_is_told_and_told_again_when_it_is_back(sources, standin,
     receiver.wait_for_tries(1, 90)
     service.wait_for_table("p", "customers", "live", 90)
     service.wait_for_event("alert", table="public.orders")
+    alert = wait_until(lambda: next((one for one in map(json.loads, list(receiver.tries)) if one["type"] == "table_parked"), None), 60, "the alert")
     receiver.release()
-    alert = json.loads(receiver.tries[0])
     assert {"type": "table_parked", "status": "warning", "source_name": "shop", "pipeline_name": "p",
             "table": "public.orders"}.items() <= alert.items()
     assert "pipeline resync p public.orders" in alert["remedy"]
