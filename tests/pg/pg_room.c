@@ -394,7 +394,7 @@ static void start(struct room *room)
     struct pg_conn_events events = {
         .on_open = on_open, .on_broken = on_broken, .on_notice = on_notice, .context = room};
     struct err error;
-    if (!pg_conn_open(room->conn, &room->target, false, NULL, NULL, 3000, &events, &error)) {
+    if (!pg_conn_open(room->conn, &room->target, false, NULL, NULL, 30000, &events, &error)) {
         say_error("ended", &error);
         loop_stop(room->loop);
     }
