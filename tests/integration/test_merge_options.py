@@ -150,7 +150,7 @@ def test_nothing_waits_for_a_merge_that_runs_long(source, standin, stream):
     snowflake = Snowflake(standin.to)
     program = stream(*MERGE_OFTEN)
     program.wait_for_event("live", 60)
-    standin.add_fault("sql.before_commit", delay_ms=12000, times=1)
+    standin.add_fault("sql.before_commit", hold=True, times=1)
     source.sql("insert into orders values (4, 'd')")
     status = program.wait_for_status(lambda one: one["pipelines"] and one["pipelines"][0]["merge"]["state"] == "running"
                                      and one["pipelines"][0]["merge"]["seconds"] >= 1, 30)
@@ -164,6 +164,8 @@ def test_nothing_waits_for_a_merge_that_runs_long(source, standin, stream):
     program = stream(*MERGE_OFTEN)
     source.sql("insert into orders values (6, 'f')")
     wait_until(lambda: snowflake.value(landed.format(6)) == "1", 10, "a row to land while the earlier merge runs")
+    assert not program.events("merge_resolved")
+    standin.remove_faults()
     resolved = program.wait_for_event("merge_resolved", 60)
     assert "had been done" in resolved["message"]
     settle(source, snowflake, program, 1)
@@ -176,10 +178,11 @@ def test_a_merge_whose_answers_are_lost_runs_once(source, standin, stream):
     snowflake = Snowflake(standin.to)
     program = stream(*MERGE_OFTEN)
     program.wait_for_event("live", 60)
-    standin.add_fault("sql.before_commit", delay_ms=3000, times=1)  # so that it is asked for
+    standin.add_fault("sql.before_commit", hold=True, times=1)  # so that it is asked for
     faults = [standin.add_fault("sql.submit.after", reset=True, times=2), standin.add_fault("sql.poll", status=503, times=1)]
     source.sql("insert into orders values (4, 'd')")
     wait_until(lambda: [standin.fault_hits(fault) for fault in faults] == [2, 1], 60, "all of the faults")
+    standin.remove_faults()
     settle(source, snowflake, program, 1)
     assert not program.events("merge_failed")
     assert [row[0] for row in orders(snowflake, marked=False)] == ["1", "2", "3", "4"]

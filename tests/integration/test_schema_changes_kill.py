@@ -27,12 +27,12 @@ def test_killed_while_the_definition_changes(moment, source, standin, stream):
     else:
         if moment == "swap":
             wait_until(lambda: was_run(standin, "EXECUTE IMMEDIATE", "_ETL_NEW_THING"), 60, "the merge")
-            standin.add_fault("sql.submit.after", delay_ms=3000, times=None)  # so that the former target is not dropped yet
+            standin.add_fault("sql.submit.after", hold=True, times=None)  # so that the former target is not dropped yet
         parts = {"shadow": ("CREATE TABLE", " LIKE "), "merge": ("EXECUTE IMMEDIATE", "_ETL_NEW_THING"), "swap": (" SWAP WITH ",)}[moment]
         wait_until(lambda: was_run(standin, *parts), 60, moment)
     program.kill()
-    assert int(Snowflake(standin.to).value('SELECT COUNT(*) FROM "THING"')) >= 300
     standin.remove_faults()
+    assert int(Snowflake(standin.to).value('SELECT COUNT(*) FROM "THING"')) >= 300
     again = stream(*OPTIONS)
     settle(source, standin, again)
     assert not again.events("parked") and again.terminate() == 0
