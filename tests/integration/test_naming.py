@@ -1,7 +1,7 @@
 """Which tables are followed, how they are called in Snowflake, and what happens to tables that are in the way."""
 import pytest
 
-from program import run_command, wait_until
+from program import pipeline_status, run_command, wait_until
 from snowflake_client import Snowflake, SnowflakeError
 from test_pipeline import MERGE_OFTEN
 
@@ -66,8 +66,13 @@ def make(source, *names, rows=1):
     source.sql(f"create publication {source.publication} for table {listed}")
 
 
-def states(program):
-    return {f'{table["schema"]}.{table["table"]}': table["state"] for table in program.status()["pipelines"][0]["tables"]}
+def tables_of(status):
+    return {f'{table["schema"]}.{table["table"]}': table for table in pipeline_status(status).get("tables", [])}
+
+
+def wait_for_states(program, expected):
+    """The status is saved a moment after what it tells of."""
+    program.wait_for_status(lambda status: {name: table["state"] for name, table in tables_of(status).items()} == expected, 60, str(expected))
 
 
 # --- choosing -----------------------------------------------------------------------------------------------------
@@ -79,7 +84,7 @@ def test_tables_are_chosen_by_patterns(source, standin, stream, targets):
     program.wait_for_event("live", 60)
     warned = [line["message"] for line in program.events("tables_pattern")]
     assert len(warned) == 1 and '"nothing.*"' in warned[0]
-    assert states(program) == {"public.a": "live", "public.ab": "live"}
+    wait_for_states(program, {"public.a": "live", "public.ab": "live"})
     for table in ("public.a", "public.ab", "public.tmp_x", "sales.a"):
         source.sql(f"insert into {table} values (2)")
     targets.wait_for([1, 2], "A")
@@ -92,7 +97,7 @@ def test_tables_are_chosen_by_patterns(source, standin, stream, targets):
     source.sql("insert into abc values (7)")
     source.sql("insert into tmp_y values (7)")
     targets.wait_for([7], "ABC")
-    assert set(states(program)) == {"public.a", "public.ab", "public.abc"}
+    wait_for_states(program, {"public.a": "live", "public.ab": "live", "public.abc": "live"})
     assert program.terminate() == 0
 
 
@@ -106,7 +111,7 @@ def test_a_table_that_is_chosen_again_is_copied_anew(source, standin, stream, ta
     source.sql("insert into a values (2)")
     source.sql("insert into b values (2)")
     targets.wait_for([1, 2], "A")
-    assert states(program) == {"public.a": "live", "public.b": "unpublished"}
+    wait_for_states(program, {"public.a": "live", "public.b": "unpublished"})
     assert "no longer chosen from publication" in str(program.status())
     assert program.terminate() == 0
     assert targets.ids("B") == [1]
@@ -195,9 +200,10 @@ def test_collisions_park_the_second_and_name_the_option(source, standin, stream,
         assert text in found.stdout, found.stdout
     program = stream(*MERGE_OFTEN)
     program.wait_for_event("live", 60)
-    parked = {f'{table["schema"]}.{table["table"]}': table["reason"] for table in program.status()["pipelines"][0]["tables"]
-              if table["state"] == "parked"}
-    assert len(parked) == 3 and "public.folds" in parked
+    def find_parked(status):
+        return [name for name, table in tables_of(status).items() if table["state"] == "parked"]
+    parked = find_parked(program.wait_for_status(lambda status: len(find_parked(status)) == 3, 60, "three parked tables"))
+    assert "public.folds" in parked
     assert len({"public.a", "sales.a"} & set(parked)) == 1 and len({"public.b", "public.B"} & set(parked)) == 1
     assert targets.ids("A") == [1]
     assert program.terminate() == 0

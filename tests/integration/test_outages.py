@@ -147,8 +147,9 @@ def test_one_table_is_parked_and_the_others_run_on(source, standin, stream):
     with source.connect() as connection:
         mark = load.write_mark(connection)
     load.wait_for_mark(Snowflake(standin.to), mark, 60)
-    table = next(one for one in pipeline_status(program.status())["tables"] if one["table"] == "extra")
-    assert table["state"] == "parked" and "is part of the key" in table["reason"]
+    program.wait_for_status(lambda status: any(
+        one["table"] == "extra" and one["state"] == "parked" and "is part of the key" in one["reason"]
+        for one in pipeline_status(status)["tables"]), 60, "the table to be shown as parked")
     assert program.terminate() == 0
 
 

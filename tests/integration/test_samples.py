@@ -92,8 +92,8 @@ class Client:
 
     def stop(self):
         self.stopping.set()
-        self.thread.join(30)
-        assert self.error is None, self.error
+        self.thread.join(60)
+        assert not self.thread.is_alive() and self.error is None, self.error
         assert self.committed > 0
 
 

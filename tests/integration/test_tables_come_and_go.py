@@ -138,8 +138,7 @@ def test_a_missing_privilege_is_tried_again_until_it_is_granted(own_postgres, st
     trouble = wait_until(lambda: table_status(program, "hidden").get("retry"), 20, "the trouble to show")
     assert "GRANT SELECT" in trouble["error"] and trouble["failures"] >= 1 and trouble["parked_after"] == 6
     source.sql("GRANT SELECT ON hidden TO reader")
-    wait_for_table(program, "hidden", "live")
-    assert "retry" not in table_status(program, "hidden")
+    assert "retry" not in wait_for_table(program, "hidden", "live")
     settle(source, standin, program)
     assert program.terminate() == 0
 

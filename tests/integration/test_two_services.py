@@ -123,8 +123,8 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
         watch.stop()
     print(f"taken over {frozen_seconds:.1f} s after a freeze, {killed_seconds:.1f} s after a kill")
     assert watch.errors == []
-    assert {slot: claim for slot, claim in watch.claims.items() if slot in {f"etl_{name}" for name in NAMES}} \
-        == {f"etl_{name}": 3 for name in NAMES}
+    # Taken over twice. A machine that stands still for ten seconds costs a claim once more, and a claim is never used again.
+    assert all(watch.claims[f"etl_{name}"] >= 3 for name in NAMES), watch.claims
     for name, (_, target) in ends.items():
         for table in load.TABLES:
             landing = f'"DEMO_DB"."{name.upper()}_LANDING"."LANDING_{table.upper()}"'

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 import compare
-from program import wait_until
+from program import pipeline_status, wait_until
 from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
 from versions import MAJOR
 
@@ -226,8 +226,9 @@ def test_every_type_copied_and_streamed(source, standin, stream, form):
     found = snowflake.query(f'select "_ETL_COERCED" from {snowflake.qualified("MATRIX")} where "_ETL_COERCED" is not null')
     assert {name.upper() for name in coerced} == {name for row in found for name in json.loads(row[0])}
     assert len(coerced) == len(program.events("value_coerced")), "said once for each column"
-    table, = program.status()["pipelines"][0]["tables"]
-    assert table["values_coerced"] == sum(len(json.loads(row[0])) for row in found)
+    count = sum(len(json.loads(row[0])) for row in found)
+    program.wait_for_status(lambda status: [table["values_coerced"] for table in pipeline_status(status)["tables"]] == [count], 60,
+                            f"{count} coerced values to be shown")
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP"])
