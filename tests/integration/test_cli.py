@@ -272,9 +272,12 @@ def test_bad_input(ends, tmp_path, case):
     assert_nothing_is_left(ends, tmp_path, before)
 
 
-def test_check_finds_nothing_where_all_is_right(ends, tmp_path):
+def test_check_finds_nothing_where_all_is_right(ends, tmp_path, tmp_path_factory):
     before = ends.objects()
-    for more in ({}, {"PGPASSWORD": PASSWORD}):
+    passfile = tmp_path_factory.mktemp("home") / ".pgpass"
+    passfile.write_text(f"*:*:*:scram:{PASSWORD}\n")
+    passfile.chmod(0o600)
+    for more in ({}, {"PGPASSWORD": PASSWORD}, {"PGPASSFILE": str(passfile)}):
         source = ends.source(user="scram") if more else ends.source()
         done = run_command("check", "--from", source, "--to", ends.target(), state=tmp_path / "state.db", **more)
         assert done.returncode == 0, done.stdout + done.stderr

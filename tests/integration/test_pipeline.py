@@ -48,7 +48,11 @@ def test_tables_are_equal_after_copy_and_load(source, standin, stream):
 
 def test_a_clean_restart_goes_on_where_it_was(source, standin, stream):
     make_tables(source, 50)
+    # Tables are prepared side by side: none waits until another one's channel is open.
+    held = standin.add_fault("open", hold=True, times=None)
     program = stream(*MERGE_OFTEN)
+    wait_until(lambda: standin.fault_hits(held) >= len(load.TABLES), 60, "a channel of each table to be asked for")
+    standin.remove_faults()
     settle(source, standin, program)
     assert program.terminate() == 0
     load.Load(source.conninfo, seed=3).run(40)
