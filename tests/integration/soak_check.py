@@ -41,13 +41,15 @@ class Reader(threading.Thread):
     """Looks at the invariants' tables in one statement, at random times, until stop(). Their columns change meanwhile, which is no excuse
     as long as that is followed in place: a column whose sum is constant is there with its default in all rows, or not at all."""
 
-    def __init__(self, snowflake, seed, soft_deletes, is_excused):
+    def __init__(self, snowflake, seed, journal, soft_deletes, is_excused):
+        """journal: the tables that hold its rows, one or its partitions."""
         super().__init__(daemon=True, name="reader")
         self.snowflake, self.dice, self.is_excused = snowflake, random.Random(seed), is_excused
         self.reads, self.judged, self.states, self.problem, self._stopping = 0, collections.Counter(), set(), None, threading.Event()
         where = ' WHERE "_ETL_DELETED_AT" IS NULL' if soft_deletes else ""
-        tally, journal, left, right = (snowflake.qualified(name.upper()) for name in ("tally", "journal", "accounts_left", "accounts_right"))
-        self.statement = (f'SELECT (SELECT COALESCE(SUM("N"), 0) FROM {tally}{where}), (SELECT COUNT(*) FROM {journal}{where}),'
+        tally, left, right = (snowflake.qualified(name.upper()) for name in ("tally", "accounts_left", "accounts_right"))
+        rows = " + ".join(f"(SELECT COUNT(*) FROM {snowflake.qualified(name.upper())}{where})" for name in journal)
+        self.statement = (f'SELECT (SELECT COALESCE(SUM("N"), 0) FROM {tally}{where}), {rows},'
                           f' (SELECT COALESCE(SUM("BALANCE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("BALANCE"), 0) FROM {right}{where}),'
                           f' (SELECT COUNT(*) FROM {tally}{where})')
         self.shares = (f'SELECT (SELECT COALESCE(SUM("SHARE"), 0) FROM {left}{where}), (SELECT COALESCE(SUM("SHARE"), 0) FROM {right}{where}),'

@@ -167,6 +167,7 @@ class Run:
         self.scenario, self.server, self.standin, self.folder = scenario, server, standin, pathlib.Path(folder)
         self.name, self.mark_seconds, self.keep = f"soak_{scenario['seed']}_{number}", mark_seconds, keep
         self.program, self.lives, self.clients, self.reader, self.verifies = None, [], [], None, []
+        self.journal = scenario.get("journal", ["journal"])
         self.marks, self.counts, self.started = 0, collections.Counter(), time.monotonic()
         self._log_lock = threading.Lock()
         self._log_file = None
@@ -195,7 +196,7 @@ class Run:
     def _excuses(self):
         """One of the reader's tables is not live, or was not: what becomes of other tables is no excuse."""
         return [line for life in self.lives for line in list(life.lines)
-                if line.get("event") in soak_check.NOT_LIVE and line.get("table") in (None, *UNGUARDED)]
+                if line.get("event") in soak_check.NOT_LIVE and line.get("table") in (None, *UNGUARDED, *self.journal)]
 
     def watch(self):
         """Nothing has gone wrong that waiting would not mend."""
@@ -331,11 +332,22 @@ class Run:
                 pass  # there was nothing to merge, or a fault holds it up
 
     def do_live(self, _, step):
+        self.drain()  # a transaction that stays prepared keeps the slot from being made
         if self.program is not None:
             try:
                 self.program.wait_for_event("live", LIVE_SECONDS)
             except Timeout:
                 pass  # a fault holds it up
+
+    def do_settle(self, number, _):
+        self.drain()
+        if self.program is not None:
+            self.marks += 1
+            try:
+                soak_check.settle(self.connect, self.snowflake, self.marks, self.watch, LIVE_SECONDS)
+            except (Failed, psycopg.Error) as error:
+                self.watch()  # a fault holds it up, or what was to be seen is amiss
+                self.log(number=number, settled=str(error))
 
     def drain(self):
         for client in self.clients:
@@ -389,7 +401,7 @@ class Run:
         self.snowflake.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.name.upper()}"')
         self.standin.ask("/set_commit_delay", {"ms": 100})
         self.clients = [Client(number, self.connect, self.log) for number in range(self.scenario["clients"])]
-        self.reader = soak_check.Reader(self.snowflake, self.scenario["seed"], "--soft-deletes" in self.scenario["options"], self._is_excused)
+        self.reader = soak_check.Reader(self.snowflake, self.scenario["seed"], self.journal, "--soft-deletes" in self.scenario["options"], self._is_excused)
         for thread in (*self.clients, self.reader):
             thread.start()
 

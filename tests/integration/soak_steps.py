@@ -1,7 +1,8 @@
 """From a seed to a scenario: definitions, options and steps. Pure: the same seed gives the same scenario, without a server or a clock.
 
 A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}], "options": [...],
-"publication", "encoding", "clients", "schema_changes", "common": [definitions that every scenario has], "steps": [...]}. A step is one of
+"publication", "encoding", "clients", "schema_changes", "common": [definitions that every scenario has],
+"journal": [names under which the journal is published], "steps": [...]}. A step is one of
 
     {"do": "tx", "client": 0, "guarded": bool, "body": [{"table", "sql"} | {"savepoint": [...], "keep": bool}], "end": END}
                                       END: commit, rollback, commit prepared, rollback prepared
@@ -14,6 +15,7 @@ A scenario is JSON: {"seed", "tables": [names], "definitions": [{"table", "sql"}
     {"do": "control", "path": "/stall", "body": {...}}                             of the stand-in
     {"do": "wait", "ms": 20}                                                       lets things run; no condition hangs on it
     {"do": "live"}                                                                 lets every table become live, if it does soon
+    {"do": "settle"}                                                               lets everything so far be merged, if it is soon
     {"do": "merges", "count": 2}                                                   lets that many merges happen, if they do soon
     {"do": "check"}                                                                quiesce, then source and target are equal
 
@@ -61,21 +63,32 @@ class Invariants:
     """Tables between which something holds after every commit, so that a mixture of two commits shows.
 
     tally has a row a client, which counts the client's rows in journal; accounts_left and accounts_right hold a constant sum. Where
-    definitions change these tables get columns as well, of kinds that are followed in place; they get other names and go, and note
-    gets other names. One of them, share, has a default in both accounts tables, and a constant sum from then on.
+    definitions change these tables get columns as well, of kinds that are followed in place; they get other names and go. One of them,
+    share, has a default in both accounts tables, and a constant sum from then on. The journal may be partitioned then.
     """
 
-    def __init__(self, dice, clients, is_keyed):
-        self.clients = clients
+    def __init__(self, dice, clients, is_keyed, may_have_parts, via_root):
+        self.clients, self.via_root = clients, via_root
         self.journal = "key" if is_keyed else dice.choice(("key", "append", "bag"))
+        self.has_parts = may_have_parts
+        if may_have_parts:
+            self.journal = "key"
         self.has_share, self.widths, self.added = False, {}, 0
-        self.more = {"tally": [], **{name: ["note"] for name in ("journal", "accounts_left", "accounts_right")}}  # what may be renamed
+        # What may be renamed, and whether it has a default. The journal's note stays the third column, so that it can be filled.
+        self.more = {"tally": {}, **{name: {"note": False} for name in ("journal", "accounts_left", "accounts_right")}}
+        self.note = "note"
+
+    @property
+    def published_journal(self):
+        return [f"journal_{number}" for number in range(2)] if self.has_parts and not self.via_root else ["journal"]
 
     def definitions(self):
         key = ", primary key (client, n)" if self.journal == "key" else ""
         yield "tally", "create table tally (client int primary key, n bigint not null)"
         yield "tally", f"insert into tally select c, 0 from generate_series(0, {self.clients - 1}) c"
-        yield "journal", f"create table journal (client int not null, n bigint not null, note text{key})"
+        yield "journal", f"create table journal (client int not null, n bigint not null, note text{key}){' partition by hash (client)' * self.has_parts}"
+        for number in range(2 * self.has_parts):
+            yield "journal", f"create table journal_{number} partition of journal for values with (modulus 2, remainder {number})"
         yield "journal", "alter table journal alter column note set storage external"
         if self.journal == "bag":
             yield "journal", "alter table journal replica identity full"
@@ -100,42 +113,58 @@ class Invariants:
             undo = ("with gone as (delete from journal where client = {0} and n = (select n from tally where client = {0}) returning 1) "
                     "update tally set n = n - (select count(*) from gone) where client = {0}")
             yield {"table": "journal", "sql": undo.format(client)}
-        if dice.random() < 0.02:
+        # The truncate of a table that is published as a whole is not sent: it is copied anew when a look has noticed it.
+        if dice.random() < 0.02 and not (self.has_parts and self.via_root):
             yield {"table": "journal", "sql": "truncate journal; update tally set n = 0"}
-
 
     def change(self, dice):
         """Statements of one transaction that change columns, and the table that they are of."""
         table = dice.choice(("tally", "journal", "accounts_left", "accounts_right"))
-        if not self.has_share and dice.random() < 0.5:
+        if not self.has_share and dice.random() < 0.3:
             self.has_share = True
             return "accounts_left", [f"alter table {side} add column share bigint not null default {SHARE}" for side in ("accounts_left", "accounts_right")]
-        if table in self.widths and dice.random() < 0.5:
-            name = self.widths.pop(table)
-            return table, [f"alter table {table} alter column {name} type {dice.choice(('varchar(40)', 'text'))}"]
         more = self.more[table]
-        if more and dice.random() < 0.5:
-            return table, [self._rename_or_drop(dice, table, more)]
+        gone = [name for name in more if (table, name) != ("journal", self.note)]
+        kinds = [(self._add, 2), (self._rename, 3 * bool(more)), (self._drop, 4 * bool(gone)), (self._widen, 2 * (table in self.widths))]
+        kind, = dice.choices(*zip(*kinds))
+        return table, [kind(dice, table, gone)]
+
+    def _add(self, dice, table, _):
         self.added += 1
         name = f"more{self.added}"
-        more.append(name)
         kind, default = dice.choice((("int", ""), ("text", " default 'd'"), ("bigint", " not null default 5"), ("boolean", " default true"), ("varchar(20)", "")))
+        if table == "journal" and self.has_parts and self.via_root:
+            default = ""  # its partitions keep it, so the table would be copied
+        self.more[table][name] = default != ""
         if kind == "varchar(20)":
             self.widths[table] = name
-        return table, [f"alter table {table} add column {name} {kind}{default}"]
+        return f"alter table {table} add column {name} {kind}{default}"
 
-    def _rename_or_drop(self, dice, table, more):
-        """Of a column that came, or of note, which stays. Dropped, one with a default makes its table be copied."""
-        number = dice.randrange(len(more))
-        old = more[number]
+    def _widen(self, dice, table, _):
+        return f"alter table {table} alter column {self.widths.pop(table)} type {dice.choice(('varchar(40)', 'text'))}"
+
+    def _rename(self, dice, table, _):
+        more = self.more[table]
+        old = dice.choice(list(more))
+        self.added += 1
+        new = f"other{self.added}"
+        more[new] = more.pop(old)
+        if self.widths.get(table) == old:
+            self.widths[table] = new
+        if (table, old) == ("journal", self.note):
+            self.note = new
+        return f"alter table {table} rename column {old} to {new}"
+
+    def _drop(self, dice, table, gone):
+        """One with a default makes its table be copied, so it is rare."""
+        plain = [name for name in gone if not self.more[table][name]]
+        old = dice.choice(plain if plain and dice.random() < 0.95 else gone)
+        if self.more[table][old] and dice.random() < 0.8:
+            return self._rename(dice, table, gone)
+        del self.more[table][old]
         if self.widths.get(table) == old:
             del self.widths[table]
-        if dice.random() < 0.4 and (number > 0 or table == "tally"):
-            del more[number]
-            return f"alter table {table} drop column {old}"
-        self.added += 1
-        more[number] = f"other{self.added}"
-        return f"alter table {table} rename column {old} to {more[number]}"
+        return f"alter table {table} drop column {old}"
 
 
 class Generator:
@@ -145,7 +174,8 @@ class Generator:
         self.for_all_tables = self.dice.random() < 0.3
         self.soft_deletes = self.dice.random() < 0.15
         self.tables, self.definitions, self.added, self._published_parts = [], [], 0, {}
-        self.invariants = Invariants(self.dice, sizes.clients, self.soft_deletes)
+        may_have_parts = sizes.schema_changes and random.Random(f"{seed}: parts of the journal").random() < 0.4
+        self.invariants = Invariants(self.dice, sizes.clients, self.soft_deletes, may_have_parts, self.via_root)
 
     # Definitions
 
@@ -388,9 +418,10 @@ class Generator:
     def _schema_change(self):
         """Steps: transactions of definitions alone, with others in between where there are two."""
         dice = self.dice
-        if dice.random() < 0.4:
+        if dice.random() < 0.6:
             table, statements = self.invariants.change(dice)
             return [{"do": "live"},  # what is being copied is copied again
+                    *([{"do": "settle"}] if dice.random() < 0.7 else []),  # so is what changes again before it was followed
                     {"do": "tx", "client": dice.randrange(self.sizes.clients), "guarded": False, "end": "commit",
                      "body": [{"table": table, "sql": text} for text in ("set local lock_timeout = '10s'", *statements)]},
                     *(self._transaction() for _ in range(dice.randrange(1, 4)))]
@@ -451,7 +482,7 @@ class Generator:
         if self.sizes.server_restarts:
             kinds += [("server", 0.8), ("standin", 0.4)]
         if self.sizes.schema_changes:
-            kinds.append(("schema", 8))
+            kinds.append(("schema", 14))
         names, weights = zip(*kinds)
         match dice.choices(names, weights)[0]:
             case "schema":
@@ -489,7 +520,7 @@ class Generator:
         steps += [{"do": "check"}, self._verify(), *(self._transaction() for _ in range(dice.randrange(4, 12)))]
         return {"seed": self.seed, "tables": [table.name for table in self.tables],
                 "definitions": self.definitions, "common": [sql for _, sql in self.invariants.definitions()],
-                "publication": publication, "options": options, "schema_changes": self.sizes.schema_changes, "encoding": self.dice.choice(("UTF8", "UTF8", "UTF8", "LATIN1")), "steps": [*steps, {"do": "check"}], "clients": self.sizes.clients}
+                "journal": self.invariants.published_journal, "publication": publication, "options": options, "schema_changes": self.sizes.schema_changes, "encoding": self.dice.choice(("UTF8", "UTF8", "UTF8", "LATIN1")), "steps": [*steps, {"do": "check"}], "clients": self.sizes.clients}
 
 
 def make(seed, sizes=SHORT):

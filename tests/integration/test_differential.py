@@ -19,7 +19,7 @@ from versions import MAJOR
 
 FIXED_SEEDS = (1, 42)
 SEED_OF_THE_DAY = seeds.of_the_day()
-CHANGING_SEED = 94  # with definitions that change, of the tables that the reader looks at as well
+CHANGING_SEED = 1254  # with definitions that change, of the tables that the reader looks at as well, one of them partitioned
 SIZES = {is_changing: soak_steps.Sizes(steps=20, tables=3, huge_rows=500, filled_rows=500, has_parts=MAJOR >= 15, schema_changes=is_changing)
          for is_changing in (False, True)}
 
@@ -61,6 +61,10 @@ def test_scenarios_hold_every_kind_of_table_step_and_end():
                  "rollback to s", "release s", "generate_series(1000", "for all tables", "on update cascade", "with gone as (delete",
                  "--soft-deletes", "drop column gone", "attach partition", " where ("):
         assert part in text, part
+    changing = "\n".join(soak_steps.script(soak_steps.make(seed, SIZES[True])) for seed in range(60))
+    for part in ("add column share", "alter table journal rename column note", "alter table accounts_left drop column note", "alter table tally drop column",
+                 "primary key (client, n)) partition by hash (client)", ": live", ": settle"):
+        assert part in changing, part
 
 
 def test_the_shrinker_finds_what_is_needed_within_its_runs():
