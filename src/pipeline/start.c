@@ -497,6 +497,15 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
     table_free(take_table);
 }
 
+static void tell_left(const struct pipeline *pipeline, const struct catalog_table *known)
+{
+    struct log_scope scope = {pipeline->options.name, known->table_name};
+    log_line(LOG_WARNING, &scope, "table_left",
+             "%s.%s is no longer %s publication \"%s\" and is not followed any more; its target stays as it is",
+             known->schema_name, known->table_name, start_is_excluded(pipeline, known->oid) ? "chosen from" : "in",
+             pipeline->options.publication);
+}
+
 // Known from an earlier life and no longer in the publication: shown, and copied anew if it comes back.
 static void tables_note_missing(struct pipeline *pipeline)
 {
@@ -530,10 +539,7 @@ static void tables_note_missing(struct pipeline *pipeline)
         progress_channels_forget(table);
         table->is_record_dirty = true;
         if (!was_known)
-            log_line(LOG_WARNING, &pipeline->scope, "table_left",
-                     "%s.%s is no longer %s publication \"%s\" and is not followed any more; its target stays as it is",
-                     known->schema_name, known->table_name,
-                     start_is_excluded(pipeline, known->oid) ? "chosen from" : "in", pipeline->options.publication);
+            tell_left(pipeline, known);
     }
 }
 

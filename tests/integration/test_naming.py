@@ -113,6 +113,7 @@ def test_a_table_that_is_chosen_again_is_copied_anew(source, standin, stream, ta
     targets.wait_for([1, 2], "A")
     wait_for_states(program, {"public.a": "live", "public.b": "unpublished"})
     assert "no longer chosen from publication" in str(program.status())
+    assert [line.get("table") for line in program.events("table_left")] == ["b"]
     assert program.terminate() == 0
     assert targets.ids("B") == [1]
     program = stream(*MERGE_OFTEN)
