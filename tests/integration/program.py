@@ -59,8 +59,8 @@ def environment(state, **more):
             **{name: str(value) for name, value in more.items()}}
 
 
-def run_command(*arguments, state, seconds=60, stdin=None, **more):
-    """A command that ends by itself."""
+def run_command(*arguments, state, seconds=150, stdin=None, **more):
+    """A command that ends by itself; what waits for a service does so for two minutes."""
     return subprocess.run([PROGRAM, *map(str, arguments)], env=environment(state, **more), text=True, input=stdin,
                           capture_output=True, timeout=seconds)
 

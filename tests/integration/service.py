@@ -91,7 +91,7 @@ class Service(Program):
     def __init__(self, state, options=(), **environment):
         super().__init__(None, None, state, options, **environment)
 
-    def command(self, *arguments, seconds=60, stdin=""):
+    def command(self, *arguments, seconds=150, stdin=""):
         """Another command beside the service, on the same catalog."""
         return run_command(*arguments, state=self.state, seconds=seconds, stdin=stdin,
                            **{name: value for name, value in self.environment.items() if name.startswith("CONFIG_DB_")})

@@ -1,9 +1,11 @@
 """Every kind of change that logical replication carries, in one go through the whole program; a test for each looks at its tables.
 
-The steps of all cases run one after the other while the pipeline is live and merges every second; MERGED waits until what came
-before is in the targets, so that what follows meets it there and not in the landing table.
+The steps of the cases run while the pipeline is live and merges every second; MERGED waits until what came before is in the targets,
+so that what follows meets it there and not in the landing table. All cases wait for it together: first each does what it does up to
+its first MERGED, then each goes on to its second.
 """
 import dataclasses
+import itertools
 
 import psycopg
 import pytest
@@ -61,14 +63,6 @@ CASES = [
         "begin; truncate rolled_back; rollback", "select pg_current_xact_id()", "begin; commit",
         "begin; create table never_there (id int primary key); insert into never_there values (1); rollback",
     ], {"rolled_back": 1}, absent=("never_there",)),
-    Case("prepared", "create table prepared (id int primary key, v text)", [
-        "insert into prepared values (1, 'a'), (2, 'a')",
-        "begin; update prepared set v = 'prepared' where id = 1; insert into prepared values (3, 'p')",
-        "prepare transaction 'yes'",
-        "update prepared set v = 'meanwhile' where id = 2", MERGED,
-        "begin; insert into prepared values (4, 'no')", "prepare transaction 'no'",
-        "commit prepared 'yes'", "rollback prepared 'no'",
-    ], {"prepared": 3}),
     Case("partitions", "create table places (id int, region text, v text, primary key (id, region)) partition by list (region);"
          " create table places_north partition of places for values in ('n');"
          " create table places_south partition of places for values in ('s') partition by range (id);"
@@ -194,7 +188,24 @@ CASES = [
              "begin; select pg_replication_origin_xact_setup('0/1234', now()); insert into kept (id, n) values (4, 4); commit",
              "select pg_replication_origin_session_reset()", "update kept set n = n + 1",
          ], {"kept": 4}, absent=("kept_view", "kept_now")),
+    Case("prepared", "create table prepared (id int primary key, v text)", [
+        "insert into prepared values (1, 'a'), (2, 'a')",
+        "begin; update prepared set v = 'prepared' where id = 1; insert into prepared values (3, 'p')",
+        "prepare transaction 'yes'",
+        "update prepared set v = 'meanwhile' where id = 2", MERGED,
+        "begin; insert into prepared values (4, 'no')", "prepare transaction 'no'",
+        "commit prepared 'yes'", "rollback prepared 'no'",
+    ], {"prepared": 3}),
 ]
+
+
+def rounds(cases):
+    """The steps of all cases up to their first MERGED, then up to their second, and so on."""
+    parts = []
+    for case in cases:
+        ends = [index for index, step in enumerate(case.steps) if step is MERGED]
+        parts.append([case.steps[first:end] for first, end in zip([0, *(end + 1 for end in ends)], [*ends, len(case.steps)])])
+    return [list(itertools.chain(*steps)) for steps in itertools.zip_longest(*parts, fillvalue=[])]
 
 
 class Run:
@@ -207,13 +218,10 @@ class Run:
     def execute(self, program, standin):
         # One connection: what a step leaves open (a prepared transaction, a setting) meets the next.
         with self.source.connect() as connection:
-            for case in CASES:
-                for step in case.steps:
-                    if step is MERGED:
-                        self.settle(program, standin)
-                    else:
-                        connection.execute(step)
-        self.settle(program, standin)
+            for steps in rounds(CASES):
+                for step in steps:
+                    connection.execute(step)
+                self.settle(program, standin)
         self.reports = {report.name.removeprefix("public."): report
                         for report in compare.compare(self.source.conninfo, self.source.publication, standin.to)}
         snowflake = Snowflake(standin.to)

@@ -63,6 +63,7 @@ def read_while_merging(source, standin, stream, positions, seconds, without=None
             totals.add(total.split(".")[0])
             if totals != {TOTAL}:
                 break
+            time.sleep(0.02)  # between two looks, so that the stand-in has time for merges as well
     finally:
         transfers.done.set()
         transfers.join(60)
