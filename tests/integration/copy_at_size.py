@@ -66,7 +66,7 @@ class AtSize:
     # ---- what is ended
 
     def pids(self, what):
-        """exporter; guard and workers, by the lock on the largest table."""
+        """exporter; readers, by the lock on the largest table, of which one is the guard and the others are workers."""
         if what == "exporter":
             query = ("select pid from pg_stat_activity where application_name = 'etl-stream' and backend_type = 'walsender'"
                      " and datname = current_database() and query like 'CREATE_REPLICATION_SLOT%%'")
@@ -75,11 +75,15 @@ class AtSize:
                      " and l.relation = 'pgbench_accounts'::regclass and l.mode = 'AccessShareLock'"
                      " and a.application_name = 'etl-stream' and a.datname = current_database() order by a.xact_start, a.pid")
         found = [pid for pid, in self.source.sql(query)]
-        return found if what == "exporter" else found[:1] if what == "guard" else found[1:]
+        return found[:1] if what == "guard" else found[1:] if what == "worker" else found
 
     def end(self, what):
         pid = wait_until(lambda: self.pids(what), 60, f"the copy's {what}")[0]
         self.source.sql("select pg_terminate_backend(%s)", [pid])
+
+    def end_all(self, what):
+        for pid in self.pids(what):
+            self.source.sql("select pg_terminate_backend(%s)", [pid])
 
     # ---- how far it is
 

@@ -39,7 +39,7 @@ class Answer:
 class Client:
     """One connection for each request, or, as a context, one for all."""
 
-    def __init__(self, port, host="127.0.0.1", seconds=30):
+    def __init__(self, port, host="127.0.0.1", seconds=60):
         self.host, self.port, self.seconds = host, port, seconds
         self.kept = None
 
