@@ -52,7 +52,7 @@ def holds(check, seconds=60):
         try:
             check()
             return
-        except (AssertionError, LookupError):
+        except (AssertionError, LookupError, ValueError):
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)  # between two looks, until the deadline

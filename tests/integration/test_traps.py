@@ -109,13 +109,21 @@ def test_without_exclusive_positions_a_commit_is_lost(source, standin, stream):
 
 @contextlib.contextmanager
 def without_background_wal(source):
-    """Every 15 seconds the background writer logs what is running; nothing may come between the copy's LSN and the commit."""
+    """Every 15 seconds the background writer logs what is running, now and then autovacuum what it does, every five minutes comes a
+    checkpoint; nothing may come between a position and the commit that is to fall right on it."""
+    source.sql("CHECKPOINT")
+    source.sql("ALTER SYSTEM SET autovacuum = off")
+    source.server.reload()
     process = source.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'")
+    wait_until(lambda: source.value("SHOW autovacuum") == "off" and not source.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"), 60, "autovacuum to rest")
     os.kill(process, signal.SIGSTOP)
     try:
         yield
     finally:
         os.kill(process, signal.SIGCONT)
+        source.sql("ALTER SYSTEM RESET autovacuum")
+        source.server.reload()
 
 
 def start_with_a_commit_right_at_the_copys_lsn(source, stream, snowflake, without):
