@@ -173,7 +173,7 @@ class Slow:
 
 
 def test_merging_goes_on_when_verify_is_killed(pipeline):
-    slow = Slow(pipeline, "--lease-seconds", 6)
+    slow = Slow(pipeline, "--lease-seconds", 12)  # it is to be seen held, by whoever stands still for ten
     pipeline.source.sql("update items set name = 'later' where id = 1")
     slow.process.kill()
     slow.process.communicate()
