@@ -122,6 +122,9 @@ def test_a_later_copy_drops_what_earlier_ones_have_left(sources, standin, start_
     """The second try has one range only, so that it does not use the names of the others."""
     source, catalog, target = killed_in_its_copy(sources, standin, start_service)
     catalog.set("pipeline", "p", "copy_range_mb", 1000)
+    # One of them is refused first, and is looked for again.
+    left = min(copy_channels(standin) - {name for name in copy_channels(standin) if name.endswith("_C0")})
+    standin.add_fault("drop", status=400, code="ERR_FAULT", channel=left)
     service = start_service(*POLL)
     wait_live(service, "p")
     numbers = iter(range(1000000, 2000000))
@@ -131,6 +134,7 @@ def test_a_later_copy_drops_what_earlier_ones_have_left(sources, standin, start_
         return not copy_channels(standin)
     # Rows that may still be on their way to one of them are waited for two minutes (design: opening over uncommitted rows).
     wait_until(are_gone, 240, "the channels to be dropped", pause=0.5)
+    assert left in service.wait_for_event("copy_channel_left", 60)["message"]
     settle(source, target)
     assert service.terminate() == 0
 

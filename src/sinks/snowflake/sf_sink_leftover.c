@@ -1,13 +1,15 @@
 // Channels that earlier attempts at a copy have left in Snowflake: of ranges that were given up, of a process that was killed, of an
 // earlier epoch. Another copy uses the names again as far as it has as many ranges; what is left when all copies are over is looked
 // for after the next merge, opened (which tells whether rows of it are still on their way) and dropped. Their rows count for
-// nothing, whether they come or not: a later copy's sequence is higher.
+// nothing, whether they come or not: a later copy's sequence is higher. What cannot be dropped is looked for again, ever more rarely:
+// a channel that stays costs nothing but its place among those that a table may have.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "sinks/snowflake/sf_http.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
 struct sf_leftover {
@@ -21,6 +23,25 @@ struct sf_leftover {
 
 static const struct sf_sql_options show_options = {
     .needs_warehouse = false, .timeout_s = SF_SETUP_TIMEOUT_S, .tries_max = 1};
+
+static const struct backoff_policy again_policy = {
+    .delay_first_ms = 5000, .delay_min_ms = 1000, .delay_max_ms = 3600000};
+
+void sf_sink_leftovers_init(struct sf_sink *sink)
+{
+    sink->are_leftovers_wanted = true;
+    backoff_init(&sink->leftover_backoff, &again_policy, sf_random());
+}
+
+// Counts a failure of this look once, however many channels it left.
+static void look_again(struct sf_sink *sink)
+{
+    uint32_t delay_ms;
+    if (sink->are_leftovers_wanted)
+        return;
+    sink->are_leftovers_wanted = backoff_next(&sink->leftover_backoff, &delay_ms);
+    sink->leftovers_due_us = loop_now_us(sink->options.loop) + (uint64_t)delay_ms * 1000;
+}
 
 static void leftover_free(struct sf_leftover *leftover)
 {
@@ -77,6 +98,8 @@ static void over(struct sf_leftover *leftover, const struct err *error)
     else
         log_line(LOG_DEBUG, &scope, "copy_channel_dropped", "channel %s of an earlier copy is dropped",
                  sf_channel_name(leftover->channel));
+    if (error != NULL)
+        look_again(sink);
     leftover->is_over = true;
     leftover->table->events |= SF_EVENT_LEFTOVER;
     sf_sink_notify(sink);
@@ -153,6 +176,7 @@ static void on_shown(void *context, const struct sf_sql_result *result, const st
     if (error != NULL) {
         log_line(LOG_DEBUG, &scope, "copy_channels_left", "channels of earlier copies cannot be asked for: %s",
                  error->text);
+        look_again(sink);
         return;
     }
     int name = sf_sql_column(result, "name");
@@ -166,7 +190,8 @@ static void on_shown(void *context, const struct sf_sql_result *result, const st
 void sf_sink_leftovers_look(struct sf_sink *sink)
 {
     struct err ignored;
-    if (!sink->are_leftovers_wanted || sf_sql_is_busy(sink->leftover_sql))
+    if (!sink->are_leftovers_wanted || loop_now_us(sink->options.loop) < sink->leftovers_due_us ||
+        sf_sql_is_busy(sink->leftover_sql))
         return;
     for (const struct sf_sink_table *table = sink->tables; table != NULL; table = table->next)
         if (has_copies(table) || table->leftovers != NULL)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/backoff.h"
 #include "base/budget.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -184,7 +185,9 @@ struct sf_sink {
     struct sf_sql *merge_sql;
     struct sf_sql *clean_sql;
     struct sf_sql *leftover_sql;
-    bool are_leftovers_wanted;         // looked for after the next merge
+    bool are_leftovers_wanted;         // looked for after the next merge …
+    uint64_t leftovers_due_us;         // … that ends then or later
+    struct backoff leftover_backoff;   // of looks after one that failed, or a channel that could not be dropped
     char *left_landing, *left_marker;  // of the table that is not in the sink any more and is cleaned; owned
     struct sf_sink_table *cleaning;    // whose landing rows are being deleted; NULL: none, or it is gone
     // Landing rows below it may go: by the newest merge; in the round under way ("": none); in the last whole round.
@@ -289,6 +292,7 @@ bool sf_sink_clean_left(struct sink *sink, const struct table *table, struct err
 void sf_sink_cleaned_all(struct sink *sink);
 
 // sf_sink_leftover.c
+void sf_sink_leftovers_init(struct sf_sink *sink);
 void sf_sink_leftovers_look(struct sf_sink *sink);  // after a merge; does nothing while tables are copied
 void sf_sink_leftovers_tell(struct sf_sink_table *table);
 void sf_sink_leftovers_free(struct sf_sink_table *table);
