@@ -6,12 +6,7 @@
 
 bool trap_is_set(const char *rule)
 {
-    size_t size = strlen(rule);
-    for (const char *set = getenv("ETL_TRAP"); set != NULL; set = strchr(set, ',')) {
-        set += *set == ',';
-        if (strncmp(set, rule, size) == 0 && (set[size] == ',' || set[size] == '\0'))
-            return true;
-    }
-    return false;
+    const char *set = getenv("ETL_TRAP");
+    return set != NULL && strcmp(set, rule) == 0;
 }
 #endif
