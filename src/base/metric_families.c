@@ -39,12 +39,12 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
                                         "error_type is `transient`, `config`, `lost`, `fenced`, `data` or `internal`: "
                                         "what ended a run, interrupted the stream, made a table try again or parked it",
                                         "pipeline_name", "error_type"),
-    [METRIC_EVENTS_PROCESSED] =
-        CONTRACT("etl_events_processed_total", METRIC_COUNTER, "Replication messages and copied rows processed",
-                 "event_type is `begin`, `commit`, `relation`, `insert`, `update`, `delete`, `truncate`, `origin`, "
-                 "`type`, `message`, or `copy` for rows of copies; over all pipelines. What is read again after an "
-                 "interruption counts again",
-                 "event_type"),
+    [METRIC_EVENTS_PROCESSED] = CONTRACT(
+        "etl_events_processed_total", METRIC_COUNTER, "Replication messages and copied rows processed",
+        "event_type is `begin`, `commit`, `relation`, `insert`, `update`, `delete`, `truncate`, `origin`, "
+        "`type`, `abort`, `message`, or `copy` for rows of copies; over all pipelines. What is read again after "
+        "an interruption counts again",
+        "event_type"),
     [METRIC_EVENTS_BYTES] =
         CONTRACT("etl_events_bytes_processed_total", METRIC_COUNTER, "Bytes of what etl_events_processed_total counts",
                  "As PostgreSQL sent them", "event_type"),

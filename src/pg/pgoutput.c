@@ -282,6 +282,14 @@ static bool read_logical_message(struct reader *reader)
     return true;
 }
 
+// Stream Abort: Byte1('A') Int32 xid | Int32 xid of the subtransaction. It tells the end of one that was streamed while it was open,
+// which is never asked for; what was not rolled back of such a one would end by another message, which is an error here.
+static bool read_abort(struct reader *reader)
+{
+    uint32_t xid;
+    return read_u32(reader, "a transaction's xid", &xid) && read_u32(reader, "a subtransaction's xid", &xid);
+}
+
 static bool read_message(struct reader *reader, struct pgoutput_scratch *scratch, struct pgoutput_message *message)
 {
     uint8_t kind;
@@ -297,6 +305,7 @@ static bool read_message(struct reader *reader, struct pgoutput_scratch *scratch
     case 'U': message->kind = PGOUTPUT_UPDATE; return read_update(reader, scratch, message);
     case 'D': message->kind = PGOUTPUT_DELETE; return read_delete(reader, scratch, message);
     case 'T': message->kind = PGOUTPUT_TRUNCATE; return read_truncate(reader, scratch, message);
+    case 'A': message->kind = PGOUTPUT_ABORT; return read_abort(reader);
     case 'M': message->kind = PGOUTPUT_MESSAGE; return read_logical_message(reader);
     default: reader->position = 0; return reader_wants(reader, "a message of protocol version 1 (B C O R Y I U D T M)");
     }

@@ -22,6 +22,7 @@ enum pgoutput_kind {
     PGOUTPUT_UPDATE,
     PGOUTPUT_DELETE,
     PGOUTPUT_TRUNCATE,
+    PGOUTPUT_ABORT,   // of a transaction of which nothing came: not of protocol 1, but 18.4 was seen to send it
     PGOUTPUT_MESSAGE  // pg_logical_emit_message; only when asked for
 };
 

@@ -10,10 +10,10 @@
 #define TABLE_NAME_SIZE 512
 
 static const char *const event_names[METER_EVENTS] = {
-    [PGOUTPUT_BEGIN] = "begin",       [PGOUTPUT_COMMIT] = "commit", [PGOUTPUT_ORIGIN] = "origin",
-    [PGOUTPUT_RELATION] = "relation", [PGOUTPUT_TYPE] = "type",     [PGOUTPUT_INSERT] = "insert",
-    [PGOUTPUT_UPDATE] = "update",     [PGOUTPUT_DELETE] = "delete", [PGOUTPUT_TRUNCATE] = "truncate",
-    [PGOUTPUT_MESSAGE] = "message",   [METER_EVENT_COPY] = "copy",
+    [PGOUTPUT_BEGIN] = "begin",       [PGOUTPUT_COMMIT] = "commit",   [PGOUTPUT_ORIGIN] = "origin",
+    [PGOUTPUT_RELATION] = "relation", [PGOUTPUT_TYPE] = "type",       [PGOUTPUT_INSERT] = "insert",
+    [PGOUTPUT_UPDATE] = "update",     [PGOUTPUT_DELETE] = "delete",   [PGOUTPUT_TRUNCATE] = "truncate",
+    [PGOUTPUT_ABORT] = "abort",       [PGOUTPUT_MESSAGE] = "message", [METER_EVENT_COPY] = "copy",
 };
 
 // --- life --------------------------------------------------------------------------------------------------------

@@ -320,6 +320,7 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
     case PGOUTPUT_TRUNCATE: goes_on = on_truncate(pipeline, &message); break;
     case PGOUTPUT_ORIGIN:
     case PGOUTPUT_TYPE:
+    case PGOUTPUT_ABORT:
     case PGOUTPUT_MESSAGE: break;
     }
     if (goes_on && !pipeline->is_stream_paused && pipeline->sink->operations->is_full(pipeline->sink)) {

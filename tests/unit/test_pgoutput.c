@@ -285,6 +285,12 @@ static void messages_that_are_only_checked(void **state)
     check_every_length();
     assert_true(decode(&decoded));
     assert_int_equal(decoded.kind, PGOUTPUT_TYPE);
+    begin('A');
+    put_u32(7);
+    put_u32(8);
+    check_every_length();
+    assert_true(decode(&decoded));
+    assert_int_equal(decoded.kind, PGOUTPUT_ABORT);
     begin('M');
     put_u8(1);
     put_u64(5);
