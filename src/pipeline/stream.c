@@ -296,6 +296,14 @@ static bool on_commit(struct pipeline *pipeline, const struct pgoutput_message *
     return true;
 }
 
+// Of a transaction of which nothing was sent: what is sent is committed, and sent from its beginning to its end.
+static bool on_abort(struct pipeline *pipeline)
+{
+    if (pipeline->transaction.is_open)
+        return stop_with(pipeline, ERR_DATA, "protocol", "the server told of an aborted transaction within another");
+    return true;
+}
+
 static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wal_start)
 {
     struct pipeline *pipeline = context;
@@ -318,9 +326,9 @@ static bool on_message(void *context, const uint8_t *data, size_t size, lsn_t wa
     case PGOUTPUT_UPDATE:
     case PGOUTPUT_DELETE: goes_on = on_change(pipeline, &message); break;
     case PGOUTPUT_TRUNCATE: goes_on = on_truncate(pipeline, &message); break;
+    case PGOUTPUT_ABORT: goes_on = on_abort(pipeline); break;
     case PGOUTPUT_ORIGIN:
     case PGOUTPUT_TYPE:
-    case PGOUTPUT_ABORT:
     case PGOUTPUT_MESSAGE: break;
     }
     if (goes_on && !pipeline->is_stream_paused && pipeline->sink->operations->is_full(pipeline->sink)) {
