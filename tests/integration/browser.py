@@ -211,28 +211,38 @@ class Tab:
         return (f"[...document.querySelectorAll('button')].find((one) => one.checkVisibility() && "
                 f"(one.getAttribute('aria-label') ?? one.textContent).trim() === {json.dumps(name)})")
 
-    def click(self, element):
-        """With the mouse, in the middle of what the JavaScript finds; whatever lies above it gets the click."""
-        place = self.wait(f"""(() => {{
+    def place_of(self, element):
+        """JavaScript for the middle of what the JavaScript finds, which comes into view; null if nothing is found."""
+        return f"""(() => {{
             const element = {element};
             if (!element) return null;
             element.scrollIntoView({{block: "center"}});
             const box = element.getBoundingClientRect();
             return [box.x + box.width / 2, box.y + box.height / 2];
-        }})()""", what=f"{element} to click")
+        }})()"""
+
+    def click_at(self, place):
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
+    def click(self, element):
+        """With the mouse; whatever lies above it gets the click."""
+        self.click_at(self.wait(self.place_of(element), what=f"{element} to click"))
+
     def click_until(self, element, until, seconds=60):
-        """A page that changes by itself may move what is clicked away from under the mouse: then it is clicked again."""
+        """A page that changes by itself may move what is clicked away from under the mouse: then it is clicked again. It may also come
+        to what is wanted by itself, and what was to be clicked is gone."""
         def try_once():
-            if not self.evaluate(until):
-                self.click(element)
-                try:
-                    self.wait(until, 4, is_sure=False)
-                except Timeout:
-                    return False
-            return True
+            if self.evaluate(until):
+                return True
+            place = self.evaluate(self.place_of(element))
+            if place is None:
+                return False
+            self.click_at(place)
+            try:
+                return self.wait(until, 4, is_sure=False)
+            except Timeout:
+                return False
         wait_until(try_once, seconds, f"{until} after a click on {element}")
 
     def press(self, key):
