@@ -40,6 +40,8 @@ numbers = itertools.count(1)
 
 # A run that is ended ends what it started; by default SIGTERM would leave the servers, as nothing of atexit's runs then.
 signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", returncode=143))
+# In the background of a shell SIGINT is ignored, which what is started here would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Source:

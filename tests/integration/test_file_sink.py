@@ -233,10 +233,10 @@ def test_a_complete_file_may_be_taken_away(source, files, stream_files):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MB. Only root can have one."""
+    """A file system of 12 MB, so that a batch of 4 MB, behind an open file, finds room again. Only root can have one."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True, check=False)
     if mounted.returncode != 0:
         pytest.skip("no file system can be mounted here")
     yield folder
@@ -249,7 +249,7 @@ def test_a_full_disk_is_waited_for(source, small_disk, start_stream):
     source.sql(f"create publication {source.publication} for table rows")
     program = start_stream(source.url(), f"file:{files.folder}?rotate_mb=1&rotate_seconds=1")
     program.wait_for_event("live", 30)
-    source.sql("insert into rows select i, repeat('x', 1000) from generate_series(1, 6000) i")
+    source.sql("insert into rows select i, repeat('x', 1000) from generate_series(1, 20000) i")
     line = program.wait_for_event("destination_trouble", 30)
     assert "No space left on device" in line["message"] and "rows" in line["message"]
     status = program.wait_for_status(lambda status: "trouble" in status["pipelines"][0]["tables"][0], what="the trouble")
@@ -264,7 +264,7 @@ def test_a_full_disk_is_waited_for(source, small_disk, start_stream):
                 assert row["ID"] not in seen, "a row came twice"
                 seen[row["ID"]] = row
             path.unlink()
-        return len(seen) == 6000
+        return len(seen) == 20000
     wait_until(take_complete, 60, "all rows", pause=0.2)
     program.wait_for_event("destination_mended", 30)
     assert program.terminate() == 0
