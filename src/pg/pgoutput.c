@@ -283,7 +283,8 @@ static bool read_logical_message(struct reader *reader)
 }
 
 // Stream Abort: Byte1('A') Int32 xid | Int32 xid of the subtransaction. It tells the end of one that was streamed while it was open,
-// which is never asked for; what was not rolled back of such a one would end by another message, which is an error here.
+// which is never asked for; PostgreSQL 18 sends it all the same of subtransactions that it takes for streamed (others saw it too:
+// github.com/estuary/connectors, pull request 5228). What was not rolled back comes with the commit, as ever.
 static bool read_abort(struct reader *reader)
 {
     uint32_t xid;
