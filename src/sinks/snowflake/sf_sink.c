@@ -503,7 +503,7 @@ struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sin
     sink->clean_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
     sink->leftover_sql = sf_sql_new(options->loop, options->http, options->auth, options->config);
     CHECK(sink->merge_sql != NULL && sink->state_sql != NULL && sink->clean_sql != NULL && sink->leftover_sql != NULL);
-    sf_sink_leftovers_init(sink);
+    sf_sink_leftovers_want(sink);
     sf_sink_setup_init(sink);
     return &sink->sink;
 }

@@ -212,7 +212,7 @@ void sf_sink_copy_open(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_
     CHECK(table->copies[range] == NULL);
     sf_sink_leftover_forget(table, epoch, range);
     table->copies[range] = copy;
-    table->sink->are_leftovers_wanted = true;
+    sf_sink_leftovers_want(table->sink);
     copy->table = table;
     copy->range = range;
     copy->seq = (struct seq){.commit_lsn = copy_lsn, .ordinal = 0, .epoch = epoch};

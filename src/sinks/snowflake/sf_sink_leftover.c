@@ -27,9 +27,10 @@ static const struct sf_sql_options show_options = {
 static const struct backoff_policy again_policy = {
     .delay_first_ms = 5000, .delay_min_ms = 1000, .delay_max_ms = 3600000};
 
-void sf_sink_leftovers_init(struct sf_sink *sink)
+void sf_sink_leftovers_want(struct sf_sink *sink)
 {
     sink->are_leftovers_wanted = true;
+    sink->leftovers_due_us = 0;
     backoff_init(&sink->leftover_backoff, &again_policy, sf_random());
 }
 

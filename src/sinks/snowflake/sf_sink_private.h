@@ -292,7 +292,7 @@ bool sf_sink_clean_left(struct sink *sink, const struct table *table, struct err
 void sf_sink_cleaned_all(struct sink *sink);
 
 // sf_sink_leftover.c
-void sf_sink_leftovers_init(struct sf_sink *sink);
+void sf_sink_leftovers_want(struct sf_sink *sink);  // after the next merge, whatever failed before
 void sf_sink_leftovers_look(struct sf_sink *sink);  // after a merge; does nothing while tables are copied
 void sf_sink_leftovers_tell(struct sf_sink_table *table);
 void sf_sink_leftovers_free(struct sf_sink_table *table);
