@@ -4,6 +4,8 @@ import json
 import re
 import socket
 
+from program import wait_until
+
 LISTENS = {"METRICS_ADDR": "127.0.0.1:0", "HEALTH_ADDR": "127.0.0.1:0"}  # ports that the system picks
 TOKEN = "a-token-of-more-than-16-letters"
 JSON = {"Content-Type": "application/json"}
@@ -87,3 +89,14 @@ def other_address():
         if not found.startswith("127.") and found != "::1":
             return found
     return None
+
+
+def checks_of(client, status, **is_healthy):
+    """The checks of /health when they are that, or None; a machine that stood still makes the program say for a moment what is not so."""
+    answer = client.get("/health")
+    checks = answer.json["checks"]
+    return checks if answer.status == status and all(checks[name]["healthy"] == value for name, value in is_healthy.items()) else None
+
+
+def wait_for_checks(client, status, **is_healthy):
+    return wait_until(lambda: checks_of(client, status, **is_healthy), 60, f"/health to answer {status} with {is_healthy}")

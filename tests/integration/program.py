@@ -51,6 +51,20 @@ def wait_until(condition, seconds, what, pause=0.05, is_sure=True):
         time.sleep(pause)
 
 
+def wait_until_holds(look, check, seconds=60):
+    """Looks until check() asserts nothing wrong of what was seen, and returns that: what happened and what is told of it are not one moment."""
+    deadline = time.monotonic() + patience(seconds)
+    while True:
+        found = look()
+        try:
+            check(found)
+            return found
+        except (AssertionError, LookupError, TypeError, ValueError):  # what is not there yet is no number and no pair
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)  # between two looks, until the deadline
+
+
 def environment(state, **more):
     return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **SANITIZER_OPTIONS,
             "ETL_STATE": str(state), "LOG_FORMAT": "json", "LOG_LEVEL": "debug",

@@ -6,7 +6,7 @@ The program of the traps build gives claims up after five seconds instead of thi
 import contextlib
 
 import load
-from http_side import Client, ports_of
+from http_side import Client, checks_of, ports_of, wait_for_checks
 from program import TRAPS_PROGRAM, wait_until
 from service import PostgresCatalog
 from snowflake_client import Snowflake
@@ -38,21 +38,15 @@ def test_the_catalog_goes_away_and_comes_back(sources, own_postgres, standin, st
     catalog.add_pipeline("p", "s", "wh")
     wait_live(service, "p")
     snowflake = Snowflake(target)
-
-    def health(status, **is_healthy):
-        """What it says, if it is that; a machine that stood still makes the program say for a moment what is not so."""
-        answer = client.ask("GET", "/health")
-        checks = answer.json["checks"]
-        return checks if answer.status == status and all(checks[name]["healthy"] == value for name, value in is_healthy.items()) else None
-    wait_until(lambda: health(200), 60, "the service to be well")
+    wait_for_checks(client, 200)
     with contextlib.closing(load.Load(source.conninfo, 51, rate=20).start()) as work:
         wait_until(lambda: work.book.committed > 20, 60, "commits of the load")
         mark = service.mark()
         own_postgres.server.stop("immediate")
-        wait_until(lambda: health(503, database=False, pipelines=True), 60, "the service to say that its catalog, and nothing else, is away")
+        wait_for_checks(client, 503, database=False, pipelines=True)
         # Its claim cannot be renewed: it stops.
         service.wait_for_event("claim_lost", 60, since=mark)
-        wait_until(lambda: (checks := health(503)) and checks["pipelines"]["active"] == 0, 60, "the pipeline to stop")
+        wait_until(lambda: (checks := checks_of(client, 503)) and checks["pipelines"]["active"] == 0, 60, "the pipeline to stop")
         confirmed = source.value("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'etl_p'")
         # What the catalog holds, before anybody writes to it again.
         service.freeze()
@@ -65,7 +59,7 @@ def test_the_catalog_goes_away_and_comes_back(sources, own_postgres, standin, st
         assert lsn(confirmed) <= floor, "more was confirmed than is kept"
         assert newest_landed(snowflake) >= floor, "it ran on while the catalog was away"
         service.wait_for_event("streaming", 90, since=mark, pipeline="p")
-        wait_until(lambda: health(200), 60, "the service to be well again")
+        wait_for_checks(client, 200)
         assert work.stop().committed > 20
     settle(source, target, 120)
     for table in load.TABLES:

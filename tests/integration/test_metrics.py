@@ -2,12 +2,11 @@
 end with what they are of."""
 import re
 import subprocess
-import time
 
 import pytest
 
 from http_side import LISTENS, Client, ports_of
-from program import TRAPS_PROGRAM, wait_until
+from program import TRAPS_PROGRAM, wait_until, wait_until_holds
 from receiver import Receiver
 from test_service import POLL, make_destination, wait_live
 
@@ -97,16 +96,7 @@ class Box:
 
     def holds(self, check, seconds=60):
         """The first scrape of which check(scrape) asserts nothing wrong: what happened and what is published of it are not one moment."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = self.scrape()
-            try:
-                check(found)
-                return found
-            except (AssertionError, TypeError):  # a series that is not there yet is None
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.2)  # between two looks, until the deadline
+        return wait_until_holds(self.scrape, check, seconds)
 
     def wait_above(self, least, name, seconds=60, **labels):
         return self.wait(lambda found: (found.get(name, **labels) or 0) > least, f"{name}{labels} to pass {least}", seconds)

@@ -9,13 +9,12 @@ import os
 import pathlib
 import re
 import threading
-import time
 
 import pytest
 
 from http_side import Client, ports_of
 from pgserver import Port
-from program import TRAPS_PROGRAM, run_command, wait_until
+from program import TRAPS_PROGRAM, run_command, wait_until, wait_until_holds
 from snowflake_client import Snowflake
 from test_hanging_sources import Silence
 from test_service import POLL, make_destination, sources
@@ -45,17 +44,9 @@ def metrics(client):
     return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
-def holds(check, seconds=60):
-    """Until check() asserts nothing wrong: what is told and what is published of it are not one moment."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            check()
-            return
-        except (AssertionError, LookupError, ValueError):
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)  # between two looks, until the deadline
+def seen(client):
+    """What the API and the metrics tell."""
+    return client.ask("GET", "/api/v1/status").json, metrics(client)
 
 
 def write_wal(source, megabytes):
@@ -93,24 +84,23 @@ def test_wal_alert_is_the_contracts_and_its_privilege_is_asked_for_once(own_post
     assert receiver.headers[0]["Content-Type"] == "application/json"
     assert base64.b64decode(receiver.headers[0]["Authorization"].split()[1]) == b"ops:secret"
 
-    def is_shown():
-        shown = client.ask("GET", "/api/v1/status").json
+    def is_shown(found):
+        shown, counted = found
         (source,), [told] = shown["sources"], [one for one in shown["alerts"] if one["type"] == "wal_alert"]
         assert {"source": "shop", "up": True, "level": "warning", "is_standby": False, "wal_size_mb": size, "slots": []}.items() <= source.items()
         assert {"status": "warning", "source_name": "shop", "threshold_mb": 1, "delivery": "delivered"}.items() <= told.items()
         assert {'etl_pg_source_status{source_name="shop"}': 1, 'etl_pg_source_wal_size_mb{source_name="shop"}': size,
                 'etl_connection_pool_size{pool="wal_monitor"}': 1, 'etl_alerts_active{type="wal_alert"}': 1,
-                'etl_alerts_sent_total{type="wal_alert"}': 1}.items() <= metrics(client).items()
-    holds(is_shown)
+                'etl_alerts_sent_total{type="wal_alert"}': 1}.items() <= counted.items()
+    wait_until_holds(lambda: seen(client), is_shown)
     mark = service.mark()
     own_postgres.server.stop()
     service.wait_for_event("source_down", since=mark)
     receiver.wait_for("source_down", status="danger", source_name="shop")
 
-    def is_counted():
-        after = metrics(client)
+    def is_counted(after):
         assert after['etl_pg_source_status{source_name="shop"}'] == 0 and after['etl_connection_pool_cleanup_total{pool="wal_monitor"}'] >= 1
-    holds(is_counted)
+    wait_until_holds(lambda: metrics(client), is_counted)
     own_postgres.server.start()
     service.wait_for_event("source_up", since=mark)
     receiver.wait_for("source_down", status="resolved", source_name="shop")
@@ -171,10 +161,11 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
     assert lost["wal_status"] == "lost" and "on-slot-lost resync" in lost["remedy"], lost
     series = 'etl_pg_slot_wal_status{source_name="shop",slot="etl_p",status="%s"}'
 
-    def is_shown():
-        assert {series % "lost": 1, series % "reserved": 0}.items() <= metrics(client).items()
-        assert client.ask("GET", "/api/v1/status").json["sources"][0]["slots"][0]["wal_status"] == "lost"
-    holds(is_shown)
+    def is_shown(found):
+        shown, counted = found
+        assert {series % "lost": 1, series % "reserved": 0}.items() <= counted.items()
+        assert shown["sources"][0]["slots"][0]["wal_status"] == "lost"
+    wait_until_holds(lambda: seen(client), is_shown)
     receiver.wait_for("slot_held_back", status="resolved", pipeline_name="p")
     receiver.wait_for("pipeline_paused", status="resolved", pipeline_name="p")
     receiver.wait_for("slot_at_risk", status="resolved", pipeline_name="p")
