@@ -1,6 +1,7 @@
 """Two processes on one PostgreSQL catalog: whichever of them stands still or dies, every pipeline runs on, in one of them."""
 import contextlib
 import json
+import os
 import threading
 import time
 
@@ -13,6 +14,10 @@ from test_service import POLL, make_destination, settle, sources, wait_live  # n
 
 NAMES = ("p1", "p2", "p3")
 TAKE_OVER_SECONDS = 90  # about 12 on a quiet machine: 10 without a heartbeat, then the next try
+# Longer than any time-out that ends something of a process that stands still: the catalog's for its sessions (10 s), and the source's
+# for its replication connections, which is 60 s and set to this here. FREEZE_SECONDS=700 also outlasts Snowflake's tokens.
+SENDER_TIMEOUT_SECONDS = 8
+FREEZE_SECONDS_MIN = int(os.environ.get("FREEZE_SECONDS", "15"))
 
 
 class Watch:
@@ -60,6 +65,8 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
     first = start_service(*POLL, **watching)
     first.wait_for_event("alerts_here", 30)
     one, two = sources(20), sources(20)
+    for source in (one, two):
+        source.sql(f"alter database {source.name} set wal_sender_timeout = '{SENDER_TIMEOUT_SECONDS}s'")
     catalog.add_source("s1", one)
     catalog.add_source("s2", two)
     ends = {name: (source, make_destination(catalog, standin, name.upper()))
@@ -88,6 +95,7 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
         # In the middle of its work it stands still: no connection breaks, and it holds slots, channels and its claims' session.
         first.freeze()
         stack.callback(first.thaw)
+        began = time.monotonic()
         frozen_seconds = wait_for_holder(second, second)
         second.wait_for_event("alerts_here", TAKE_OVER_SECONDS)
         catalog.add_source("nobody", one, pg_port=1)
@@ -97,6 +105,8 @@ def test_one_is_frozen_and_continued_and_the_other_killed(postgres, sources, sta
                    "the alert to be kept")
         moved = {name: second.pipeline(name)["rows_streamed"] for name in NAMES}
         wait_until(lambda: all(second.pipeline(name)["rows_streamed"] > moved[name] for name in NAMES), 60, "rows to flow")
+
+        time.sleep(max(0, began + FREEZE_SECONDS_MIN - time.monotonic()))
 
         # It wakes up, finds its claims taken, and changes nothing any more.
         mark = first.mark()
