@@ -2,6 +2,7 @@
 from program import wait_until
 from snowflake_client import Snowflake
 from test_merge_options import settle
+from versions import since
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
 TABLES = [f"t{number}" for number in range(9)]
@@ -65,6 +66,7 @@ def test_a_failure_that_passes_parks_nobody(source, standin, stream):
     assert program.terminate() == 0
 
 
+@since(15, "row filters")
 def test_a_row_that_enters_a_row_filter_resynchronises_its_table(source, standin, stream):
     """The server sends it as an INSERT without the large value, which was never sent before."""
     source.sql("create table filtered (id int not null, n int not null, body text); create unique index filtered_i on filtered (id, n);"
