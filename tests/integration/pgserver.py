@@ -221,16 +221,17 @@ class PgServer:
         self.sql(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
 
     def drop_database(self, name, seconds=60):
-        """With its slots; a slot in use is freed by ending its walsender."""
+        """With its slots; a slot in use is freed by ending its walsender. The server waits five seconds for those whom it ends."""
         deadline = time.monotonic() + seconds
-        while slots := self.sql("select slot_name, active_pid from pg_replication_slots where database = %s", [name]):
-            for slot, active_pid in slots:
-                try:
+        while True:
+            try:
+                for slot, active_pid in self.sql("select slot_name, active_pid from pg_replication_slots where database = %s", [name]):
                     if active_pid is not None:
                         self.sql("select pg_terminate_backend(%s, 5000)", [active_pid])
                     self.sql("select pg_drop_replication_slot(%s)", [slot])
-                except psycopg.Error:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)  # between two tries, until the deadline
-        self.sql(psycopg.sql.SQL("drop database if exists {} with (force)").format(psycopg.sql.Identifier(name)))
+                self.sql(psycopg.sql.SQL("drop database if exists {} with (force)").format(psycopg.sql.Identifier(name)))
+                return
+            except psycopg.Error:
+                if time.monotonic() > deadline or not self.is_running():
+                    raise
+                time.sleep(0.05)  # between two tries, until the deadline
