@@ -42,7 +42,6 @@ def copy_channel(standin, number):
     return wait_until(find, 60, f"the channel of range {number}", pause=0.02)
 
 
-@pytest.mark.timeout(300)
 def test_a_copy_on_four_connections_under_load_with_kills(source, standin, stream):
     at_size = AtSize(source, 1, 20)
     at_size.fill()
@@ -110,8 +109,10 @@ def test_a_restart_of_the_stream_leaves_the_copy_alone(source, standin, stream):
     gate = Gate(standin)
     program = stream(*SMALL)
     at_size.wait_for_share(program, 0.1)
-    source.sql("select pg_terminate_backend(active_pid) from pg_replication_slots where active and not temporary"
-               " and database = current_database()")
+    program.wait_for_event("streaming", 60)
+    ending = ("select count(pg_terminate_backend(active_pid)) from pg_replication_slots where active and not temporary"
+              " and database = current_database()")
+    wait_until(lambda: source.value(ending) > 0, 60, "the stream's process at the server")
     program.wait_for_event("retrying", 30)
     gate.open()
     program.wait_for_event("live", 120)
@@ -194,6 +195,9 @@ def test_copied_rows_that_snowflake_lost(source, standin, stream):
     standin.ask("/stall", {"channel": channel})
     gate.open()
     at_size.wait_for_share(program, 0.4)
+    # What the gate held may still be on its way: only what was taken can be lost.
+    wait_until(lambda: any(one["channel_name"] == channel and one["buffered_appends"] > 0 for one in standin.channels()), 60,
+               "rows that are taken and not committed")
     standin.ask("/lose_rows", {"channel": channel})
     standin.ask("/release", {})
     line = program.wait_for_event("copy_again", 60, table="pgbench_accounts")
@@ -215,11 +219,14 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     assert copy["ranges"] > copy["ranges_read"] > 0 and copy["connections"] == 2 and copy["tables"] == 7
     assert 0.25 * at_size.accounts < copy["rows"] <= copy["rows_expected"] and copy["bytes"] > 1e6
     assert copy["rows_expected"] < 1.5 * at_size.accounts
-    # Four megabytes a second, over the last ten seconds at most; the machine may be slower. Who looks late sees it stand.
-    assert copy["bytes_per_second"] < 4.4e6
+    # Four megabytes a second, over the last ten seconds at most, and what may be saved up for one's first; the machine may be slower. Who
+    # looks late sees it stand.
+    assert copy["bytes_per_second"] < 5e6
     if time.monotonic() - started < 10:
         assert copy["bytes_per_second"] > 0 and copy["rows_per_second"] > 0 and copy["seconds_left"] < 600
-    assert 1 <= len(copy["reading"]) <= 2 and all(one["rows"] > 0 or one["blocks"] for one in copy["reading"])
+    # Between two ranges a connection reads none. Held back, both are in the middle of one in the end.
+    reading = wait_until(lambda: at_size.copy_status(program).get("reading"), 60, "ranges that are being read")
+    assert len(reading) <= 2 and all(one["rows"] > 0 or one["blocks"] for one in reading)
     accounts = next(table["copy"] for table in status["tables"] if table["table"] == "pgbench_accounts")
     assert accounts["blocks"] >= accounts["blocks_read"] > 0 and accounts["ranges"] >= 12
     gate.open()
