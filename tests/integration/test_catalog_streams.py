@@ -48,8 +48,11 @@ def test_kills_lose_and_double_nothing(source, standin, stream, variables, tmp_p
     program = stream(*MERGE_OFTEN, **variables)
     settle(source, standin, program, 120)
     assert_no_stream_row_twice(standin)
-    status = run_command("status", "--json", state=tmp_path / "none.db", **variables)
-    assert '"state": "running"' in status.stdout, status.stdout + status.stderr
+    def is_told():
+        status = run_command("status", "--json", state=tmp_path / "none.db", **variables)
+        assert status.returncode == 0, status.stderr
+        return '"state": "running"' in status.stdout
+    wait_until(is_told, 60, "the status to say that it runs", pause=0.2)
     assert program.terminate() == 0
     assert not list(tmp_path.glob("*.db")), "no file was made"
 

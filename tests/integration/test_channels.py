@@ -114,8 +114,9 @@ def channels_in_status(program, table):
     return next((one["channels"] for one in tables if one["table"] == table), 0)
 
 
-def state_of(program, table):
-    return next(one["state"] for one in pipeline_status(program.status())["tables"] if one["table"] == table)
+def wait_for_state(program, table, state):
+    program.wait_for_status(lambda status: (table, state) in [(one["table"], one["state"]) for one in pipeline_status(status).get("tables", ())],
+                            what=f"{table} to be {state}")
 
 
 def spread_in_catalog(state, table):
@@ -380,7 +381,7 @@ def test_refused_rows_park_the_table_with_snowflakes_words(marked, standin, stre
     program = stream(*MERGE_OFTEN, "--channels-per-table", channels, **watched)
     marked.sql("INSERT INTO calm VALUES (2, 1, 'runs on')")
     wait_until(lambda: snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("CALM")}') == "2", 60, "the other table")
-    assert state_of(program, "busy") == "parked"
+    wait_for_state(program, "busy", "parked")
     assert program.terminate() == 0
     if receiver:
         assert len(receiver.of("rows_refused")) == 1

@@ -461,6 +461,7 @@ def test_a_pipeline_runs_whole_with_the_documented_grants(account, shop, start_s
     wait_until(lambda: reader.query(query) == [*rows, ["4", "four", None]], 60, "the row of after the restart")
     assert program.terminate() == 0
     assert not [line for line in program.lines if line["level"] == "error"]
+    wait_until(lambda: not shop.server.value("SELECT count(*) FROM pg_replication_slots WHERE active"), 60, "the slot to be free")
     shop.sql("""SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
                 ALTER TABLE sales."Wo rds" DROP COLUMN more; DELETE FROM sales."Wo rds" WHERE id > 1""")
     account.run('DROP SCHEMA IF EXISTS DEMO_DB.ETL_SCHEMA; DROP TABLE IF EXISTS "DEMO_DB"."PUBLIC"."WO RDS"')

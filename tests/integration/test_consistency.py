@@ -72,9 +72,9 @@ def read_while_merging(source, standin, stream, positions, seconds, without=None
 
 
 @pytest.mark.unsanitized
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_every_read_sees_one_point_in_time(source, standin, stream):
-    seen, totals, count = read_while_merging(source, standin, stream, POSITIONS, 400)
+    seen, totals, count = read_while_merging(source, standin, stream, POSITIONS, 700)
     print(f"{count} transfers, {len(seen)} merge positions seen")
     assert totals == {TOTAL}
     assert len(seen) >= POSITIONS

@@ -122,7 +122,6 @@ def test_files_hold_copy_and_stream(source, files, stream_files):
     assert not list(files.folder.rglob(".copy-*"))
 
 
-@pytest.mark.timeout(300)
 def test_kills_lose_and_double_nothing_in_files(source, files, stream_files):
     chance = random.Random(SEED)
     print(f"FILE_SEED={SEED}")

@@ -67,8 +67,8 @@ def test_probes_metrics_and_errors(served):
         assert status.headers[name] == value
     assert "default-src 'self'" in status.headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in status.headers["Content-Security-Policy"]
-    head = client.ask("HEAD", "/health")
-    assert head.status == 200 and head.body == b"" and int(head.headers["Content-Length"]) > 0
+    head = wait_until(lambda: (found := client.ask("HEAD", "/health")).status == 200 and found, 30, "the service to be well")
+    assert head.body == b"" and int(head.headers["Content-Length"]) > 0
     missing = client.get("/api/v1/pipelines/nobody")
     assert (missing.status, missing.json["error"]) == (404, 'there is no pipeline "nobody"')
     assert client.get("/nowhere").status == 404 and client.get("/nowhere").json["error"]
@@ -99,7 +99,7 @@ def test_who_may_do_what(served):
     assert client.post(start, Origin=f"http://127.0.0.1:{client.port}").status == 404
     assert client.ask("POST", start, b"x" * 20000, **JSON, **BEARER).status == 413
     # Probes and metrics are open, whatever the headers say.
-    assert client.get("/health", Host="evil.example").status == 200
+    wait_until(lambda: client.get("/health", Host="evil.example").status == 200, 30, "the service to be well")
     # The token stays where it is.
     environ = (b"ETL_API_TOKEN=" + TOKEN.encode())
     assert environ not in open(f"/proc/{service.pid}/environ", "rb").read()
@@ -114,7 +114,8 @@ def test_from_elsewhere_reading_needs_the_token(start_service, tmp_path):
     port = ports_of(service)[1]
     client = Client(port, address)
     wait_until(lambda: client.get("/ready").status == 200, 30, "the service to be ready")
-    assert client.get("/health").status == 200 and client.get("/metrics").status == 200
+    wait_for_checks(client, 200)
+    assert client.get("/metrics").status == 200
     refused = client.get("/api/v1/status")
     assert refused.status == 401 and refused.headers["WWW-Authenticate"].startswith("Basic ")
     assert client.get("/api/v1/status", **BEARER).status == 200
@@ -154,9 +155,8 @@ def test_one_pipeline_listens_when_asked(source, standin, start_stream):
         load.fill(connection, 10)
     program = start_stream(source.url(), standin.to, "--poll-interval-seconds", 1, HEALTH_ADDR="127.0.0.1:0", ETL_API_TOKEN=TOKEN)
     client = Client(ports_of(program)[1])
-    status = wait_until(lambda: (found := client.get("/api/v1/status").json)["pipelines"] and
-                        found["pipelines"][0].get("is_live") and found, 60, "the pipeline to be live")
-    assert status["service"]["pipelines"]["active"] == 1
+    status = wait_until(lambda: (found := client.get("/api/v1/status").json)["pipelines"] and found["pipelines"][0].get("is_live")
+                        and found["service"]["pipelines"]["active"] == 1 and found, 60, "the pipeline to be live")
     name = status["pipelines"][0]["pipeline"]
     refused = client.post(f"/api/v1/pipelines/{name}/pause")
     assert refused.status == 409 and "run --from --to" in refused.json["error"]
@@ -244,8 +244,8 @@ def test_commands(sources, standin, start_service):  # noqa: F811
     assert paused.json["done"] and paused.json["state"] == "paused", paused
     assert change(client, base + "/pause").json["done"]  # it is so already
     wait_until(lambda: client.get("/health").json["checks"]["pipelines"] == {"active": 0, "healthy": True}, 10, "none to be active")
-    status = client.get(base).json
-    assert (status["state"], status["wanted"], status["lag"]["seconds"]) == ("paused", "PAUSE", None)
+    wait_until(lambda: ((found := client.get(base).json)["state"], found["wanted"], found["lag"]["seconds"]) == ("paused", "PAUSE", None), 30,
+               "the pause to be told")
     started = change(client, base + "/start")
     assert started.json["done"] and started.json["state"] == "running", started
     # One that cannot run says why; and it makes nobody unhealthy.
