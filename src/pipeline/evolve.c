@@ -31,6 +31,7 @@
 #include "pipeline/pipeline_private.h"
 
 #define PREPARE_TRIES_MAX 20
+#define UNSEEN_LOOKS_MAX 20  // a second apart, as the stream waits
 
 enum change_phase {
     CHANGE_NOTICED,   // ended by the stream's passing seen_lsn, or by a description in it
@@ -46,9 +47,10 @@ struct pipeline_change {
     lsn_t seen_lsn;   // of that look
     struct change_plan plan;
     unsigned prepare_tries;
-    bool is_prepare_due;  // it failed for a reason that may pass
-    bool is_told;         // a description in the stream brought it …
-    uint64_t told_look;   // … when this was the newest look, which may be older
+    bool is_prepare_due;    // it failed for a reason that may pass
+    bool is_told;           // a description in the stream brought it …
+    uint64_t told_look;     // … when this was the newest look, which may be older
+    unsigned unseen_looks;  // later ones that found the catalog as it was
 };
 
 static struct log_scope scope_of(const struct pipeline_table *table)
@@ -154,6 +156,7 @@ bool evolve_told(struct pipeline_table *table)
     change->marks = NULL;
     change->is_told = true;
     change->told_look = pipeline->look_count;
+    change->unseen_looks = 0;
     bar(table);
     join_look_soon(pipeline);
     return true;
@@ -179,6 +182,18 @@ static bool is_file_of(const char *marks, const struct table *definition)
     return marks_value(marks, "f=", known, sizeof known) && strcmp(known, now) == 0;
 }
 
+// The server sends a transaction when its commit is in the WAL, and shows it to others only when that is over: with a synchronous standby
+// when that has it, too (PostgreSQL, RecordTransactionCommit). A table that changed back has other entries. If a look saw those before
+// the stream came there, a column that came and went can be told by the numbers; then nothing is to be waited for.
+static bool is_unseen(const struct pipeline_table *table, const char *marks)
+{
+    char highest[8];
+    return table->change != NULL && table->change->is_told && table->change->marks == NULL &&
+           table->record.marks != NULL && strcmp(table->record.marks, marks) == 0 &&
+           marks_value(marks, "n=", highest, sizeof highest) &&
+           strtol(highest, NULL, 10) == table->table->attribute_count;
+}
+
 bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn)
 {
     const char *text = "";
@@ -187,6 +202,8 @@ bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn
         return false;
     if (change != NULL && change->is_told && table->pipeline->look_count <= change->told_look)
         return true;  // it may have been before the change
+    if (is_unseen(table, marks) && ++change->unseen_looks < UNSEEN_LOOKS_MAX)
+        return true;
     enum marks_change found = compare_marks(table, marks, &text);
     bool is_same_look = change != NULL && change->marks != NULL && strcmp(change->marks, marks) == 0;
     if (change == NULL && found != MARKS_SHAPE)
@@ -198,7 +215,9 @@ bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn
         return false;
     }
     if (found != MARKS_SHAPE && (found != MARKS_SAME || change->phase != CHANGE_NOTICED)) {
-        evolve_give_up(table, found == MARKS_SAME ? "it changed back" : text);
+        evolve_give_up(table, found != MARKS_SAME       ? text
+                              : is_unseen(table, marks) ? "the source does not show it"
+                                                        : "it changed back");
         return false;
     }
     if (found == MARKS_SAME) {  // taken back before any row came
