@@ -73,18 +73,6 @@ IDENTITIES = {
     "primary_key_to_deferrable": Case("alter table thing drop constraint thing_pkey; alter table thing add primary key (id) deferrable;"
                                       "alter table thing replica identity full", "update thing set id = case id when 1 then 2 else 1 end where id in (1, 2)"),
 }
-QUIET = {
-    "comment": "comment on column thing.name is 'c'",
-    "index": "create index on thing (name)",
-    "grant": "grant select on thing to public",
-    "vacuum_full": "vacuum full thing",
-    "cluster": "cluster thing using thing_pkey",
-    "statistics": "alter table thing alter column name set statistics 500",
-    "new_default": "alter table thing alter column note set default 'y'",
-    "truncate": "truncate thing",
-    "enum_value": "alter type mood add value 'new'",
-}
-
 
 
 def named(name, text):

@@ -14,12 +14,14 @@ SEEDS = (7, seeds.of_the_day())
 
 
 class Table:
-    def __init__(self, name, rng):
-        self.name, self.rng, self.columns, self.made, self.rows = name, rng, {}, 0, 0
+    def __init__(self, name, rng, parts=0):
+        self.name, self.rng, self.columns, self.made, self.rows, self.parts = name, rng, {}, 0, 0, parts
 
     def create(self):
         self.columns = {"a": "int", "b": "text", "c": "numeric(8,2)"}
-        return f"create table {self.name} (id bigint primary key, a int, b text, c numeric(8,2))"
+        made = f"create table {self.name} (id bigint primary key, a int, b text, c numeric(8,2))" + (" partition by hash (id)" if self.parts else "")
+        return ";".join([made, *(f"create table {self.name}_{part} partition of {self.name} for values with (modulus {self.parts}, remainder {part})"
+                                 for part in range(self.parts))])
 
     def write(self):
         kind, self.rows = self.rng.choice(["insert", "insert", "update", "update", "delete", "truncate"] if self.rng.random() < 0.3 else ["insert", "update"]), self.rows + 1
@@ -73,8 +75,8 @@ def step(source, rng, tables):
 def test_random_definitions(seed, source, standin, stream):
     print(f"SEED={seed}")
     rng = random.Random(seed)
-    tables = [Table(f"w{number}", random.Random(seed * 10 + number)) for number in range(3)]
-    make(source, ";".join(table.create() for table in tables), *(table.name for table in tables))
+    tables = [Table(f"w{number}", random.Random(seed * 10 + number), 2 if number == 2 else 0) for number in range(3)]
+    make(source, ";".join(table.create() for table in tables), *(table.name for table in tables), via_root=rng.random() < 0.5)
     program = start(stream)
     for _ in range(6):
         for _ in range(rng.randint(3, 10)):

@@ -83,7 +83,8 @@ def test_what_changes_no_row_costs_no_copy(source, standin, stream):
     settle(source, standin, program)
     assert "calm" not in resynced(program) and not program.events("parked")
     assert program.terminate() == 0
-    run(source, "vacuum full calm; insert into calm (id) values (4000)")
+    run(source, "vacuum full calm; alter type mood add value 'newest'; comment on column calm.note is 'd'; create index on calm (m);"
+                "insert into calm (id, m) values (4000, 'newest')")
     again = start(stream)
     settle(source, standin, again)
     assert "calm" not in resynced(again)
@@ -102,6 +103,11 @@ def test_labels_and_attributes_of_types(source, standin, stream):
     rest(source, standin, program)
     assert "label" in resynced(program)["felt"]
     assert not program.events("parked") and program.terminate() == 0
+    run(source, "alter type mood rename value 'worse' to 'worst'; alter type place rename attribute z to height; alter type mood add value 'best';"
+                "insert into felt values (4, 'worst'), (5, 'best'); insert into at_place values (3, row(4, 5, 6))")
+    again = start(stream)
+    settle(source, standin, again)
+    assert resynced(again).keys() == {"felt", "at_place"} and again.terminate() == 0
 
 
 def test_partitions_of_a_table_that_is_published_as_a_whole(source, standin, stream):
@@ -141,6 +147,13 @@ def test_partitions_that_are_published_one_by_one(source, standin, stream):
     settle(source, standin, program)
     assert "parts_1" not in resynced(program) and not program.events("parked")
     assert program.terminate() == 0
+    # The same while nothing runs.
+    run(source, "drop table parts_3; alter table parts detach partition loose; create table parts_5 partition of parts for values in (5);"
+                "insert into parts values (9003, 5, 'five'), (9004, 1, 'one'); truncate parts_1; insert into parts values (9005, 1, 'one again')")
+    again = start(stream)
+    settle(source, standin, again)
+    assert count(standin, "PARTS_5") == 1 and not resynced(again)
+    assert {line["table"] for line in again.events("table_left")} == {"parts_3", "loose"} and again.terminate() == 0
 
 
 def test_publish_via_partition_root_is_changed(source, standin, stream):
@@ -157,6 +170,12 @@ def test_publish_via_partition_root_is_changed(source, standin, stream):
     settle(source, standin, program)
     assert not resynced(program).keys() & {"customers", "orders"}  # nothing was missing of those
     assert not program.events("parked") and program.terminate() == 0
+    # The same while nothing runs.
+    run(source, VIA_ROOT.format(source.publication))
+    run(source, "insert into parts values (9002, 1, 'by the root again')")
+    again = start(stream)
+    settle(source, standin, again)
+    assert not resynced(again).keys() & {"customers", "orders"} and again.terminate() == 0
 
 
 def test_operations_that_the_publication_leaves_out(source, standin, stream):

@@ -32,7 +32,7 @@ create type part as (a int, "B ""q" text, c date);
 create type nothing as ();
 create type nested as (p part, ps part[], n numeric, j jsonb, f float8, d days, b bytea, e nothing, r int4range, h hstore, m mood);
 alter type nested add attribute gone text; alter type nested drop attribute gone; alter type nested add attribute late cheap;
-create domain over_nested as nested;
+create domain over_nested as nested; create domain feeling as mood; create domain span as int4range; create domain spans as span[];
 create type textrange as range (subtype = text);
 create table row_source (x int, "Y" text);
 """
@@ -44,7 +44,8 @@ JSON = ["null", '""', "[]", "{}", "0", "-0", "1e300", "5e-324", "1.7976931348623
         '{"a": [1, 2.50, null, {"b": "x y"}], "": {}, "ä€": "👩"}', "1" * 38, "0." + "1" * 37, "1" * 39, "1" * 40, '{"n": [0.' + "3" * 40 + "]}",
         "123456789012345678901234567890.12345678", DEEP]
 INSTANTS = ["2026-11-23 22:30:00.123", "0001-01-01", "9999-12-31 23:59:59.999999", "1969-12-31 23:59:59.999999", "2000-02-29 24:00:00",
-            "infinity", "-infinity", "0044-03-15 12:00:00.5 BC", "10000-01-01", "294276-12-31 23:59:59.999999", "4713-01-01 00:00:00 BC"]
+            "infinity", "-infinity", "0044-03-15 12:00:00.5 BC", "10000-01-01", "294276-12-31 23:59:59.999999", "4713-01-01 00:00:00 BC",
+            "4714-11-24 00:00:00 BC"]
 FLOATS = ["0", "-0", "1", "0.1", "-1e-5", "123456789", "NaN", "Infinity", "-Infinity", "1e15", "1e16"]
 # A column for each: its type and the texts of its values. A row has the values of the same place.
 COLUMNS = {
@@ -55,6 +56,7 @@ COLUMNS = {
     "oid": ("oid", ["0", "4294967295"]),
     "xid8": ("xid8", ["0", "18446744073709551615"]),
     "xid": ("xid", ["0", "4294967295"]),
+    "cid": ("cid", ["0", "4294967295"]),
     "tid": ("tid", ["(0,1)", "(4294967295,65535)"]),
     "pg_lsn": ("pg_lsn", ["0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF"]),
     "numeric": ("numeric", ["0", "-0.5", "NaN", "Infinity", "-Infinity", "9" * 29 + "." + "9" * 9, "9" * 30, "1e-9", "1e-10", "-5e-10", "4e-10",
@@ -138,6 +140,8 @@ COLUMNS = {
                           ',"[1,5)","""a""=>NULL",sad,12.5)']),
     "over_nested": ("over_nested", ['("(1,2,)",,,,,,,,,,,)']),
     "of_table": ("row_source", ['(1,"a b")', "(,)"]),
+    "feeling": ("feeling", ["sad", 'ha"ppy', ""]),
+    "spans": ("spans", ["{}", '{"[1,5)",NULL,empty}']),
     "int2vector": ("int2vector", ["", "1 2 3"]),
     "oidvector": ("oidvector", ["1 2"]),
 }
