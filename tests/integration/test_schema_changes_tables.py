@@ -310,6 +310,7 @@ def test_what_the_publication_sends_of_a_table(source, standin, stream):
         mark = program.mark()
         run(source, f"alter publication {name} set table {tables}, some_rows {definition}")
         program.wait_for_event("resync", 30, since=mark, table="some_rows")
+        program.wait_for_event("copied", 60, since=mark, table="some_rows")  # what the status tells may be of before
         wait_for_table(program, "some_rows", "live")
         run(source, "update some_rows set a = a + 1 where id % 10 = 0")
         wait_until(lambda: count(standin, "SOME_ROWS") == rows, 60, f"{rows} rows")

@@ -216,6 +216,8 @@ def test_start_pause_and_resync_under_load(sources, standin, start_service):
             service.wait_for_event("copied", 90, since=mark, table="orders")
     finally:
         assert busy.stop().committed > 0
+    for table in load.TABLES:  # each joins the merge when its own copy is complete
+        service.wait_for_table("p", table, "live")
     settle(source, target, 120)
     assert service.terminate() == 0
 
