@@ -134,7 +134,7 @@ def test_a_later_copy_drops_what_earlier_ones_have_left(sources, standin, start_
         return not copy_channels(standin)
     # Rows that may still be on their way to one of them are waited for two minutes (design: opening over uncommitted rows).
     wait_until(are_gone, 240, "the channels to be dropped", pause=0.5)
-    assert left in service.wait_for_event("copy_channel_left", 60)["message"]
+    service.wait_for_line(lambda line: line.get("event") == "copy_channel_left" and left in line["message"], 60, f"{left} to be told of")
     settle(source, target)
     assert service.terminate() == 0
 
