@@ -148,7 +148,7 @@ def every_kind():
                 "slot etl_archive is kept: the source keeps its WAL from 0/4A3C0000 on, which grows until the pipeline is started or removed")),
             pipeline("crm", "waiting", error="connection to server at \"db2.example\" (192.0.2.7), port 5432 failed: FATAL:  password authentication failed for user \"etl\"",
                      reason="28P01", remedy="set the user and password right: etl-stream source edit",
-                     retry={"failures": 7, "since": when(-340), "next_try": when(18)}),
+                     retry={"failures": 7, "since": when(-340), "next_try": when(600)}),
             pipeline("stock", "snapshot", tables=[], is_live=False),
         ],
         "sources": [
