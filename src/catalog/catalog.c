@@ -514,6 +514,7 @@ static void on_request(void *context, void *message)
         case CATALOG_ASK_WATCH_LOAD: watch_load(catalog->db, request); break;
         case CATALOG_ASK_WATCH_SAVE: watch_save(catalog->db, request, error); break;
         case CATALOG_ASK_STATUSES: watch_statuses(catalog->db, request); break;
+        case CATALOG_ASK_LEFT: state_take_left(catalog->db, request); break;
         case CATALOG_ASK_CLAIM: request->sure_until_us = UINT64_MAX; break;  // SQLite: all of it is ours
         case CATALOG_ASK_RELEASE: break;
         case CATALOG_TOLD_CHANGED:

@@ -58,6 +58,7 @@ bool state_load(struct db *db, const char *pipeline, struct catalog_known *out_k
 // In a transaction that saves: ERR_FENCED once a later claim was granted. claim 0: not asked.
 bool state_check_claim(struct db *db, const char *pipeline, uint64_t claim, struct err *out_error);
 bool state_forget(struct db *db, const char *pipeline, struct err *out_error);
+bool state_take_left(struct db *db, struct catalog_request *request);
 
 // config.c
 bool config_read(struct db *db, struct catalog_config **out_config, struct err *out_error);

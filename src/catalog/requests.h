@@ -46,6 +46,9 @@ enum catalog_request_kind {
     // arguments: {"pipeline": "updated_ms", …}, what is known already → rows: newer statuses of pipelines that other processes run;
     // seen_ms is their updated_ms. None in SQLite.
     CATALOG_ASK_STATUSES,
+    // → pipeline, known: one that a service ran (its status says so), that nobody runs now and that is configured no more, as its
+    // row was deleted. Its status is forgotten with that, so each is given out once; was_so: there are others. pipeline "": none.
+    CATALOG_ASK_LEFT,
     CATALOG_TOLD_CHANGED,    // what is configured may have changed, or a command waits: ask
     CATALOG_TOLD_CLAIM_LOST  // pipeline: it must end at once; its saves fail from now on
 };
@@ -93,7 +96,7 @@ struct catalog_request {
     uint64_t claim;  // for catalog_save
     // Monotonic: until then nobody else can have been granted the claim, whatever happens to this process; it may end in the past.
     uint64_t sure_until_us;
-    bool was_so;  // it was started (paused) already; command_id 0: no command was needed
+    bool was_so;  // CONTROL: it was started (paused) already; command_id 0: no command was needed
     enum catalog_command_state command_state;
 };
 

@@ -156,6 +156,43 @@ bool state_forget(struct db *db, const char *pipeline, struct err *out_error)
     return is_done;
 }
 
+// --- pipelines whose rows were deleted ---------------------------------------------------------------------------------
+
+// Status documents are compact JSON, in whose texts a quote has a backslash before it: this is a member of theirs and nothing else.
+// What run --from --to runs is in no table of pipelines, and has false there.
+#define RUN_BY_A_SERVICE "\"takes_commands\":true"
+
+static bool on_left(void *context, const char *const *values)
+{
+    if (strstr(values[1], RUN_BY_A_SERVICE) != NULL)
+        catalog_request_add_row(context, "status", values[0], NULL, NULL, 0);
+    return true;
+}
+
+bool state_take_left(struct db *db, struct catalog_request *request)
+{
+    struct db_query query = {.sql = sql_catalog_statuses_left, .on_row = on_left, .context = request};
+    request->pipeline[0] = '\0';
+    request->was_so = false;
+    bool is_good = db_query(db, &query, &request->error);
+    for (uint32_t i = 0; is_good && i < request->row_count && request->pipeline[0] == '\0'; i++) {
+        const char *name = request->rows[i].name;
+        bool is_run = false;
+        uint64_t forgotten = 0;
+        is_good = !db->location->is_postgres || claims_is_claimed(db, name, &is_run, &request->error);
+        if (!is_good || is_run)
+            continue;  // whoever runs it asks when it has ended
+        catalog_known_deinit(&request->known);
+        is_good = state_load(db, name, &request->known, &request->error) &&
+                  db_run(db, sql_catalog_forget_status, 1, &name, &forgotten, &request->error);
+        if (!is_good || forgotten == 0)
+            continue;  // configured again meanwhile, or another process tells of it
+        (void)snprintf(request->pipeline, sizeof request->pipeline, "%s", name);
+        request->was_so = i + 1 < request->row_count;
+    }
+    return is_good;
+}
+
 // --- writing: many rows a statement, as each statement is a round trip -----------------------------------------------
 
 struct insert {

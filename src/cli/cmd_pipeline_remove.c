@@ -114,12 +114,14 @@ static void say_remains(const struct remover *remover, const struct err *source_
                 landing_schema != NULL ? landing_schema : "ETL_SCHEMA", remover->pipeline->name);
 }
 
+// In this order: a service that finds a deleted row with a record tells of what is left behind, and who is interrupted in between
+// can give the command again.
 static bool forget(const struct remover *remover, struct err *out_error)
 {
     const struct catalog_edit edit = {
         .action = CATALOG_REMOVE, .kind = CATALOG_PIPELINE, .name = remover->pipeline->name};
-    return catalog_edit(remover->catalog, &edit, 1, out_error) &&
-           catalog_forget(remover->catalog, remover->pipeline->name, out_error);
+    return catalog_forget(remover->catalog, remover->pipeline->name, out_error) &&
+           catalog_edit(remover->catalog, &edit, 1, out_error);
 }
 
 static int remove_pipeline(struct remover *remover)
@@ -159,14 +161,15 @@ static int remove_pipeline(struct remover *remover)
     return remains ? EXIT_FAILED : EXIT_DONE;
 }
 
-// Known, but not configured: run --from --to ran it, and only its command line knew both ends.
+// Known, but not configured: run --from --to ran it, and only its command line knew both ends; or its row was deleted.
 static bool fail_missing(struct remover *remover, const char *name, struct err *out_error)
 {
     if (catalog_load(remover->catalog, name, &remover->known, out_error) && remover->known.is_found)
-        return err_set(out_error, ERR_CONFIG, "run_alone",
-                       "pipeline %s was run by etl-stream run --from … --to …, and its ends are not configured here; "
-                       "etl-stream source add, destination add and pipeline add %s make them known, then it can be "
-                       "removed; its slot alone, in the source's database: SELECT pg_drop_replication_slot('%s')",
+        return err_set(out_error, ERR_CONFIG, "not_configured",
+                       "pipeline %s has run but is not configured here: it was run by etl-stream run --from … --to …, or "
+                       "its row was deleted; etl-stream source add, destination add and pipeline add %s make both ends "
+                       "known, then it can be removed; its slot alone, in the source's database: SELECT "
+                       "pg_drop_replication_slot('%s')",
                        name, name, remover->known.pipeline.slot);
     return !err_is_set(out_error) && catalog_config_fail_missing(remover->config, CATALOG_PIPELINE, name, out_error);
 }

@@ -220,6 +220,23 @@ static void tell_running(struct catalog *catalog, const struct status *status)
     }
 }
 
+// Its row was deleted, and nobody runs it any more: what is left of it is the service's to tell (left_behind). What run --from
+// --to ran is in no table of pipelines, and is shown all the same.
+static bool is_removed(struct catalog *catalog, const json_t *pipeline)
+{
+    return json_object_get(pipeline, "wanted") == NULL && json_is_true(json_object_get(pipeline, "takes_commands")) &&
+           !catalog_is_claimed(catalog, text_of(pipeline, "pipeline"));
+}
+
+static void leave_out_removed(struct catalog *catalog, const struct status *status)
+{
+    if (status->config == NULL)
+        return;
+    for (size_t i = json_array_size(status->pipelines); i > 0; i--)
+        if (is_removed(catalog, json_array_get(status->pipelines, i - 1)))
+            json_array_remove(status->pipelines, i - 1);
+}
+
 static int print_all(const struct status *status, bool is_json)
 {
     size_t index;
@@ -248,7 +265,10 @@ static int show(struct catalog *catalog, const char *name, const struct option_v
         status.config = NULL;
     int exit_code = EXIT_DONE;
     status_watch_init(&status.watch, name);
-    if (!catalog_each_status(catalog, collect, &status, &error) || !status_watch_read(&status.watch, catalog, &error)) {
+    bool is_read =
+        catalog_each_status(catalog, collect, &status, &error) && status_watch_read(&status.watch, catalog, &error);
+    leave_out_removed(catalog, &status);
+    if (!is_read) {
         exit_code = command_fail(&error, EXIT_FAILED);
     } else if (status.name != NULL && json_array_size(status.pipelines) == 0) {
         err_set(&error, ERR_CONFIG, "pipeline", "there is no pipeline \"%s\" in %s", status.name,

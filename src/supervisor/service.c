@@ -13,6 +13,7 @@
 #include "supervisor/crew.h"
 #include "supervisor/hold_command.h"
 #include "supervisor/job.h"
+#include "supervisor/left_behind.h"
 #include "supervisor/report.h"
 #include "supervisor/resync_command.h"
 #include "supervisor/signals.h"
@@ -39,6 +40,7 @@ struct service {
     struct loop_timer poll_timer, tick_timer;
     bool is_config_asked, is_config_wanted;
     bool is_look_asked, is_look_wanted;  // for commands that wait
+    bool is_left_asked, is_left_due;     // for pipelines whose rows were deleted
     uint32_t asked_count;                // requests under way, of whatever kind
     bool is_stopping, is_stopped;
 };
@@ -82,6 +84,18 @@ static void commands_look(struct service *service)
         service->is_look_wanted = true;
     else
         service->is_look_asked = ask(service, CATALOG_ASK_WAITING, "");
+}
+
+// What pipelines that were removed with plain SQL have left, once they have ended.
+static void left_look(struct service *service)
+{
+    if (!service->is_left_due || service->is_left_asked || service->is_stopping || service->config == NULL)
+        return;
+    for (const struct job *job = service->jobs; job != NULL; job = job->next)
+        if (job->is_gone)
+            return;
+    service->is_left_asked = ask(service, CATALOG_ASK_LEFT, "");
+    service->is_left_due = !service->is_left_asked;
 }
 
 // --- jobs --------------------------------------------------------------------------------------------------------
@@ -288,6 +302,7 @@ static void settle(struct service *service)
             *link = job->next;
             show(service, job);
             metric_forget("pipeline_name", job->name);
+            service->is_left_due |= !job->is_elsewhere;
             job_free(job);
         } else {
             link = &job->next;
@@ -513,6 +528,7 @@ static void config_answered(struct service *service, struct catalog_request *req
         struct catalog_config *config = request->config;
         request->config = NULL;
         config_apply(service, config);
+        service->is_left_due = true;
         service->report.is_ready = true;
     }
     if (service->is_config_wanted) {
@@ -533,6 +549,20 @@ static void look_answered(struct service *service, const struct catalog_request 
         service->is_look_wanted = false;
         commands_look(service);
     }
+}
+
+static void left_answered(struct service *service, const struct catalog_request *request)
+{
+    char text[LEFT_BEHIND_TEXT_SIZE];
+    struct log_scope scope = {.pipeline = request->pipeline};
+    service->is_left_asked = false;
+    if (err_is_set(&request->error) || request->pipeline[0] == '\0')
+        return;  // the next poll asks again
+    service->is_left_due |= request->was_so;
+    if (left_behind_format(&request->known, text, sizeof text))
+        log_line(LOG_WARNING, &scope, "left_behind", "%s", text);
+    else
+        log_line(LOG_INFO, &scope, "removed", "it is not configured any more, and left nothing behind");
 }
 
 static void claim_lost(struct service *service, struct job *job)
@@ -574,8 +604,10 @@ static void on_answer(void *context, void *message)
         for (uint32_t i = 0; i < request->command_count; i++)
             command_do(service, &request->commands[i]);
         break;
+    case CATALOG_ASK_LEFT: left_answered(service, request); break;
+    // Until its claim is free a pipeline that is gone counts as one that somebody runs.
+    case CATALOG_ASK_RELEASE: service->is_left_due = true; break;
     case CATALOG_ASK_ANSWER:
-    case CATALOG_ASK_RELEASE:
     case CATALOG_ASK_FORGET:
     case CATALOG_ASK_CONTROL:
     case CATALOG_ASK_WATCH_LOAD:
@@ -672,6 +704,7 @@ static void on_tick(struct loop_timer *timer)
     advance_all(service);
     report_now(service);
     pauses_note(service);
+    left_look(service);
     log_held_back_tell();
     watching_tick(&service->watching);
     if (service->options->shows_progress)

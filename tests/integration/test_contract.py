@@ -300,7 +300,7 @@ def test_a_database_of_the_first_etl_stream_works_as_it_is(postgres, source, rec
         # Deleted, by the cascade of its source.
         catalog.execute("DELETE FROM sources")
         wait_until(lambda: is_active() is False, 30, "the pipeline to stop")
-        wait_until(lambda: service.pipeline("orders").get("state") != "running", 30, "the status not to say that it runs")
+        wait_until(lambda: (service.status()["pipelines"], service.status()["sources"]) == ([], []), 60, "both to be gone from the status")
         assert service.terminate() == 0
         assert before == {table: postgres.sql(COLUMNS, [table], dbname=catalog.database) for table in TABLES}, "its tables were changed"
     finally:

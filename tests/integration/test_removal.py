@@ -68,6 +68,7 @@ def test_removal_leaves_what_it_says(shop, standin, start_service):
     assert tables_in(snowflake, LANDING) == landings
     assert set(catalog_rows(start_service.catalog).values()) == {0}
     assert service.is_running() and service.terminate() == 0
+    assert not service.events("left_behind"), "as nothing is that was not told"
 
 
 def test_removal_with_landing_tables_and_without_a_service(shop, standin, start_service):

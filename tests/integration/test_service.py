@@ -187,8 +187,23 @@ def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, stan
     catalog.execute("DELETE FROM pipelines")
     wait_until(lambda: source.sql("SELECT active FROM pg_replication_slots WHERE database = current_database()")
                == [(False,)], 20, "the slot to be free")
-    assert service.is_running()
+    # `status` has it no more, the log says what is left of it, and inserted again it goes on where it stopped.
+    wait_until(lambda: service.pipeline("p") == {}, 60, "it to be gone from the status")
+    left = service.wait_for_event("left_behind", 60, pipeline="p")["message"]
+    assert "SELECT pg_drop_replication_slot('etl_p')" in left and source.name in left and "landing tables" in left, left
+    assert "has run but is not configured" in service.command("pipeline", "remove", "p", "--yes").stderr
+    load.Load(source.conninfo, 6).run(20)
+    again = service.mark()
+    catalog.add_pipeline("p", "shop", "wh")
+    settle(source, target)
+    assert "copied" not in {line.get("event") for line in service.lines[again:]}
+    # Deleted, by the cascade of its source, while no service runs: gone at once, and the next one tells.
     assert service.terminate() == 0
+    catalog.execute("DELETE FROM sources")
+    wait_until(lambda: service.pipeline("p") == {}, 30, "it to be gone from the status")
+    service = start_service(*POLL)
+    service.wait_for_event("left_behind", 60, pipeline="p")
+    assert service.pipeline("p") == {} and service.terminate() == 0
 
 
 def test_start_pause_and_resync_under_load(sources, standin, start_service):

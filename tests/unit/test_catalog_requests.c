@@ -206,6 +206,62 @@ static void test_forgotten_is_gone(void **state)
     catalog_close(service);
 }
 
+static void save_status(struct fixture *fixture, struct catalog *service, const char *pipeline, const char *json)
+{
+    struct catalog_save *save = catalog_save_new(0, 0);
+    (void)snprintf(save->pipeline.name, sizeof save->pipeline.name, "%s", pipeline);
+    save->status_json = strdup(json);
+    save_and_wait(fixture, service, save);
+    assert_string_equal(save->error.text, "");
+    catalog_save_free(save);
+}
+
+static void test_a_pipeline_whose_row_was_deleted_is_given_out_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *service = start_service(fixture), *editor = open_as(fixture, CATALOG_EDITOR);
+    edit(editor, all_three, 3);
+    catalog_close(editor);
+    struct catalog_save *save = sample_save();
+    save_and_wait(fixture, service, save);
+    catalog_save_free(save);
+    save_status(fixture, service, "p", "{\"pipeline\":\"p\",\"takes_commands\":true,\"tables\":[]}");
+    save_status(fixture, service, "shop-sf", "{\"takes_commands\":true}");  // configured
+    save_status(fixture, service, "alone", "{\"error\":\"\\\"takes_commands\\\":true\",\"takes_commands\":false}");
+    save_status(fixture, service, "q", "{\"takes_commands\":true}");  // never ran
+    catalog_request_free(ask(service, CATALOG_ASK_CLAIM, "q"));
+    struct catalog_request *request = ask(service, CATALOG_ASK_LEFT, "");
+    assert_string_equal(request->error.text, "");
+    assert_string_equal(request->pipeline, "p");
+    assert_true(request->known.is_found);
+    assert_string_equal(request->known.pipeline.slot, "etl_p");
+    assert_true(request->was_so);
+    catalog_request_free(request);
+    if (fixture->location.is_postgres) {
+        request = ask(service, CATALOG_ASK_LEFT, "");  // it is run still
+        assert_string_equal(request->error.text, "");
+        assert_string_equal(request->pipeline, "");
+        assert_false(request->was_so);
+        catalog_request_free(request);
+    }
+    catalog_request_free(ask(service, CATALOG_ASK_RELEASE, "q"));
+    request = ask(service, CATALOG_ASK_LEFT, "");
+    assert_string_equal(request->pipeline, "q");
+    assert_false(request->known.is_found);
+    assert_false(request->was_so);
+    catalog_request_free(request);
+    request = ask(service, CATALOG_ASK_LEFT, "");
+    assert_string_equal(request->error.text, "");
+    assert_string_equal(request->pipeline, "");
+    catalog_request_free(request);
+    // What it did stays known, for a row that is inserted again.
+    request = ask(service, CATALOG_ASK_KNOWN, "p");
+    assert_true(request->known.is_found);
+    catalog_request_free(request);
+    catalog_close(service);
+    assert_string_equal(ask_sql(fixture, "SELECT count(*) FROM etl_status"), "2");
+}
+
 static void test_a_save_of_many_tables_is_whole(void **state)
 {
     struct fixture *fixture = *state;
@@ -447,6 +503,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_command_is_taken_once_and_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_commands_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_forgotten_is_gone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_pipeline_whose_row_was_deleted_is_given_out_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_save_of_many_tables_is_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_pipeline_is_claimed_by_one_service, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_the_monitor_keeps_is_the_claims, set_up, tear_down),

@@ -1,4 +1,4 @@
--- Every pipeline that is configured, has run, or has said something.
+-- Every pipeline that is configured or has said something.
 SELECT p.name, s.json, coalesce(s.updated_ms, 0)
-  FROM (SELECT name FROM etl_pipelines UNION SELECT name FROM pipelines UNION SELECT pipeline FROM etl_status) AS p
+  FROM (SELECT name FROM pipelines UNION SELECT pipeline FROM etl_status) AS p
   LEFT JOIN etl_status s ON s.pipeline = p.name ORDER BY p.name
