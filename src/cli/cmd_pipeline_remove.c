@@ -165,12 +165,13 @@ static int remove_pipeline(struct remover *remover)
 static bool fail_missing(struct remover *remover, const char *name, struct err *out_error)
 {
     if (catalog_load(remover->catalog, name, &remover->known, out_error) && remover->known.is_found)
-        return err_set(out_error, ERR_CONFIG, "not_configured",
-                       "pipeline %s has run but is not configured here: it was run by etl-stream run --from … --to …, or "
-                       "its row was deleted; etl-stream source add, destination add and pipeline add %s make both ends "
-                       "known, then it can be removed; its slot alone, in the source's database: SELECT "
-                       "pg_drop_replication_slot('%s')",
-                       name, name, remover->known.pipeline.slot);
+        return err_set(
+            out_error, ERR_CONFIG, "not_configured",
+            "pipeline %s has run but is not configured here: it was run by etl-stream run --from … --to …, or "
+            "its row was deleted; etl-stream source add, destination add and pipeline add %s make both ends "
+            "known, then it can be removed; its slot alone, in the source's database: SELECT "
+            "pg_drop_replication_slot('%s')",
+            name, name, remover->known.pipeline.slot);
     return !err_is_set(out_error) && catalog_config_fail_missing(remover->config, CATALOG_PIPELINE, name, out_error);
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -13,17 +14,18 @@
 #include "io/metric_registry.h"
 
 #define CPU_WINDOW_MIN_US 1000000
+#define PATH_SIZE 256
 
-// Processor time and clock of the measurement before, for the share in between.
 static struct {
     struct lock lock;
-    uint64_t cpu_us, at_us;
-    double percent;
+    struct cpu_share share;
 } cpu = {.lock = LOCK_INITIALIZER};
 
 // Reads a file of /proc whole; they are made when read, so that several small reads could mix two states.
-static bool read_file(const char *path, char *out, size_t size)
+static bool read_file(const char *proc, const char *name, char *out, size_t size)
 {
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/%s", proc, name);
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return false;
@@ -64,10 +66,10 @@ static uint64_t clock_us(clockid_t id)
 }
 
 // The process' start on the clock of CLOCK_BOOTTIME: the 22nd member of /proc/self/stat, behind the name in brackets.
-static uint64_t started_us(void)
+static uint64_t started_us(const char *proc)
 {
     char text[1024];
-    if (!read_file("/proc/self/stat", text, sizeof text))
+    if (!read_file(proc, "self/stat", text, sizeof text))
         return 0;
     const char *at = strrchr(text, ')');
     for (int member = 2; at != NULL && member < 22; member++)
@@ -76,29 +78,34 @@ static uint64_t started_us(void)
     return at == NULL || ticks <= 0 ? 0 : strtoull(at, NULL, 10) * 1000000 / (uint64_t)ticks;
 }
 
-static void measure_cpu(void)
+double cpu_share_measure(struct cpu_share *share, uint64_t cpu_us, uint64_t now_us, uint64_t started_us)
+{
+    uint64_t since_us = share->at_us > 0 ? share->at_us : started_us;
+    if (now_us > since_us && (now_us - since_us >= CPU_WINDOW_MIN_US || share->at_us == 0)) {
+        share->percent =
+            cpu_us < share->cpu_us ? 0 : 100.0 * (double)(cpu_us - share->cpu_us) / (double)(now_us - since_us);
+        share->cpu_us = cpu_us;
+        share->at_us = now_us;
+    }
+    return share->percent;
+}
+
+static void measure_cpu(const char *proc)
 {
     uint64_t cpu_us = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     uint64_t now_us = clock_us(CLOCK_BOOTTIME);
-    uint64_t start_us = started_us();
+    uint64_t start_us = started_us(proc);
     lock_acquire(&cpu.lock);
-    uint64_t since_us = cpu.at_us > 0 ? cpu.at_us : start_us;
-    // Two scrapers within a second see the same share: over a shorter time it says nothing.
-    if (now_us > since_us && (now_us - since_us >= CPU_WINDOW_MIN_US || cpu.at_us == 0)) {
-        cpu.percent = cpu_us < cpu.cpu_us ? 0 : 100.0 * (double)(cpu_us - cpu.cpu_us) / (double)(now_us - since_us);
-        cpu.cpu_us = cpu_us;
-        cpu.at_us = now_us;
-    }
-    double percent = cpu.percent;
+    double percent = cpu_share_measure(&cpu.share, cpu_us, now_us, start_us);
     lock_release(&cpu.lock);
     metric_set_to(METRIC_PROCESS_CPU, percent);
 }
 
-static void measure_process(void)
+static void measure_process(const char *proc)
 {
     char text[4096];
     uint64_t value;
-    if (read_file("/proc/self/status", text, sizeof text)) {
+    if (read_file(proc, "self/status", text, sizeof text)) {
         if (read_member(text, "VmRSS", &value))
             metric_set_to(METRIC_PROCESS_MEMORY, (double)value * 1024);
         if (read_member(text, "VmSize", &value))
@@ -113,7 +120,8 @@ static void measure_process(void)
         raise_total(METRIC_PROCESS_DISK_READ, (uint64_t)usage.ru_inblock * 512);
         raise_total(METRIC_PROCESS_DISK_WRITTEN, (uint64_t)usage.ru_oublock * 512);
     }
-    DIR *folder = opendir("/proc/self/fd");
+    (void)snprintf(text, sizeof text, "%s/self/fd", proc);
+    DIR *folder = opendir(text);
     if (folder != NULL) {
         int count = 0;
         for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
@@ -123,18 +131,18 @@ static void measure_process(void)
     }
 }
 
-static void measure_system(void)
+static void measure_system(const char *proc)
 {
     char text[4096];
     uint64_t total, available;
-    if (read_file("/proc/meminfo", text, sizeof text) && read_member(text, "MemTotal", &total) &&
+    if (read_file(proc, "meminfo", text, sizeof text) && read_member(text, "MemTotal", &total) &&
         read_member(text, "MemAvailable", &available)) {
         metric_set_to(METRIC_SYSTEM_MEMORY_TOTAL, (double)total * 1024);
         metric_set_to(METRIC_SYSTEM_MEMORY_USED, available > total ? 0 : (double)(total - available) * 1024);
     }
-    if (read_file("/proc/uptime", text, sizeof text))
+    if (read_file(proc, "uptime", text, sizeof text))
         metric_set_to(METRIC_SYSTEM_UPTIME, strtod(text, NULL));
-    if (read_file("/proc/loadavg", text, sizeof text)) {
+    if (read_file(proc, "loadavg", text, sizeof text)) {
         char *at = text;
         metric_set_to(METRIC_SYSTEM_LOAD_1M, strtod(at, &at));
         metric_set_to(METRIC_SYSTEM_LOAD_5M, strtod(at, &at));
@@ -142,9 +150,14 @@ static void measure_system(void)
     }
 }
 
+void metric_process_measure_in(const char *proc)
+{
+    measure_cpu(proc);
+    measure_process(proc);
+    measure_system(proc);
+}
+
 void metric_process_measure(void)
 {
-    measure_cpu();
-    measure_process();
-    measure_system();
+    metric_process_measure_in("/proc");
 }

@@ -278,6 +278,8 @@ def check_contract(box):
             assert found.labels_of(name) == set(labels.split(",")) - {""}, name
     for name in ("cpu_usage_percent", "memory_used_bytes", "virtual_memory_bytes"):
         assert found.get(f"etl_process_{name}") > 0, name
+    share = found.get("etl_process_cpu_usage_percent")
+    box.wait(lambda found: found.get("etl_process_cpu_usage_percent") != share, "its share of a processor to change")
     assert found.get("etl_system_memory_total_bytes") > found.get("etl_system_memory_used_bytes") > 0
     checked = subprocess.run(["promtool", "check", "metrics"], input=found.text, text=True, capture_output=True)
     contract = set(re.findall(r"etl_\w+", "".join(CONTRACT.values())))
