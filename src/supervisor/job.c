@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/process.h"
+#include "base/trap.h"
 #include "io/json_put.h"
 #include "io/metric_registry.h"
 #include "pipeline/remedy.h"
@@ -103,6 +104,12 @@ static void set_held_back(json_t *object, const struct job *job)
         json_put_time(object, "paused_since", job->paused_wall_us);
 }
 
+// A test of the running program cannot wait for an hour.
+static uint64_t pause_hour_us(void)
+{
+    return trap_is_set("monitor_seconds") ? JOB_PAUSE_HOUR_US / 1800 : JOB_PAUSE_HOUR_US;
+}
+
 bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us)
 {
     if (job->state != JOB_IDLE || job->is_wanted || job->is_gone || job->is_elsewhere) {
@@ -114,8 +121,8 @@ bool job_pause_note(struct job *job, uint64_t now_us, int64_t wall_us)
         job->paused_us = now_us;
         job->paused_wall_us = wall_us;
     }
-    return now_us - job->paused_us >= JOB_PAUSE_LONG_US + job->pause_warnings * JOB_PAUSE_AGAIN_US &&
-           job->last_status != NULL;
+    uint64_t hours = 1 + (uint64_t)job->pause_warnings * JOB_PAUSE_AGAIN_HOURS;
+    return now_us - job->paused_us >= hours * pause_hour_us() && job->last_status != NULL;
 }
 
 bool job_pause_tell(struct job *job, uint64_t now_us, int64_t held_bytes, char *out_text, size_t text_size)
@@ -129,7 +136,7 @@ bool job_pause_tell(struct job *job, uint64_t now_us, int64_t held_bytes, char *
         (void)snprintf(bytes, sizeof bytes, "; now it is %.1f MB", (double)held_bytes / 1e6);
     if (is_held)
         (void)snprintf(out_text, text_size, "it has been paused for %llu hours: %s%s",
-                       (unsigned long long)((now_us - job->paused_us) / JOB_PAUSE_LONG_US), held_back, bytes);
+                       (unsigned long long)((now_us - job->paused_us) / pause_hour_us()), held_back, bytes);
     return is_held;
 }
 

@@ -52,8 +52,8 @@ struct job {
     const char *metric_word;
 };
 
-#define JOB_PAUSE_LONG_US UINT64_C(3600000000)
-#define JOB_PAUSE_AGAIN_US UINT64_C(86400000000)
+#define JOB_PAUSE_HOUR_US UINT64_C(3600000000)
+#define JOB_PAUSE_AGAIN_HOURS 24  // after the first
 
 struct job *job_new(const char *name, uint64_t seed);
 void job_free(struct job *job);

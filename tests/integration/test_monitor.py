@@ -4,6 +4,7 @@ The program of the traps build counts a hundredth of a second as a second there 
 """
 import base64
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -188,10 +189,10 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
                "the server to see it go")
 
 
-def test_a_parked_table_is_told_and_told_again_when_it_is_back(sources, standin, start_watching, receiver):
+def test_what_is_wrong_with_a_pipeline_is_told_once_and_again_when_it_is_over(sources, standin, start_watching, receiver):
     receiver.hang = True  # it holds up nobody
     catalog = start_watching.catalog
-    service = start_watching(ALERT_WAL_URL=receiver.url)
+    service = start_watching("--stuck-minutes", 3, ALERT_WAL_URL=receiver.url)
     source = sources(5)
     catalog.add_source("shop", source)
     target = make_destination(catalog, standin, "wh")
@@ -208,7 +209,28 @@ def test_a_parked_table_is_told_and_told_again_when_it_is_back(sources, standin,
     Snowflake(target).execute('ALTER TABLE "WH"."ORDERS" RENAME TO "WH"."ORDERS_OLD"')
     assert service.command("pipeline", "resync", "p", "public.orders").returncode == 0
     receiver.wait_for("table_parked", 90, status="resolved", table="public.orders")
+    # Rows that Snowflake takes and does not commit: it gets no further.
+    service.wait_for_table("p", "orders", "live", 90)
+    wait_for_alerts(service)
+    # It may have been slow before.
+    wait_until(lambda: [one["status"] for one in receiver.of("pipeline_stuck")][-1:] in ([], ["resolved"]), 60, "it to be told")
+    before = len(receiver.of("pipeline_stuck"))
+    standin.ask("/stall", {})
+    source.sql("UPDATE customers SET notes = 'not committed'")
+    wait_until(lambda: len(receiver.of("pipeline_stuck")) > before, 90, "that it is stuck")
+    standin.ask("/release", {})
+    wait_until(lambda: receiver.of("pipeline_stuck")[-1]["status"] == "resolved", 90, "that it goes on")
+    told = receiver.of("pipeline_stuck")[before:]
+    assert [one["status"] for one in told] == ["warning", "resolved"] * (len(told) // 2), told
+    assert {"source_name": "shop", "pipeline_name": "p", "state": "running"}.items() <= told[0].items(), told
+    assert told[0]["behind_bytes"] > 0 and "got no further" in told[0]["message"] and "check p" in told[0]["remedy"], told
+    # A pause of an hour (two seconds there) is warned of in the log, with what it holds back.
+    assert service.command("pipeline", "pause", "p").returncode == 0
+    warned = service.wait_for_event("paused_long", 60, pipeline="p")
+    assert warned["level"] == "warning" and "slot etl_p is kept" in warned["message"], warned
+    assert re.search(r"paused for \d+ hours: .* keeps its WAL from \S+ on", warned["message"]), warned
     assert service.terminate() == 0
+    assert len(service.events("paused_long")) == 1
 
 
 def descriptors(pid):
@@ -229,6 +251,16 @@ def connected(pid, port):
     inodes = {name.removeprefix("socket:[").removesuffix("]") for name in descriptors(pid) if name.startswith("socket:[")}
     rows = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" and row[9] in inodes for row in rows)
+
+
+def check_that_lines_were_limited(lines):
+    """A hundred sources that refuse at once differ in a number only: twenty lines in ten seconds, and the count of all the others."""
+    refused = [line for line in lines if "refused" in line["message"]]
+    began = datetime.datetime.fromisoformat(refused[0]["time"].replace("Z", "+00:00"))
+    ages = [(datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")) - began).total_seconds() for line in refused]
+    print(f"{len(lines)} lines of sources that cannot be looked at, {sum(line.get('held_back', 0) for line in lines)} held back")
+    assert sum(age < 9 for age in ages) <= 20, lines
+    assert len(lines) + sum(line.get("held_back", 0) for line in lines) >= 80, lines
 
 
 def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres, start_watching):
@@ -283,6 +315,7 @@ def test_ten_thousand_looks_at_sources_that_come_go_hang_and_refuse(own_postgres
                "the server to see them go")
     assert service.terminate() == 0
     assert int(re.search(r"after (\d+) looks", service.events("monitor_ended")[0]["message"])[1]) >= 10000
+    check_that_lines_were_limited(service.events("source_down"))
     for one in hanging:
         one.close()
     for one in refusing:
