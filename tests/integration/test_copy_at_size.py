@@ -7,8 +7,10 @@ import psycopg
 import pytest
 
 from copy_at_size import AtSize
+from http_side import Client, ports_of
 from program import pipeline_status, wait_until
 from snowflake_client import Snowflake
+from test_metrics import Scrape
 
 # The least memory there is, which holds half of the 13 MB of pgbench's accounts: while their appends are held back (Gate) the copy gets
 # no further, however late a test looks. With a limit on its rate as well it is under way for some seconds until then.
@@ -213,9 +215,15 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     at_size = AtSize(source, 1, 3)
     at_size.fill()
     gate, started = Gate(standin), time.monotonic()
-    program = stream(*OPTIONS, "--max-table-sync-workers", 2)
+    program = stream(*OPTIONS, "--max-table-sync-workers", 2, METRICS_ADDR="127.0.0.1:0")
     status = at_size.wait_for_share(program, 0.3)
     copy = status["copy"]
+    client = Client(ports_of(program)[0])
+
+    def counted(name):
+        return Scrape(client.get("/metrics").text).get(name, pipeline_name=status["pipeline"], table="public.pgbench_accounts")
+    wait_until(lambda: 0.25 * at_size.accounts < (counted("etl_table_copy_rows") or 0) <= counted("etl_table_copy_rows_estimated"), 30,
+               "the copy's rows to be counted")
     assert copy["ranges"] > copy["ranges_read"] > 0 and copy["connections"] == 2 and copy["tables"] == 7
     assert 0.25 * at_size.accounts < copy["rows"] <= copy["rows_expected"] and copy["bytes"] > 1e6
     assert copy["rows_expected"] < 1.5 * at_size.accounts
@@ -232,4 +240,5 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     gate.open()
     program.wait_for_event("live", 120)
     wait_until(lambda: "copy" not in pipeline_status(program.status()), 30, "the copy to go from the status")
+    wait_until(lambda: counted("etl_table_copy_rows") is None, 30, "the copy to go from the metrics")
     assert program.terminate() == 0

@@ -163,6 +163,7 @@ def check_stream(box):
         assert found.get("etl_events_batch_size_sum") >= found.get("etl_events_batch_size_count") > 0
         assert found.get("etl_events_processing_duration_seconds_count") == found.get("etl_events_batch_size_count")
         assert found.get("etl_append_rows_sum", pipeline_name="snow") >= 53
+        assert found.get("etl_append_bytes_sum", pipeline_name="snow") > 53
         assert found.get("etl_append_duration_seconds_count", pipeline_name="snow") > before.get("etl_append_duration_seconds_count", pipeline_name="snow")
     box.holds(told)
     box.wait_above(0, "etl_commit_to_committed_seconds_count", pipeline_name="snow")

@@ -149,6 +149,8 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
         "SELECT safe_wal_size < 16000000 FROM pg_replication_slots"), 30, "the slot to be at risk")
     risk = receiver.wait_for("slot_at_risk", status="danger", pipeline_name="p", source_name="shop")
     assert 0 <= risk["safe_wal_size_bytes"] < 16000000 and "max_slot_wal_keep_size" in risk["remedy"], risk
+    counted = metrics(client)['etl_pg_slot_safe_wal_bytes{source_name="shop",slot="etl_p"}']
+    assert counted < 16000000, counted
     # And does.
     own_postgres.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
     own_postgres.server.reload()
@@ -189,10 +191,18 @@ def test_slots_of_a_paused_pipeline(own_postgres, start_watching, receiver):
                "the server to see it go")
 
 
+def wait_for_last(receiver, kind, status):
+    """Until the newest alert of the kind has that status. The alert."""
+    def find():
+        told = receiver.of(kind)
+        return told[-1] if told and told[-1]["status"] == status else None
+    return wait_until(find, 90, f"{kind} to be {status}")
+
+
 def test_what_is_wrong_with_a_pipeline_is_told_once_and_again_when_it_is_over(sources, standin, start_watching, receiver):
     receiver.hang = True  # it holds up nobody
     catalog = start_watching.catalog
-    service = start_watching("--stuck-minutes", 3, ALERT_WAL_URL=receiver.url)
+    service = start_watching("--stuck-minutes", 3, "--slot-inactive-minutes", 3, ALERT_WAL_URL=receiver.url)
     source = sources(5)
     catalog.add_source("shop", source)
     target = make_destination(catalog, standin, "wh")
@@ -212,18 +222,27 @@ def test_what_is_wrong_with_a_pipeline_is_told_once_and_again_when_it_is_over(so
     # Rows that Snowflake takes and does not commit: it gets no further.
     service.wait_for_table("p", "orders", "live", 90)
     wait_for_alerts(service)
-    # It may have been slow before.
-    wait_until(lambda: [one["status"] for one in receiver.of("pipeline_stuck")][-1:] in ([], ["resolved"]), 60, "it to be told")
-    before = len(receiver.of("pipeline_stuck"))
     standin.ask("/stall", {})
     source.sql("UPDATE customers SET notes = 'not committed'")
-    wait_until(lambda: len(receiver.of("pipeline_stuck")) > before, 90, "that it is stuck")
+    stuck = wait_for_last(receiver, "pipeline_stuck", "warning")
+    assert {"source_name": "shop", "pipeline_name": "p", "state": "running"}.items() <= stuck.items(), stuck
+    assert stuck["behind_bytes"] > 0 and "got no further" in stuck["message"] and "check p" in stuck["remedy"], stuck
     standin.ask("/release", {})
-    wait_until(lambda: receiver.of("pipeline_stuck")[-1]["status"] == "resolved", 90, "that it goes on")
-    told = receiver.of("pipeline_stuck")[before:]
-    assert [one["status"] for one in told] == ["warning", "resolved"] * (len(told) // 2), told
-    assert {"source_name": "shop", "pipeline_name": "p", "state": "running"}.items() <= told[0].items(), told
-    assert told[0]["behind_bytes"] > 0 and "got no further" in told[0]["message"] and "check p" in told[0]["remedy"], told
+    wait_for_last(receiver, "pipeline_stuck", "resolved")
+    # One that cannot run, so that nobody reads its slot either.
+    catalog.execute("UPDATE destinations SET snowflake_private_key_path = '/nowhere.p8'")
+    failing = wait_for_last(receiver, "pipeline_failing", "warning")
+    assert {"source_name": "shop", "pipeline_name": "p"}.items() <= failing.items() and failing["remedy"], failing
+    assert "/nowhere.p8" in failing["message"] and "reason" in failing and failing["state"], failing
+    inactive = wait_for_last(receiver, "slot_inactive", "warning")
+    assert {"slot": "etl_p", "active": False, "pipeline_name": "p"}.items() <= inactive.items(), inactive
+    catalog.execute("UPDATE destinations SET snowflake_private_key_path = ?", (standin.told["key_file"],))
+    for kind in ("pipeline_failing", "slot_inactive"):
+        wait_for_last(receiver, kind, "resolved")
+    # A machine that is slow may have made more of them; each was told once until it was over.
+    for kind in ("pipeline_stuck", "pipeline_failing", "slot_inactive"):
+        told = [one["status"] for one in receiver.of(kind)]
+        assert told == ["warning", "resolved"] * (len(told) // 2), (kind, told)
     # A pause of an hour (two seconds there) is warned of in the log, with what it holds back.
     assert service.command("pipeline", "pause", "p").returncode == 0
     warned = service.wait_for_event("paused_long", 60, pipeline="p")

@@ -1,11 +1,13 @@
 """Several pipelines in one process: each for itself, following what is changed in the catalog."""
 import json
+import pathlib
 import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 import compare
 import load
@@ -15,6 +17,7 @@ from snowflake_client import Snowflake
 
 POLL = ("--poll-interval-seconds", 1)
 STANDIN_DATABASE = "DEMO_DB"
+PASSPHRASE = "a passphrase in a row"
 
 
 class Sources:
@@ -147,7 +150,7 @@ def test_a_flood_does_not_hold_up_a_quiet_neighbour(sources, standin, start_serv
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, standin, start_service, kind):
+def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, standin, start_service, tmp_path, kind):
     if kind == "postgres":
         start_service.catalog = PostgresCatalog(postgres, "service_catalog")
     service = start_service(*POLL)
@@ -180,7 +183,13 @@ def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, stan
     catalog.execute("UPDATE destinations SET snowflake_private_key_path = '/nowhere/key.p8'")
     wrong = service.wait_for_state("p", "failed", 30)
     assert "/nowhere/key.p8" in wrong["error"] and wrong["retry"]["failures"] >= 1 and wrong["remedy"]
-    catalog.execute("UPDATE destinations SET snowflake_private_key_path = ?", (standin.told["key_file"],))
+    # Mended, by the same key in an encrypted file whose passphrase is in the row.
+    key = serialization.load_pem_private_key(pathlib.Path(standin.told["key_file"]).read_bytes(), None)
+    encrypted = tmp_path / "encrypted.p8"
+    encrypted.touch(0o600)
+    encrypted.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                            serialization.BestAvailableEncryption(PASSPHRASE.encode())))
+    catalog.execute("UPDATE destinations SET snowflake_private_key_path = ?, snowflake_private_key_passphrase = ?", (str(encrypted), PASSPHRASE))
     service.wait_for_state("p", "running", 30)
     settle(source, target)
     # Deleted: stops.
@@ -204,6 +213,7 @@ def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, stan
     service = start_service(*POLL)
     service.wait_for_event("left_behind", 60, pipeline="p")
     assert service.pipeline("p") == {} and service.terminate() == 0
+    assert PASSPHRASE not in service.tail(10000)
 
 
 def test_start_pause_and_resync_under_load(sources, standin, start_service):
