@@ -10,7 +10,7 @@ import pytest
 
 import load
 from http_side import BEARER, JSON, LISTENS, TOKEN, Client, other_address, ports_of, wait_for_checks
-from program import run_command, wait_until
+from program import TRAPS_PROGRAM, run_command, wait_until
 from service import PostgresCatalog
 from test_service import POLL, make_destination, sources, wait_live  # noqa: F401
 
@@ -308,17 +308,22 @@ def test_a_thread_that_stands_still_holds_up_nobody(served):
     wait_for_health(client)
 
 
-def test_catalog_away_and_back(own_postgres, start_service):
+def test_catalog_away_and_back(own_postgres, start_service, alert_receiver):
     start_service.catalog = PostgresCatalog(own_postgres.server, "etl_config")
-    service = start_service(*POLL, **LISTENS, ETL_API_TOKEN=TOKEN)
+    # A minute of the alerts takes 0.6 seconds there.
+    service = start_service(*POLL, **LISTENS, ETL_API_TOKEN=TOKEN, ALERT_WAL_URL=alert_receiver.url, TIME_CHECK_NOTIFICATION=1,
+                            binary=TRAPS_PROGRAM, ETL_TRAP="monitor_seconds")
     client = Client(ports_of(service)[1])
     wait_until(lambda: client.get("/ready").status == 200, 30, "the service to be ready")
     own_postgres.server.stop()
     checks = wait_for_checks(client, 503, pipelines=True, database=False)
     assert checks["database"]["message"].startswith("the catalog fails") and client.get("/health").json["status"] == "unhealthy"
     assert client.get("/api/v1/status").json["service"]["catalog"]["error"]
+    alert = alert_receiver.wait_for("catalog_down", 60, status="danger")
+    assert f"process {service.pid} on" in alert["message"] and "configuration database" in alert["remedy"], alert
     own_postgres.server.start()
     wait_until(lambda: client.get("/health").status == 200, 60, "the health check to pass again")
+    alert_receiver.wait_for("catalog_down", 60, status="resolved")
     # It stands still as a whole: afterwards it says so itself, and then is well again.
     service.signal(signal.SIGSTOP)
     service.signal(signal.SIGCONT)
