@@ -171,9 +171,13 @@ def test_alerts_of_a_pipeline_that_another_process_runs(postgres, source, start_
             table = {"schema": "public", "table": "orders", "state": state, "reason": "in the way"}
             other.execute("INSERT INTO etl_status (pipeline, json, updated_ms) VALUES ('p', %s, %s) ON CONFLICT (pipeline) "
                           "DO UPDATE SET json = excluded.json, updated_ms = excluded.updated_ms",
-                          [json.dumps({"state": "running", "tables": [table]}), milliseconds])
+                          [json.dumps({"state": "running", "takes_commands": True, "tables": [table]}, separators=(",", ":")), milliseconds])
         says(1, "parked")
         alert_receiver.wait_for("table_parked", pipeline_name="p", table="public.orders", status="warning")
         says(2, "live")
         alert_receiver.wait_for("table_parked", pipeline_name="p", table="public.orders", status="resolved")
-    assert service.terminate() == 0
+        # Deleted, it is shown as long as the other one runs it; then who sees it tells what is left, which is nothing here.
+        catalog.execute("DELETE FROM pipelines")
+        assert service.pipeline("p")["state"] == "running" and not service.events("removed")
+    service.wait_for_event("removed", 30, pipeline="p")
+    assert service.pipeline("p") == {} and service.terminate() == 0
