@@ -252,6 +252,8 @@ static int print_all(const struct status *status, bool is_json)
         return EXIT_DONE;
     }
     json_array_foreach(status->pipelines, index, pipeline) print_pipeline(pipeline);
+    if (json_array_size(status->pipelines) == 0)
+        printf("there is no pipeline; etl-stream help pipeline add shows how to add one\n");
     status_watch_print(&status->watch);
     return EXIT_DONE;
 }

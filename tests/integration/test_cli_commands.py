@@ -232,6 +232,8 @@ def test_status_of_a_pipeline_that_was_never_started(tmp_path):
                       ("destination", "add", "sf", "--to", "snowflake://ETL@MYORG-A/shop/public?warehouse=wh&key_file=/etc/key.p8"),
                       ("pipeline", "add", "p", "--source", "shop", "--destination", "sf")):
         assert command(tmp_path, *arguments).returncode == 0
+        if arguments[0] == "destination":
+            assert "there is no pipeline; etl-stream help pipeline add" in command(tmp_path, "status").stdout
     for is_wanted, words in ((False, "etl-stream pipeline start p starts it"), (True, "etl-stream run is one")):
         text = command(tmp_path, "status").stdout
         assert text.startswith("p: never started\n  shop -> sf\n") and words in text and "- ->" not in text and "received -" not in text
