@@ -134,7 +134,7 @@ class PgServer:
     def reload(self):
         self.sql("select pg_reload_conf()")
 
-    def start(self, seconds=60):
+    def start(self, seconds=180):  # on a machine whose disk is busy with others
         if self.is_running():
             return self
         deadline = time.monotonic() + seconds

@@ -33,7 +33,7 @@ class StandIn:
         self._port = None
         self.told = {}
 
-    def start(self, seconds=60):
+    def start(self, seconds=180):  # on a machine whose disk is busy with others
         if not StandIn.template:
             StandIn.template = scratch_folder("etl-standin-template-")
             atexit.register(shutil.rmtree, StandIn.template, True)

@@ -3,6 +3,7 @@ import random
 
 import compare
 import load
+import seeds
 from snowflake_client import Snowflake
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
@@ -61,7 +62,7 @@ def change(source, chance, transactions):
 
 
 def test_rows_without_a_primary_key_are_followed(source, standin, stream):
-    seed = random.randrange(2**32)
+    seed = seeds.of_the_day()
     print(f"seed {seed}")
     chance = random.Random(seed)
     source.sql(TABLES)
