@@ -1,6 +1,7 @@
 """What must hold of a scenario: source and target are equal when everything has arrived, and every reader in between sees
 the source as it was after some commit."""
 import collections
+import http.client
 import random
 import threading
 import time
@@ -33,7 +34,7 @@ def ask(snowflake, statement):
         if error.code in (OBJECT_IS_MISSING, COLUMN_IS_MISSING, INTERRUPTED) or error.status in TRANSIENT:
             return None
         raise
-    except OSError:
+    except (OSError, http.client.HTTPException):  # killed before its answer, or in the middle of it
         return None
 
 
