@@ -76,7 +76,7 @@ class Browser:
         self._told, self._said = told_write, os.fdopen(said_read, "rb")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.call("Browser.getVersion", seconds=60)
+        self.call("Browser.getVersion", seconds=180)
         return self
 
     def _read(self):
