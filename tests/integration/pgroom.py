@@ -128,7 +128,7 @@ class Room:
                 self.process.kill()
                 self.process.wait()
             for reader in self.readers:
-                reader.join(5)
+                reader.join(60)
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
                 try:
                     pipe.close()

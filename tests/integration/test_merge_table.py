@@ -154,7 +154,7 @@ def record(source, tmp_path):
             read_lines(tail, recorded, 1)
     finally:
         tail.terminate()
-        tail.wait(20)
+        tail.wait(60)
         tail.stdout.close()
         tail.stderr.close()
     return recorded

@@ -272,7 +272,7 @@ def test_it_is_refused_while_the_first_one_runs(first):
         assert world.everything() == before
     finally:
         reader.terminate()
-        reader.wait(20)
+        reader.wait(60)
     wait_until(lambda: not world.source.value("SELECT count(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [world.slots[0]]),
                30, "the slot to be free")
     # A task of somebody else's: it is said who mends that and how, and nothing is moved while it may still run.

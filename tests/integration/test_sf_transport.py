@@ -108,13 +108,13 @@ class Transport:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(20)
-        self.errors.join(20)
+        self.process.wait(60)
+        self.errors.join(60)
 
     def finish(self, seconds=300):
         self.process.wait(seconds)
-        self.errors.join(20)
-        while (line := self.lines.get(timeout=20)) is not None:
+        self.errors.join(60)
+        while (line := self.lines.get(timeout=60)) is not None:
             self.seen.append(line)
         assert not SANITIZER_REPORT.search(self.stderr), self.stderr
         return self.process.returncode
