@@ -378,6 +378,10 @@ bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *ou
     out_look->lsn = read_lsn(&reader, "current_lsn");
     out_look->publication_exists = read_bool(&reader, "publication_exists");
     read_text(&reader, "publication_leaves_out", out_look->leaves_out, sizeof out_look->leaves_out);
+    const char *in_progress = read_field(&reader, "in_progress");
+    out_look->in_progress = strdup(in_progress != NULL ? in_progress : "");
+    if (out_look->in_progress == NULL)
+        return err_set(out_error, ERR_INTERNAL, "", "out of memory for a snapshot");
     for (reader.row = 0; reader.row < row_count; reader.row++) {
         if (read_field(&reader, "table_oid") == NULL)
             continue;
@@ -408,8 +412,27 @@ const struct pg_published_table *pg_publication_look_find(const struct pg_public
     return NULL;
 }
 
+// "xmin:xmax:xid,xid…": those in progress are named below xmax and all from there on, with their epochs in the upper half.
+bool pg_publication_look_shows(const struct pg_publication_look *look, uint32_t xid)
+{
+    char *end = NULL;
+    const char *text = look->in_progress != NULL ? strchr(look->in_progress, ':') : NULL;
+    if (text == NULL)
+        return true;
+    uint64_t xmax = strtoull(text + 1, &end, 10);
+    if ((int32_t)(xid - (uint32_t)xmax) >= 0)
+        return false;
+    while (*end == ':' || *end == ',') {
+        text = end + 1;
+        if ((uint32_t)strtoull(text, &end, 10) == xid && end != text)
+            return false;
+    }
+    return true;
+}
+
 void pg_publication_look_deinit(struct pg_publication_look *look)
 {
+    free(look->in_progress);
     for (uint32_t i = 0; i < look->table_count; i++)
         free(look->tables[i].marks);
     free(look->tables);

@@ -54,7 +54,8 @@ bool pg_catalog_read_tables(const PGresult *result, struct table_choice *choice,
 
 // publication_look.sql: what may change of a publication's tables while we read it; a row per table, at least one. $1 publication.
 struct pg_publication_look {
-    lsn_t lsn;  // every change that shows here was committed below it
+    lsn_t lsn;          // every change that shows here was committed below it
+    char *in_progress;  // its snapshot, as pg_current_snapshot() prints it
     bool publication_exists;
     char leaves_out[40];  // operations that it does not publish, "UPDATE, DELETE"; "": none
     uint32_t table_count;
@@ -66,6 +67,8 @@ struct pg_publication_look {
 const char *pg_catalog_look_sql(void);
 bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *out_look, struct err *out_error);
 const struct pg_published_table *pg_publication_look_find(const struct pg_publication_look *look, uint32_t oid);
+// Whether it saw what that transaction did, which has ended or is about to.
+bool pg_publication_look_shows(const struct pg_publication_look *look, uint32_t xid);
 void pg_publication_look_deinit(struct pg_publication_look *look);  // one of zeros is fine
 
 // logical_slots.sql: the pgoutput slots of this database, a row each: its name, the process that reads it (or NULL), that

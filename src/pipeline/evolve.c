@@ -50,7 +50,8 @@ struct pipeline_change {
     bool is_prepare_due;    // it failed for a reason that may pass
     bool is_told;           // a description in the stream brought it …
     uint64_t told_look;     // … when this was the newest look, which may be older
-    unsigned unseen_looks;  // later ones that found the catalog as it was
+    uint32_t told_xid;      // the transaction that it belongs to
+    unsigned unseen_looks;  // later looks that did not see that one yet
 };
 
 static struct log_scope scope_of(const struct pipeline_table *table)
@@ -156,6 +157,7 @@ bool evolve_told(struct pipeline_table *table)
     change->marks = NULL;
     change->is_told = true;
     change->told_look = pipeline->look_count;
+    change->told_xid = pipeline->transaction.xid;
     change->unseen_looks = 0;
     bar(table);
     join_look_soon(pipeline);
@@ -183,15 +185,12 @@ static bool is_file_of(const char *marks, const struct table *definition)
 }
 
 // The server sends a transaction when its commit is in the WAL, and shows it to others only when that is over: with a synchronous standby
-// when that has it, too (PostgreSQL, RecordTransactionCommit). A table that changed back has other entries. If a look saw those before
-// the stream came there, a column that came and went can be told by the numbers; then nothing is to be waited for.
-static bool is_unseen(const struct pipeline_table *table, const char *marks)
+// when that has it, too (PostgreSQL, RecordTransactionCommit). Only the transaction that changed the table can be that early with rows of it:
+// others wait for its lock.
+static bool is_unseen(const struct pipeline_table *table)
 {
-    char highest[8];
     return table->change != NULL && table->change->is_told && table->change->marks == NULL &&
-           table->record.marks != NULL && strcmp(table->record.marks, marks) == 0 &&
-           marks_value(marks, "n=", highest, sizeof highest) &&
-           strtol(highest, NULL, 10) == table->table->attribute_count;
+           !pg_publication_look_shows(&table->pipeline->look, table->change->told_xid);
 }
 
 bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn)
@@ -202,7 +201,7 @@ bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn
         return false;
     if (change != NULL && change->is_told && table->pipeline->look_count <= change->told_look)
         return true;  // it may have been before the change
-    if (is_unseen(table, marks) && ++change->unseen_looks < UNSEEN_LOOKS_MAX)
+    if (is_unseen(table) && ++change->unseen_looks < UNSEEN_LOOKS_MAX)
         return true;
     enum marks_change found = compare_marks(table, marks, &text);
     bool is_same_look = change != NULL && change->marks != NULL && strcmp(change->marks, marks) == 0;
@@ -215,9 +214,9 @@ bool evolve_sees(struct pipeline_table *table, const char *marks, lsn_t look_lsn
         return false;
     }
     if (found != MARKS_SHAPE && (found != MARKS_SAME || change->phase != CHANGE_NOTICED)) {
-        evolve_give_up(table, found != MARKS_SAME       ? text
-                              : is_unseen(table, marks) ? "the source does not show it"
-                                                        : "it changed back");
+        evolve_give_up(table, found != MARKS_SAME ? text
+                              : is_unseen(table)  ? "the source does not show it"
+                                                  : "it changed back");
         return false;
     }
     if (found == MARKS_SAME) {  // taken back before any row came

@@ -78,6 +78,7 @@ struct pipeline_transaction {
     bool is_open;
     lsn_t commit_lsn;
     int64_t commit_time_us;   // since 2000-01-01
+    uint32_t xid;             // of the source
     uint32_t message_number;  // of its changes, over all tables, before any filter of ours; from 1
 };
 

@@ -278,8 +278,10 @@ static bool on_begin(struct pipeline *pipeline, const struct pgoutput_message *m
 {
     if (pipeline->transaction.is_open)
         return stop_with(pipeline, ERR_DATA, "protocol", "the server began a transaction within another");
-    pipeline->transaction = (struct pipeline_transaction){
-        .is_open = true, .commit_lsn = message->begin.commit_lsn, .commit_time_us = message->begin.commit_time_us};
+    pipeline->transaction = (struct pipeline_transaction){.is_open = true,
+                                                          .commit_lsn = message->begin.commit_lsn,
+                                                          .commit_time_us = message->begin.commit_time_us,
+                                                          .xid = message->begin.xid};
     if (message->begin.commit_lsn >= pipeline->committed_lsn)  // else it is read again
         lag_note(&pipeline->lag, message->begin.commit_lsn, message->begin.commit_time_us + POSTGRES_EPOCH_US);
     received_raise(pipeline, message->begin.commit_lsn);

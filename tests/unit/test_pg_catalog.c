@@ -375,9 +375,36 @@ static void test_pg_error_tidy_text(void **state)
     assert_string_equal(text, "12345678901234");
 }
 
+// ---- what a look saw
+
+static bool shows(const char *snapshot, uint32_t xid)
+{
+    struct pg_publication_look look = {.in_progress = strdup(snapshot)};
+    assert_non_null(look.in_progress);
+    bool is_seen = pg_publication_look_shows(&look, xid);
+    pg_publication_look_deinit(&look);
+    assert_null(look.in_progress);
+    return is_seen;
+}
+
+static void test_a_look_shows_what_was_over(void **state)
+{
+    static const char snapshot[] =
+        "4294968000:4294968010:4294968002,4294968005";  // the second epoch begins at 4294967296
+    const struct pg_publication_look none = {0};
+    (void)state;
+    assert_true(shows(snapshot, 700) && shows(snapshot, 705) && shows(snapshot, 713));
+    assert_false(shows(snapshot, 706) || shows(snapshot, 709) || shows(snapshot, 714) || shows(snapshot, 715));
+    assert_true(shows("10:10:", 9));
+    assert_false(shows("10:10:", 10));
+    assert_true(shows("4294967298:4294967298:", UINT32_MAX));  // of the first epoch
+    assert_true(pg_publication_look_shows(&none, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_look_shows_what_was_over),
         cmocka_unit_test(test_pg_catalog_read_facts),
         cmocka_unit_test(test_pg_catalog_refuses_answers_that_it_cannot_read),
         cmocka_unit_test(test_pg_catalog_read_tables),

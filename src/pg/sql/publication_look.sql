@@ -1,7 +1,8 @@
 -- What may change of a publication's tables while their stream is read, much of it without a message in the stream: a row per
 -- table, at least one. $1 publication. Servers 14 to 18.
 -- marks is one word for each thing that is watched (src/pipeline/marks.h has what each means), all as one snapshot sees them.
--- current_lsn is read while the statement runs, its snapshot before: what shows was committed below it.
+-- current_lsn is read while the statement runs, its snapshot before: what shows was committed below it. in_progress is that snapshot, which
+-- tells what is committed below current_lsn and does not show yet (a commit may wait for a synchronous standby).
 -- An entry (pg_publication_rel) is made anew when a table is taken out and put in again, and when its row filter or column list
 -- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's. The publication's own entry is
 -- written anew by whatever sets an option of it, its owner or its name: what was sent in between may be less than before and after.
@@ -91,6 +92,7 @@ select
     p.oid is not null as publication_exists,
     concat_ws(', ', case when not p.pubinsert then 'INSERT' end, case when not p.pubupdate then 'UPDATE' end,
                     case when not p.pubdelete then 'DELETE' end, case when not p.pubtruncate then 'TRUNCATE' end) as publication_leaves_out,
+    pg_current_snapshot() as in_progress,
     t.oid as table_oid,
     concat_ws(' ',
         'm=' || p.oid || '.'
