@@ -131,5 +131,9 @@ enum marks_change marks_compare(const char *known, const char *now, const char *
         *out_why = "its columns or its name changed";
         return MARKS_SHAPE;
     }
+    if (has_changed(known, now, "d=")) {
+        *out_why = "it was in another schema in between: changes may be missing";
+        return MARKS_MEMBERSHIP;
+    }
     return MARKS_SAME;
 }

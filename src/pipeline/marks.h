@@ -6,6 +6,7 @@
 //        wrote its entry, each behind a dot
 //   s=   schema, name, and the published columns: attribute numbers, names, types, what composites are made of
 //   n=   the highest number that a column ever got
+//   d=   where schemas are published: the transaction that put the table into the schema that it is in
 //   i=   replica identity, the index that is it, the primary key
 //   f= a=  its file, and the transactions that wrote its columns' entries: both are new when a rewrite changed its rows (VACUUM
 //        FULL, CLUSTER and TRUNCATE change the first, SET STATISTICS and the like the second)

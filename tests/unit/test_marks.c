@@ -19,7 +19,8 @@ static void test_marks_that_mean_nothing(void **state)
 {
     (void)state;
     check(known, known, MARKS_SAME);
-    check("", known, MARKS_SAME);                                                 // a catalog of before
+    check("", known, MARKS_SAME);  // a catalog of before
+    check("m=9.0.2 s=aa", "m=9.0.2 s=aa d=700", MARKS_SAME);
     check(known, "m=9.1.0 s=aa i=d1 f=101 a=77 p5=50 p6=60 e1=aa+", MARKS_SAME);  // VACUUM FULL
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=78 p5=50 p6=60 e1=aa+", MARKS_SAME);  // SET STATISTICS
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=50 p6=60+ p7=70+ e1=aa+ e2=bb+", MARKS_SAME);
@@ -32,6 +33,8 @@ static void test_marks_that_make_a_table_copy_itself_anew(void **state)
     check(known, "m=9.1.0 s=bb i=d1 f=100 a=78 p5=50+ p6=60 e1=aa+", MARKS_SHAPE);
     check(known, "m=9.1.0 s=bb i=f1 f=100 a=77 p5=50+ p6=60 e1=aa+", MARKS_IDENTITY);
     check(known, "m=9.1.0 s=aa i=d1 f=101 a=78 p5=50+ p6=60 e1=aa+", MARKS_REWRITTEN);
+    check("m=9.0.2 s=aa d=700", "m=9.0.2 s=aa d=701", MARKS_MEMBERSHIP);  // to another schema and back
+    check("m=9.0.2 s=aa d=700", "m=9.0.2 s=bb d=701", MARKS_SHAPE);
     check(known, "m=9.1.0 s=bb i=d1 f=101 a=78 p5=50+ p6=60 e1=aa+", MARKS_REWRITTEN);
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=50+ e1=aa+", MARKS_PARTITIONS);              // dropped or detached
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=51+ p6=60 e1=aa+", MARKS_PARTITIONS);        // truncated

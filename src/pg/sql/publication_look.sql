@@ -6,6 +6,7 @@
 -- An entry (pg_publication_rel) is made anew when a table is taken out and put in again, and when its row filter or column list
 -- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's. The publication's own entry is
 -- written anew by whatever sets an option of it, its owner or its name: what was sent in between may be less than before and after.
+-- Where schemas are published, a table's dependency on its schema is written anew when it is moved, and when it is moved back.
 -- Every pipeline asks this every few seconds. So pg_get_publication_tables is called where the view pg_publication_tables would do, and
 -- what belongs to one table is a subquery of its own ("offset 0" keeps it one): the planner takes the function for a thousand tables,
 -- and would read all of pg_class and pg_attribute for the three that a publication has in a database of thousands.
@@ -110,6 +111,12 @@ select
                        case when p.pubtruncate then 't' end, '.', p.pubviaroot, '.', p.pubowner, '.', to_jsonb(p) ->> 'pubgencols', '.', p.xmin),
         's=' || md5(concat_ws(' ', t.nspname, t.relname, s.text)),
         'n=' || t.relnatts,
+        'd=' || (select d.xmin::text from pg_depend as d
+                 where d.classid = 'pg_class'::regclass and d.objid = t.oid and d.objsubid = 0
+                   and d.refclassid = 'pg_namespace'::regclass and d.refobjid = t.relnamespace
+                   and exists (select from pg_depend as s
+                               where s.classid = to_regclass('pg_catalog.pg_publication_namespace')
+                                 and s.refclassid = 'pg_publication'::regclass and s.refobjid = p.oid)),
         'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
         'f=' || t.relfilenode,
         'a=' || left(md5((select string_agg(a.attnum || ':' || a.xmin, ' ' order by a.attnum)
