@@ -87,7 +87,8 @@ def test_removal_with_landing_tables_and_without_a_service(shop, standin, start_
 
 
 def copy_channels(standin):
-    return {channel["channel_name"] for channel in standin.channels() if "_C" in channel["channel_name"]}
+    """By the end of their names, ETL_<16 random hex digits>_E1_C0: those digits may begin with a C in the name of any channel."""
+    return {channel["channel_name"] for channel in standin.channels() if re.search(r"_C\d+\Z", channel["channel_name"])}
 
 
 def killed_in_its_copy(sources, standin, start_service):
