@@ -217,8 +217,16 @@ class PgServer:
         return self.program("pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments, dbname,
                             folder=CLIENT_BIN)
 
-    def create_database(self, name):
-        self.sql(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
+    def create_database(self, name, seconds=60):
+        """The server waits five seconds for whoever is in the database that it copies, as autovacuum may be."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.sql(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
+                return
+            except psycopg.errors.ObjectInUse:
+                if time.monotonic() > deadline:
+                    raise
 
     def drop_database(self, name, seconds=60):
         """With its slots; a slot in use is freed by ending its walsender. The server waits five seconds for those whom it ends."""

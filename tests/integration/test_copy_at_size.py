@@ -216,7 +216,13 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     at_size.fill()
     gate, started = Gate(standin), time.monotonic()
     program = stream(*OPTIONS, "--max-table-sync-workers", 2, METRICS_ADDR="127.0.0.1:0")
-    status = at_size.wait_for_share(program, 0.3)
+    at_size.wait_for_share(program, 0.3)
+
+    def both_read():
+        status = pipeline_status(program.status())
+        return status if status["copy"]["connections"] == 2 and status["copy"]["reading"] else None
+    # One may be opened later than the other is through with a share, and between two ranges it reads none. Held back, both are in one.
+    status = wait_until(both_read, 60, "both connections to read")
     copy = status["copy"]
     client = Client(ports_of(program)[0])
 
@@ -224,7 +230,7 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
         return Scrape(client.get("/metrics").text).get(name, pipeline_name=status["pipeline"], table="public.pgbench_accounts")
     wait_until(lambda: 0.25 * at_size.accounts < (counted("etl_table_copy_rows") or 0) <= counted("etl_table_copy_rows_estimated"), 30,
                "the copy's rows to be counted")
-    assert copy["ranges"] > copy["ranges_read"] > 0 and copy["connections"] == 2 and copy["tables"] == 7
+    assert copy["ranges"] > copy["ranges_read"] > 0 and copy["tables"] == 7
     assert 0.25 * at_size.accounts < copy["rows"] <= copy["rows_expected"] and copy["bytes"] > 1e6
     assert copy["rows_expected"] < 1.5 * at_size.accounts
     # Four megabytes a second, over the last ten seconds at most, and what may be saved up for one's first; the machine may be slower. Who
@@ -232,9 +238,7 @@ def test_progress_is_shown_by_range_and_table(source, standin, stream):
     assert copy["bytes_per_second"] < 5e6
     if time.monotonic() - started < 10:
         assert copy["bytes_per_second"] > 0 and copy["rows_per_second"] > 0 and copy["seconds_left"] < 600
-    # Between two ranges a connection reads none. Held back, both are in the middle of one in the end.
-    reading = wait_until(lambda: at_size.copy_status(program).get("reading"), 60, "ranges that are being read")
-    assert len(reading) <= 2 and all(one["rows"] > 0 or one["blocks"] for one in reading)
+    assert 1 <= len(copy["reading"]) <= 2 and all(one["rows"] > 0 or one["blocks"] for one in copy["reading"])
     accounts = next(table["copy"] for table in status["tables"] if table["table"] == "pgbench_accounts")
     assert accounts["blocks"] >= accounts["blocks_read"] > 0 and accounts["ranges"] >= 12
     gate.open()

@@ -93,8 +93,8 @@ def test_a_login_that_fails_ends_it(box, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_cleans_up(box, number):
-    process = subprocess.Popen(command(box, "--without-program"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     box.add_fault("append.before", delay_ms=2000, times=None)  # so that it is in the middle of a check
+    process = subprocess.Popen(command(box, "--without-program"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in process.stdout:
         if "append of one zstd frame" in line:
             assert schemas(box) != []
