@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "catalog/catalog_private.h"
+#include "embedded_sql.h"
 
 #define PARAMETERS_MAX 64
 #define SQL_BYTES_MAX 8192
@@ -254,6 +255,9 @@ bool catalog_edit(struct catalog *catalog, const struct catalog_edit *edits, uin
 {
     CHECK(!catalog->is_started && catalog->role != CATALOG_READER);
     bool is_done = db_begin(catalog->db, out_error);
+    // A row that is no pipeline any more must not be in the way of one of its name.
+    if (is_done && !catalog_is_postgres(catalog))
+        is_done = db_run(catalog->db, sql_catalog_cascade, 0, NULL, NULL, out_error);
     for (uint32_t i = 0; is_done && i < edit_count; i++)
         is_done = edit_one(catalog->db, &edits[i], out_error);
     is_done = is_done && catalog->db->operations->notify(catalog->db, out_error) && db_commit(catalog->db, out_error);

@@ -1,5 +1,6 @@
 #include "supervisor/job.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,7 @@ static void set_trouble(json_t *object, const struct job *job, uint64_t now_us, 
     struct remedy_subject subject = {.pipeline = job->name};
     remedy_format(&job->error, &subject, remedy, sizeof remedy);
     json_put_text(object, "error", job->error.text);
-    json_put_text(object, "reason", job->error.code);
+    json_put_text(object, "reason", job->error.code[0] != '\0' ? job->error.code : err_kind_name(job->error.kind));
     json_put_text(object, "remedy", remedy);
     json_t *retry = json_object();
     CHECK(retry != NULL);
@@ -134,9 +135,10 @@ bool job_pause_tell(struct job *job, uint64_t now_us, int64_t held_bytes, char *
     job->pause_warnings++;
     if (held_bytes >= 0)
         (void)snprintf(bytes, sizeof bytes, "; now it is %.1f MB", (double)held_bytes / 1e6);
+    uint64_t hours = (now_us - job->paused_us) / pause_hour_us();
     if (is_held)
-        (void)snprintf(out_text, text_size, "it has been paused for %llu hours: %s%s",
-                       (unsigned long long)((now_us - job->paused_us) / pause_hour_us()), held_back, bytes);
+        (void)snprintf(out_text, text_size, "it has been paused for %" PRIu64 " hour%s: %s%s", hours,
+                       hours == 1 ? "" : "s", held_back, bytes);
     return is_held;
 }
 

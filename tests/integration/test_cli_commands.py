@@ -1,10 +1,12 @@
 """help, version, options, tail, status, and what differs on a terminal."""
+import contextlib
 import json
 import os
 import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -240,6 +242,15 @@ def test_status_of_a_pipeline_that_was_never_started(tmp_path):
         (one,) = json.loads(command(tmp_path, "status", "--json").stdout)["pipelines"]
         assert (one["state"], one["is_running"], one["wanted"]) == ("never_started", False, "START" if is_wanted else "PAUSE") and words in one["remedy"]
         assert command(tmp_path, "pipeline", "start", "p").returncode == 0
+    # Its source is deleted by somebody who did not ask SQLite for foreign keys: there is no pipeline, nor is one in the way of another.
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+        connection.execute("DELETE FROM sources")
+    assert command(tmp_path, "status").stdout.startswith("there is no pipeline;")
+    for arguments in (("source", "add", "shop", "--url", "postgres://etl@127.0.0.1:1/shop?publication=etl", "--no-check"),
+                      ("pipeline", "add", "p", "--source", "shop", "--destination", "sf")):
+        done = command(tmp_path, *arguments)
+        assert done.returncode == 0, done
+    assert command(tmp_path, "status").stdout.startswith("p: never started\n  shop -> sf\n")
 
 
 def test_ages_are_whole_milliseconds(source, standin, stream, tmp_path):

@@ -233,7 +233,7 @@ def test_what_is_wrong_with_a_pipeline_is_told_once_and_again_when_it_is_over(so
     catalog.execute("UPDATE destinations SET snowflake_private_key_path = '/nowhere.p8'")
     failing = wait_for_last(receiver, "pipeline_failing", "warning")
     assert {"source_name": "shop", "pipeline_name": "p"}.items() <= failing.items() and failing["remedy"], failing
-    assert "/nowhere.p8" in failing["message"] and "reason" in failing and failing["state"], failing
+    assert "/nowhere.p8" in failing["message"] and failing["reason"] == "config", failing
     inactive = wait_for_last(receiver, "slot_inactive", "warning")
     assert {"slot": "etl_p", "active": False, "pipeline_name": "p"}.items() <= inactive.items(), inactive
     catalog.execute("UPDATE destinations SET snowflake_private_key_path = ?", (standin.told["key_file"],))
@@ -247,7 +247,7 @@ def test_what_is_wrong_with_a_pipeline_is_told_once_and_again_when_it_is_over(so
     assert service.command("pipeline", "pause", "p").returncode == 0
     warned = service.wait_for_event("paused_long", 60, pipeline="p")
     assert warned["level"] == "warning" and "slot etl_p is kept" in warned["message"], warned
-    assert re.search(r"paused for \d+ hours: .* keeps its WAL from \S+ on", warned["message"]), warned
+    assert re.search(r"paused for \d+ hours?: .* keeps its WAL from \S+ on", warned["message"]), warned
     assert service.terminate() == 0
     assert len(service.events("paused_long")) == 1
 

@@ -47,7 +47,7 @@ static void a_long_pause_is_said_after_an_hour_and_then_every_day(void **state)
     assert_false(note(0));
     assert_true(note(1));
     assert_string_equal(
-        text, "it has been paused for 1 hours: slot etl_shop is kept: the source keeps its WAL from 0/1A2B on, "
+        text, "it has been paused for 1 hour: slot etl_shop is kept: the source keeps its WAL from 0/1A2B on, "
               "which grows until the pipeline is started or removed");
     assert_false(note(2));
     assert_false(note(24));
@@ -94,12 +94,31 @@ static void the_status_says_since_when(void **state)
     free(status);
 }
 
+static void a_failure_has_a_reason_also_where_its_error_has_no_word_of_its_own(void **state)
+{
+    (void)state;
+    static const char *const codes[][2] = {{"", "config"}, {"tls", "tls"}};
+    job->state = JOB_WAITING;
+    for (size_t i = 0; i < 2; i++) {
+        err_clear(&job->error);
+        err_set(&job->error, ERR_CONFIG, codes[i][0], "it is wrong");
+        char *status = job_status(job, 2, WALL_US);
+        json_t *object = json_loads(status, 0, NULL);
+        assert_string_equal(json_string_value(json_object_get(object, "error")), "it is wrong");
+        assert_string_equal(json_string_value(json_object_get(object, "reason")), codes[i][1]);
+        json_decref(object);
+        free(status);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_long_pause_is_said_after_an_hour_and_then_every_day, setup, teardown),
         cmocka_unit_test_setup_teardown(of_one_that_was_never_started_nothing_is_held_back, setup, teardown),
         cmocka_unit_test_setup_teardown(the_status_says_since_when, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failure_has_a_reason_also_where_its_error_has_no_word_of_its_own, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
