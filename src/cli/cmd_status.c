@@ -133,9 +133,11 @@ static void print_trouble(const json_t *pipeline)
     if (json_object_get(pipeline, "error") == NULL)
         return;
     printf("  error: %s\n", text_of(pipeline, "error"));
-    if (retry != NULL)
-        printf("  failed %" PRId64 " times since %s, next try %s\n", number_of(retry, "failures"),
-               text_of(retry, "since"), text_of(retry, "next_try"));
+    if (retry != NULL) {
+        bool is_once = number_of(retry, "failures") == 1, is_waiting = json_object_get(retry, "next_try") != NULL;
+        printf("  failed %" PRId64 " time%s since %s%s%s\n", number_of(retry, "failures"), is_once ? "" : "s",
+               text_of(retry, "since"), is_waiting ? ", next try " : "", is_waiting ? text_of(retry, "next_try") : "");
+    }
     if (json_object_get(pipeline, "remedy") != NULL)
         printf("  remedy: %s\n", text_of(pipeline, "remedy"));
 }

@@ -196,6 +196,7 @@ static void job_start(struct service *service, struct job *job, struct catalog_r
 {
     struct err error = {0};
     const struct catalog_object *object = catalog_config_find(service->config, CATALOG_PIPELINE, job->name);
+    job->is_changed = false;  // also where no plan can be made of it as it is now: that waits like any failure
     struct plan *plan = object != NULL ? configure_plan(service->config, object, service->keys, &error) : NULL;
     if (object == NULL) {
         set_state(service, job, JOB_IDLE);
@@ -215,7 +216,6 @@ static void job_start(struct service *service, struct job *job, struct catalog_r
     plan->pipeline.look_interval_ms = service->options->poll_interval_s * 1000;
     plan->memory_bytes = service->options->memory_bytes;
     plan_finish(plan);
-    job->is_changed = false;
     job->started_us = loop_now_us(service->loop);
     job->run_id = crew_start(service->crew, plan);
     set_state(service, job, JOB_RUNNING);

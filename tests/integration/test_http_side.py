@@ -232,6 +232,8 @@ def test_commands(sources, standin, start_service):  # noqa: F811
     wait_live(service, "shop")
     wait_until(lambda: client.get("/health").json["checks"]["pipelines"] == {"active": 1, "healthy": True}, 10, "one to be active")
     base = "/api/v1/pipelines/shop"
+    history = client.get(base + "/history")
+    assert history.status == 200 and history.json.keys() == {"interval_seconds", "points"} and history.json["interval_seconds"] == 10
     assert change(client, base + "/start").json == {"done": True, "pipeline": "shop", "state": "running", "message": "it runs"}
     again = change(client, base + "/resync", {"tables": ["customers"]})
     assert again.json["done"] is True and again.json["message"] == "1 table is copied anew", again

@@ -1,6 +1,7 @@
 """Several pipelines in one process: each for itself, following what is changed in the catalog."""
 import json
 import pathlib
+import re
 import statistics
 import threading
 import time
@@ -184,6 +185,7 @@ def test_plain_sql_takes_effect_within_the_poll_interval(postgres, sources, stan
     catalog.execute("UPDATE destinations SET snowflake_private_key_path = '/nowhere/key.p8'")
     wrong = service.wait_for_state("p", "failed", 30)
     assert "/nowhere/key.p8" in wrong["error"] and wrong["retry"]["failures"] >= 1 and wrong["remedy"]
+    wait_until(lambda: re.search(r"^  failed \d+ times? since 20\S+Z", service.command("status", "p").stdout, re.MULTILINE), 30, "a person to see it")
     # Mended, by the same key in an encrypted file whose passphrase is in the row.
     key = serialization.load_pem_private_key(pathlib.Path(standin.told["key_file"]).read_bytes(), None)
     encrypted = tmp_path / "encrypted.p8"
