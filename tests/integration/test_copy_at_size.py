@@ -24,7 +24,7 @@ ONE_RANGE = ("--merge-interval-seconds", 1, "--copy-range-mb", 16, "--memory-mb"
 class Gate:
     """Holds the appends of copies back, until open(); or only those of a channel, by its name."""
 
-    def __init__(self, standin, channel="*_C*"):
+    def __init__(self, standin, channel="ETL_*_C*"):
         self.standin, self.number = standin, standin.add_fault("append.before", hold=True, times=None, channel=channel)
 
     def open(self):
