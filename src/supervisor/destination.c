@@ -41,10 +41,15 @@ static bool parse_file(const char *url, struct destination *destination, struct 
     return true;
 }
 
+bool destination_is_snowflake(const char *text)
+{
+    return has_scheme(text, "snowflake://");
+}
+
 bool destination_parse(const char *url, struct destination *out_destination, struct err *out_error)
 {
     memset(out_destination, 0, sizeof *out_destination);
-    if (has_scheme(url, "snowflake://"))
+    if (destination_is_snowflake(url))
         return parse_snowflake(url, out_destination, out_error);
     if (has_scheme(url, "http://") || has_scheme(url, "https://"))
         return parse_http(url, out_destination, out_error);

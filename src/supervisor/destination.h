@@ -52,6 +52,7 @@ struct destination_sink_options {
 // left to free.
 bool destination_parse(const char *url, struct destination *out_destination, struct err *out_error);
 void destination_deinit(struct destination *destination);
+bool destination_is_snowflake(const char *text);  // by what begins it, also where it is a text for people
 bool destination_copy(const struct destination *from, struct destination *out_copy);  // false: no memory
 // It signs in with a private key, which has to be loaded (sf_key_load_configured) for destination_tools.auth.
 bool destination_wants_key(const struct destination *destination);

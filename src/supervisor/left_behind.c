@@ -1,9 +1,8 @@
 #include "supervisor/left_behind.h"
 
 #include <stdio.h>
-#include <string.h>
 
-#define SNOWFLAKE "snowflake:"
+#include "supervisor/destination.h"
 
 bool left_behind_format(const struct catalog_known *known, char *out, size_t out_size)
 {
@@ -11,7 +10,7 @@ bool left_behind_format(const struct catalog_known *known, char *out, size_t out
     char at_destination[512] = "";
     if (!known->is_found)
         return false;
-    if (strncmp(pipeline->destination, SNOWFLAKE, strlen(SNOWFLAKE)) == 0)
+    if (destination_is_snowflake(pipeline->destination))
         (void)snprintf(at_destination, sizeof at_destination,
                        "; at %s the landing tables and the state table, whose comments name the pipeline, stay beside "
                        "the targets",

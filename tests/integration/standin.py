@@ -2,6 +2,7 @@
 import atexit
 import json
 import pathlib
+import re
 import select
 import shutil
 import signal
@@ -13,6 +14,11 @@ import urllib.request
 from pgserver import Port, scratch_folder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+# For add_fault: the channels of copies' ranges. A name is ETL_<16 random hex digits>_E1_C0, and those digits may begin with a C in that of
+# any channel.
+COPY_CHANNELS = "ETL_*_C*"
 
 
 class StandInError(Exception):
@@ -91,6 +97,10 @@ class StandIn:
 
     def channels(self):
         return self.ask("/channels")["channels"]
+
+    def copy_channels(self):
+        """The names of the channels of copies' ranges."""
+        return [channel["channel_name"] for channel in self.channels() if re.search(r"_C\d+\Z", channel["channel_name"])]
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None

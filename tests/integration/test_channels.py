@@ -21,6 +21,7 @@ from pgserver import scratch_folder
 from program import Timeout, pipeline_status, wait_until
 from snowflake_client import Snowflake
 from test_pipeline import MERGE_OFTEN
+from test_tables_come_and_go import wait_for_table
 from test_traps import lsn, wait_live
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "bench"))
@@ -112,11 +113,6 @@ def channels_of(standin, table):
 def channels_in_status(program, table):
     tables = pipeline_status(program.status()).get("tables", ())
     return next((one["channels"] for one in tables if one["table"] == table), 0)
-
-
-def wait_for_state(program, table, state):
-    program.wait_for_status(lambda status: (table, state) in [(one["table"], one["state"]) for one in pipeline_status(status).get("tables", ())],
-                            what=f"{table} to be {state}")
 
 
 def spread_in_catalog(state, table):
@@ -381,7 +377,7 @@ def test_refused_rows_park_the_table_with_snowflakes_words(marked, standin, stre
     program = stream(*MERGE_OFTEN, "--channels-per-table", channels, **watched)
     marked.sql("INSERT INTO calm VALUES (2, 1, 'runs on')")
     wait_until(lambda: snowflake.value(f'SELECT COUNT(*) FROM {snowflake.qualified("CALM")}') == "2", 60, "the other table")
-    wait_for_state(program, "busy", "parked")
+    wait_for_table(program, "busy", "parked")
     assert program.terminate() == 0
     if receiver:
         assert len(receiver.of("rows_refused")) == 1

@@ -10,6 +10,7 @@ from copy_at_size import AtSize
 from http_side import Client, ports_of
 from program import pipeline_status, wait_until
 from snowflake_client import Snowflake
+from standin import COPY_CHANNELS
 from test_metrics import Scrape
 
 # The least memory there is, which holds half of the 13 MB of pgbench's accounts: while their appends are held back (Gate) the copy gets
@@ -24,7 +25,7 @@ ONE_RANGE = ("--merge-interval-seconds", 1, "--copy-range-mb", 16, "--memory-mb"
 class Gate:
     """Holds the appends of copies back, until open(); or only those of a channel, by its name."""
 
-    def __init__(self, standin, channel="ETL_*_C*"):
+    def __init__(self, standin, channel=COPY_CHANNELS):
         self.standin, self.number = standin, standin.add_fault("append.before", hold=True, times=None, channel=channel)
 
     def open(self):

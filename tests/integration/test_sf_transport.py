@@ -246,9 +246,12 @@ def other_writer(snowflake, transport):
     return Pipe(Client(snowflake.told), "LANDING_t", schema=transport.schema).channel("ETL_TRANSPORT")
 
 
+def has_rows_on_their_way(transport, snowflake):
+    return any(one["buffered_appends"] for one in snowflake.channels() if transport.schema in str(one))
+
+
 def wait_for_rows_on_their_way(transport, snowflake):
-    wait_until(lambda: any(one["buffered_appends"] for one in snowflake.channels() if transport.schema in str(one)), 60,
-               "rows that are taken and not committed")
+    wait_until(lambda: has_rows_on_their_way(transport, snowflake), 60, "rows that are taken and not committed")
 
 
 def test_writer_that_opens_the_channel_once_is_survived(transport, snowflake):
@@ -327,8 +330,7 @@ def test_long_stall_waits_and_loses_nothing(transport, snowflake):
     snowflake.ask("/stall", {})
     snowflake.ask("/log", method="DELETE")
     transport.start(6_000, 5_000)
-    wait_until(lambda: len(requests_of(snowflake, "status")) >= 10 and
-               any(one["buffered_appends"] for one in snowflake.channels() if transport.schema in str(one)), 60,
+    wait_until(lambda: len(requests_of(snowflake, "status")) >= 10 and has_rows_on_their_way(transport, snowflake), 60,
                "it to ask again and again what is committed")
     transport.kill()
     snowflake.ask("/log", method="DELETE")
