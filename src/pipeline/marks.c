@@ -127,6 +127,10 @@ enum marks_change marks_compare(const char *known, const char *now, const char *
         *out_why = "it was rewritten (a column's type or values changed), which sends no rows";
         return MARKS_REWRITTEN;
     }
+    if (has_changed(known, now, "f=") && has_changed(known, now, "u=")) {
+        *out_why = "it was written anew as SET UNLOGGED and SET LOGGED do: changes may be missing in between";
+        return MARKS_REWRITTEN;
+    }
     if (has_changed(known, now, "s=")) {
         *out_why = "its columns or its name changed";
         return MARKS_SHAPE;

@@ -7,16 +7,19 @@
 -- is changed; of a partition the entries of its ancestors count, of a publication for schemas the schema's. The publication's own entry is
 -- written anew by whatever sets an option of it, its owner or its name: what was sent in between may be less than before and after.
 -- Where schemas are published, a table's dependency on its schema is written anew when it is moved, and when it is moved back.
+-- A table that the publication does not name itself may be made UNLOGGED, and LOGGED again, each of which gives it a new file and a new TOAST
+-- table. VACUUM FULL, CLUSTER and TRUNCATE keep the TOAST table; pg_repack and pg_squeeze do not, so that nothing is told where they are.
 -- Every pipeline asks this every few seconds. So pg_get_publication_tables is called where the view pg_publication_tables would do, and
 -- what belongs to one table is a subquery of its own ("offset 0" keeps it one): the planner takes the function for a thousand tables,
 -- and would read all of pg_class and pg_attribute for the three that a publication has in a database of thousands.
 with recursive
 published as (
-    select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relispartition, c.relnamespace,
-           to_jsonb(g) -> 'attrs' as attrs  -- the numbers of the published columns; 14 knows none
+    select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.reltoastrelid, c.relnatts, c.relreplident, c.relispartition,
+           c.relnamespace, to_jsonb(g) -> 'attrs' as attrs  -- the numbers of the published columns; 14 knows none
     from pg_publication as p
     cross join lateral pg_get_publication_tables(p.pubname) as g
-    cross join lateral (select c.oid, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relispartition, c.relnamespace
+    cross join lateral (select c.oid, c.relname, c.relkind, c.relfilenode, c.reltoastrelid, c.relnatts, c.relreplident, c.relispartition,
+                               c.relnamespace
                         from pg_class as c where c.oid = g.relid offset 0) as c
     cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     where p.pubname = $1::text
@@ -119,6 +122,9 @@ select
                                  and s.refclassid = 'pg_publication'::regclass and s.refobjid = p.oid)),
         'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
         'f=' || t.relfilenode,
+        'u=' || case when not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)
+                      and not exists (select from pg_extension as x where x.extname in ('pg_repack', 'pg_squeeze'))
+                     then t.reltoastrelid end,
         'a=' || left(md5((select string_agg(a.attnum || ':' || a.xmin, ' ' order by a.attnum)
                           from pg_attribute as a where a.attrelid = t.oid and a.attnum > 0)), 16),
         l.marks,
