@@ -42,6 +42,12 @@ static bool is_same_value(const char *known, size_t known_size, const char *now,
     // A part that is there already need not be a fresh one any more.
     known_size -= known[known_size - 1] == '+';
     now_size -= now[now_size - 1] == '+';
+    // A catalog of before has a partition's file and not its place.
+    const char *known_place = memchr(known, '.', known_size), *now_place = memchr(now, '.', now_size);
+    if (known[0] == 'p' && (known_place == NULL) != (now_place == NULL)) {
+        known_size = known_place != NULL ? (size_t)(known_place - known) : known_size;
+        now_size = now_place != NULL ? (size_t)(now_place - now) : now_size;
+    }
     return known_size == now_size && memcmp(known, now, now_size) == 0;
 }
 
@@ -131,13 +137,18 @@ enum marks_change marks_compare(const char *known, const char *now, const char *
         *out_why = "it was written anew as SET UNLOGGED and SET LOGGED do: changes may be missing in between";
         return MARKS_REWRITTEN;
     }
-    if (has_changed(known, now, "s=")) {
-        *out_why = "its columns or its name changed";
-        return MARKS_SHAPE;
+    if (has_changed(known, now, "h=")) {
+        *out_why = "it was not a partition in between: changes may be missing";
+        return MARKS_MEMBERSHIP;
     }
     if (has_changed(known, now, "d=")) {
-        *out_why = "it was in another schema in between: changes may be missing";
+        *out_why = "it came from another schema: changes may be missing in between";
         return MARKS_MEMBERSHIP;
+    }
+    if (has_changed(known, now,
+                    "s=")) {  // may be followed in place, so whatever may have left changes out comes before it
+        *out_why = "its columns or its name changed";
+        return MARKS_SHAPE;
     }
     return MARKS_SAME;
 }

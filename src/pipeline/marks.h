@@ -7,11 +7,13 @@
 //   s=   schema, name, and the published columns: attribute numbers, names, types, what composites are made of
 //   n=   the highest number that a column ever got
 //   d=   where schemas are published: the transaction that put the table into the schema that it is in
+//   h=   of a partition that its root brings: the transactions that made it, and what it is a part of, a partition
 //   i=   replica identity, the index that is it, the primary key
 //   f= a=  its file, and the transactions that wrote its columns' entries: both are new when a rewrite changed its rows (VACUUM
 //        FULL, CLUSTER and TRUNCATE change the first, SET STATISTICS and the like the second)
 //   u=   of a table that may be made UNLOGGED: its TOAST table, which is another one, as its file is, after SET UNLOGGED and SET LOGGED
-//   p<oid>=  a partition (of a table that is published as a whole) and its file; "+" at the end: made as an empty partition of it
+//   p<oid>=  a partition (of a table that is published as a whole): its file, and behind dots the transactions that put it, and what
+//        it is a part of, there; "+" at the end: made as an empty partition of it
 //   e<oid>=  an enum's label; "+" at the end: its coming changes no value
 #ifndef ETL_PIPELINE_MARKS_H
 #define ETL_PIPELINE_MARKS_H

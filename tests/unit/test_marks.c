@@ -25,6 +25,7 @@ static void test_marks_that_mean_nothing(void **state)
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=78 p5=50 p6=60 e1=aa+", MARKS_SAME);  // SET STATISTICS
     check("m=9.0.2 f=100 u=70", "m=9.0.2 f=101 u=70", MARKS_SAME);                // VACUUM FULL
     check("m=9.0.2 f=100 u=0", "m=9.0.2 f=100 u=70", MARKS_SAME);                 // got its TOAST table
+    check("p5=50+ p6=60", "p5=50.700 p6=60.700.690+", MARKS_SAME);                // a catalog of before
     check("m=9.0.2 f=100 u=70", "m=9.0.2 f=101", MARKS_SAME);                     // there is pg_repack now
     check("m=9.0.2 f=100", "m=9.0.2 f=101 u=71", MARKS_SAME);                     // a catalog of before
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=50 p6=60+ p7=70+ e1=aa+ e2=bb+", MARKS_SAME);
@@ -38,8 +39,11 @@ static void test_marks_that_make_a_table_copy_itself_anew(void **state)
     check(known, "m=9.1.0 s=bb i=f1 f=100 a=77 p5=50+ p6=60 e1=aa+", MARKS_IDENTITY);
     check(known, "m=9.1.0 s=aa i=d1 f=101 a=78 p5=50+ p6=60 e1=aa+", MARKS_REWRITTEN);
     check("m=9.0.2 s=aa d=700", "m=9.0.2 s=aa d=701", MARKS_MEMBERSHIP);  // to another schema and back
-    check("m=9.0.2 s=aa d=700", "m=9.0.2 s=bb d=701", MARKS_SHAPE);
-    check("m=9.0.2 s=aa f=100 u=70", "m=9.0.2 s=aa f=101 u=71", MARKS_REWRITTEN);  // UNLOGGED and LOGGED again
+    check("m=9.0.2 s=aa d=700", "m=9.0.2 s=bb d=701",
+          MARKS_MEMBERSHIP);  // and got a column: not to be followed in place
+    check("m=9.0.2 s=aa h=700", "m=9.0.2 s=bb h=701", MARKS_MEMBERSHIP);
+    check("s=aa p5=50.700 p6=60.700+", "s=bb p5=50.701 p6=60.700", MARKS_PARTITIONS);  // detached and attached again
+    check("m=9.0.2 s=aa f=100 u=70", "m=9.0.2 s=aa f=101 u=71", MARKS_REWRITTEN);      // UNLOGGED and LOGGED again
     check("m=9.0.2 s=aa f=100 u=70", "m=9.0.2 s=bb f=101 u=71", MARKS_REWRITTEN);
     check(known, "m=9.1.0 s=bb i=d1 f=101 a=78 p5=50+ p6=60 e1=aa+", MARKS_REWRITTEN);
     check(known, "m=9.1.0 s=aa i=d1 f=100 a=77 p5=50+ e1=aa+", MARKS_PARTITIONS);              // dropped or detached

@@ -76,18 +76,21 @@ identities as (
     group by p.oid
 ),
 -- A partitioned table that is published as a whole. A partition is fresh when CREATE TABLE ... PARTITION OF made it: three commands lie
--- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached.
-tree (root_oid, oid, is_fresh) as (
-    select oid, oid, true from published where relkind = 'p'
+-- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached. Its place is
+-- written anew when it is detached and attached again, and so is that of what it is a part of.
+tree (root_oid, oid, is_fresh, place) as (
+    select oid, oid, true, '' from published where relkind = 'p'
     union all
     select t.root_oid, i.inhrelid,
-           t.is_fresh and i.xmin::text = a.xmin::text and i.cmin::text::bigint - a.cmin::text::bigint between 0 and 3
+           t.is_fresh and i.xmin::text = a.xmin::text and i.cmin::text::bigint - a.cmin::text::bigint between 0 and 3,
+           t.place || '.' || i.xmin
     from tree as t
     join pg_inherits as i on i.inhparent = t.oid
     join pg_attribute as a on a.attrelid = i.inhrelid and a.attnum = -1
 ),
 leaves as (
-    select t.root_oid, string_agg('p' || t.oid || '=' || c.relfilenode || case when t.is_fresh then '+' else '' end, ' ' order by t.oid) as marks
+    select t.root_oid, string_agg('p' || t.oid || '=' || c.relfilenode || t.place || case when t.is_fresh then '+' else '' end, ' '
+                                  order by t.oid) as marks
     from tree as t join pg_class as c on c.oid = t.oid and c.relkind <> 'p'
     group by t.root_oid
 )
@@ -120,6 +123,10 @@ select
                    and exists (select from pg_depend as s
                                where s.classid = to_regclass('pg_catalog.pg_publication_namespace')
                                  and s.refclassid = 'pg_publication'::regclass and s.refobjid = p.oid)),
+        'h=' || (select string_agg(h.xmin::text, '.' order by h.inhrelid)
+                 from pg_partition_ancestors(t.oid) as r join pg_inherits as h on h.inhrelid = r.relid
+                 where t.relispartition and not p.puballtables
+                   and not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)),
         'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
         'f=' || t.relfilenode,
         'u=' || case when not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)
