@@ -143,6 +143,14 @@ static const struct finding_kind table_kinds[] = {
      SUPERUSER},
     {"no_columns", "error", "a table has no published column", "there is nothing to copy",
      "Take it out of the publication.", NULL},
+    {"partition_identity", "error or warning",
+     "a partition has another replica identity than its table, which is published as a whole",
+     "old rows come by the partition's, and would not be found by the table's: the table is parked, or, where it is "
+     "append-only, parked when a partition sends an update or a delete",
+     "REPLICA IDENTITY FULL of the partition, or the table's own identity, as ALTER TABLE of the table does not reach "
+     "its "
+     "partitions; then etl-stream pipeline resync, where it is parked.",
+     TABLE_OWNER},
     {"no_identity", "warning", "a table that is updated has no replica identity",
      "PostgreSQL refuses its UPDATE and DELETE once it is published: applications fail",
      "A primary key is best; REPLICA IDENTITY FULL works without.", TABLE_OWNER},

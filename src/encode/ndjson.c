@@ -88,14 +88,16 @@ static bool has_row(const struct row_view *row)
 }
 
 // The value that the line shall hold: with a whole old row an unchanged column has its value there; a key column has it in
-// either form of old row.
+// either form of old row. Of a partitioned table the server calls an old row whole where the table has FULL, and sends what the
+// partition's own identity has, with NULL for the rest (PostgreSQL, logicalrep_write_update and ExtractReplicaIdentity).
 static const struct value *new_value(const struct line *line, uint16_t index)
 {
     const struct value *value = &line->change->new_row.values[index];
     if (value->state != VALUE_UNCHANGED || !has_row(&line->change->old_row))
         return value;
     const struct table *table = line->encoder->table;
-    bool old_has_it = table->identity == IDENTITY_FULL || table->columns[index].key_position >= 0;
+    bool is_whole = table->identity == IDENTITY_FULL && (!table->is_partitioned || table->key_count == 0);
+    bool old_has_it = is_whole || table->columns[index].key_position >= 0;
     return old_has_it ? &line->change->old_row.values[index] : value;
 }
 
@@ -342,6 +344,11 @@ static bool check_counts(const struct line *line)
     bool new_fits = change->new_row.count == (wants_new ? table->column_count : 0);
     bool old_fits = change->old_row.count == table->column_count || (change->op != 'D' && change->old_row.count == 0);
     CHECK(wants_new || change->op == 'D' || change->op == 'T');
+    if (table->identity == IDENTITY_NOTHING && (change->op == 'U' || change->op == 'D'))
+        return err_set(line->error, ERR_DATA, "partition_identity",
+                       "table %s.%s is append-only as it has no replica identity, and a partition with one has sent an "
+                       "update or a delete; give both the same one",
+                       table->schema_name, table->table_name);
     if (ndjson_splits(line->encoder, change))
         return err_set(line->error, ERR_DATA, "not_split",
                        "table %s.%s: an update of a table without a key is two changes", table->schema_name,

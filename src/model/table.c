@@ -46,6 +46,7 @@ void table_free(struct table *table)
     free(table->table_name);
     free(table->former_schema_name);
     free(table->former_table_name);
+    free(table->odd_partition);
     free(table);
 }
 

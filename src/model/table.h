@@ -46,6 +46,8 @@ struct table {
     bool is_unreadable;        // the source's user lacks SELECT on it, or USAGE on its schema
     bool has_hidden_rows;      // row level security would hide rows from the source's user
     enum table_identity identity;
+    bool is_partitioned;  // and published as a whole: its rows come from its partitions
+    char *odd_partition;  // one that sends old rows by another identity than the table's, as an identifier; NULL: none
     struct column *columns;  // published columns in attribute order
     uint16_t column_count;
     uint16_t key_count;

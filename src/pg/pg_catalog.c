@@ -229,6 +229,10 @@ static struct table *read_table(struct reader *reader, int row_end)
     table->rows_estimate = rows != NULL ? strtod(rows, NULL) : -1;
     const char *identity = read_field(reader, "replica_identity");
     int64_t key_count = read_number(reader, "key_count", 0, INT16_MAX);
+    table->is_partitioned = read_bool(reader, "is_partitioned");
+    const char *odd_partition = read_field(reader, "odd_partition");
+    if (odd_partition != NULL)
+        table->odd_partition = copy_text(odd_partition, &failed);
 
     if (read_field(reader, "attribute_number") != NULL) {
         table->columns = calloc((size_t)(row_end - reader->row), sizeof *table->columns);

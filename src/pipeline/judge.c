@@ -222,6 +222,18 @@ void judge_table(const struct table *table, const char *user, finding_on on_find
                      quoted, role);
     else if (table->column_count == 0)
         finding_tell(&teller, FINDING_ERROR, ERR_CONFIG, "no_columns", "%s has no published column", quoted);
+    else if (table->odd_partition != NULL && table->identity == IDENTITY_NOTHING)
+        finding_tell(
+            &teller, FINDING_WARNING, ERR_CONFIG, "partition_identity",
+            "%s has no replica identity and is append-only, but its partition %s has one, and sends updates and "
+            "deletes: the first of them parks the table" FINDING_MEND
+            "ALTER TABLE %s REPLICA IDENTITY FULL; ALTER TABLE %s REPLICA IDENTITY FULL",
+            quoted, table->odd_partition, quoted, table->odd_partition);
+    else if (table->odd_partition != NULL)
+        finding_tell(&teller, FINDING_ERROR, ERR_CONFIG, "partition_identity",
+                     "%s is published as a whole, and its partition %s has another replica identity than it: rows that "
+                     "are changed there could not be found" FINDING_MEND "ALTER TABLE %s REPLICA IDENTITY FULL",
+                     quoted, table->odd_partition, table->odd_partition);
     else if (table->identity == IDENTITY_FULL && table->key_count == 0)
         finding_tell(&teller, FINDING_WARNING, ERR_CONFIG, "multiset",
                      "%s has REPLICA IDENTITY FULL and no immediate primary key: equal rows are counted, which "

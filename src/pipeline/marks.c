@@ -118,7 +118,7 @@ enum marks_change marks_compare(const char *known, const char *now, const char *
     if (may_have_left_out(known, now, out_why))
         return MARKS_LEFT_OUT;
     if (has_changed(known, now, "i=")) {
-        *out_why = "its replica identity or primary key changed";
+        *out_why = "its replica identity or primary key, or a partition's, changed";
         return MARKS_IDENTITY;
     }
     if (have_parts_changed(known, now, 'p')) {

@@ -8,7 +8,7 @@
 //   n=   the highest number that a column ever got
 //   d=   where schemas are published: the transaction that put the table into the schema that it is in
 //   h=   of a partition that its root brings: the transactions that made it, and what it is a part of, a partition
-//   i=   replica identity, the index that is it, the primary key
+//   i=   replica identity, the index that is it, the primary key, and partitions (as of p) that have another identity
 //   f= a=  its file, and the transactions that wrote its columns' entries: both are new when a rewrite changed its rows (VACUUM
 //        FULL, CLUSTER and TRUNCATE change the first, SET STATISTICS and the like the second)
 //   u=   of a table that may be made UNLOGGED: its TOAST table, which is another one, as its file is, after SET UNLOGGED and SET LOGGED

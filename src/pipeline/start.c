@@ -266,7 +266,7 @@ static bool is_same_name(const struct table *a, const struct table *b)
 static bool is_same_shape(const struct table *a, const struct table *b)
 {
     if (!is_same_name(a, b) || a->column_count != b->column_count || a->key_count != b->key_count ||
-        a->identity != b->identity)
+        a->identity != b->identity || a->is_partitioned != b->is_partitioned)
         return false;
     for (uint16_t i = 0; i < a->column_count; i++) {
         const struct column *x = &a->columns[i], *y = &b->columns[i];
@@ -289,6 +289,9 @@ void start_redefine(struct pipeline_table *table, struct table *take_definition)
         table->table->rows_estimate = take_definition->rows_estimate;
         table->table->is_unreadable = take_definition->is_unreadable;
         table->table->has_hidden_rows = take_definition->has_hidden_rows;
+        free(table->table->odd_partition);
+        table->table->odd_partition = take_definition->odd_partition;
+        take_definition->odd_partition = NULL;
         table_free(take_definition);
         return;
     }

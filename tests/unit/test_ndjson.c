@@ -213,6 +213,28 @@ static void unchanged_values_are_taken_from_a_whole_old_row(void **state)
     assert_int_equal(encoder.unchanged_rows, 0);
 }
 
+// Of a partition whose identity is its primary key, under a table with FULL: NULL stands outside of the key for what is not told.
+static void unchanged_values_are_not_taken_from_a_partitions_old_row(void **state)
+{
+    (void)state;
+    struct value new_row[] = {text_value("8"), unchanged_value(), unchanged_value(), text_value("2")};
+    struct value old_row[] = {text_value("7"), null_value(), null_value(), null_value()};
+    set_up(IDENTITY_FULL, 1, 0, 0);
+    table.is_partitioned = true;
+    check('U', new_row, old_row, HEAD("U") ",\"ID\":8,\"PRICE\":2,\"_ETL_OLD_KEY\":[7],\"_ETL_UNCHANGED\":[2,4]}\n");
+}
+
+static void only_inserts_of_a_table_without_identity(void **state)
+{
+    (void)state;
+    struct value row[] = {text_value("7"), text_value("x"), null_value(), text_value("1")};
+    set_up(IDENTITY_NOTHING, 0, 0, 0);
+    check('I', row, NULL, HEAD("I") ",\"ID\":7,\"NOTE\":\"x\",\"PRICE\":1}\n");
+    check_fails('U', row, row, "partition_identity");
+    check_fails('U', row, NULL, "partition_identity");
+    check_fails('D', NULL, row, "partition_identity");
+}
+
 static void coerced_values_keep_their_text(void **state)
 {
     (void)state;
@@ -312,6 +334,8 @@ int main(void)
         cmocka_unit_test_teardown(unchanged_values_are_listed_by_attribute_number, tear_down),
         cmocka_unit_test_teardown(unchanged_key_columns_are_taken_from_the_old_key, tear_down),
         cmocka_unit_test_teardown(unchanged_values_are_taken_from_a_whole_old_row, tear_down),
+        cmocka_unit_test_teardown(unchanged_values_are_not_taken_from_a_partitions_old_row, tear_down),
+        cmocka_unit_test_teardown(only_inserts_of_a_table_without_identity, tear_down),
         cmocka_unit_test_teardown(coerced_values_keep_their_text, tear_down),
         cmocka_unit_test_teardown(a_limit_holds_for_values_outside_of_the_key, tear_down),
         cmocka_unit_test_teardown(keys_that_cannot_be_merged_by_are_refused, tear_down),

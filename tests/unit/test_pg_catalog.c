@@ -135,10 +135,11 @@ static void test_pg_catalog_refuses_answers_that_it_cannot_read(void **state)
 // ---- tables
 
 static const char *const table_names[] = {
-    "schema_name",      "table_name",   "table_oid",       "relfilenode",   "bytes_estimate",   "rows_estimate",
-    "replica_identity", "key_count",    "may_use_schema",  "may_select",    "has_row_security", "attribute_number",
-    "column_name",      "type_name",    "type_oid",        "type_modifier", "type_nodes",       "is_toastable",
-    "is_not_null",      "key_position", "attribute_count", "has_missing",   "missing_text"};
+    "schema_name",      "table_name",       "table_oid",    "relfilenode",    "bytes_estimate",
+    "rows_estimate",    "replica_identity", "key_count",    "may_use_schema", "may_select",
+    "has_row_security", "attribute_number", "column_name",  "type_name",      "type_oid",
+    "type_modifier",    "type_nodes",       "is_toastable", "is_not_null",    "key_position",
+    "attribute_count",  "has_missing",      "missing_text", "odd_partition",  "is_partitioned"};
 #define TABLE_COLUMN_COUNT ((int)(sizeof table_names / sizeof *table_names))
 
 // attribute_number NULL: a table without columns.
@@ -158,6 +159,7 @@ static void add_row(PGresult *result, const char *oid, const char *table, const 
     set(result, row, "rows_estimate", "1e+06");
     set(result, row, "replica_identity", identity);
     set(result, row, "key_count", key_count);
+    set(result, row, "is_partitioned", "f");
     set(result, row, "may_use_schema", "t");
     set(result, row, "may_select", "t");
     set(result, row, "has_row_security", "f");
@@ -188,6 +190,8 @@ static void test_pg_catalog_read_tables(void **state)
     add_row(result, "1", "keyed", "d", "2", "4", "a", "0");
     add_row(result, "2", "empty", "d", NULL, NULL, NULL, "-1");
     add_row(result, "3", "whole", "f", "1", "1", "id", "0");
+    set(result, PQntuples(result) - 1, "odd_partition", "public.part_1");
+    set(result, PQntuples(result) - 1, "is_partitioned", "t");
     add_row(result, "4", "multiset", "f", NULL, "1", "v", "-1");
     // Of the key's two columns one is not published: it tells nothing apart.
     add_row(result, "5", "half", "i", "2", "1", "a", "0");
@@ -218,6 +222,10 @@ static void test_pg_catalog_read_tables(void **state)
     assert_int_equal(tables[1]->identity, IDENTITY_NOTHING);
     assert_int_equal(tables[2]->identity, IDENTITY_FULL);
     assert_int_equal(tables[2]->key_count, 1);
+    assert_string_equal(tables[2]->odd_partition, "public.part_1");
+    assert_null(tables[0]->odd_partition);
+    assert_true(tables[2]->is_partitioned);
+    assert_false(tables[0]->is_partitioned);
     assert_int_equal(tables[3]->identity, IDENTITY_FULL);
     assert_int_equal(tables[3]->key_count, 0);
     assert_int_equal(tables[4]->identity, IDENTITY_NOTHING);

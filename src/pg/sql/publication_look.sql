@@ -93,6 +93,34 @@ leaves as (
                                   order by t.oid) as marks
     from tree as t join pg_class as c on c.oid = t.oid and c.relkind <> 'p'
     group by t.root_oid
+),
+-- Partitions whose old rows are sent by other columns than the table's (publication_tables.sql says more). Where the table's primary key is
+-- the identity, and a partition's, they are the same.
+odd_partitions as (
+    select p.oid, left(md5(string_agg(c.oid || ' ' || part.is_full || ' ' || part.columns::text, ';' order by c.oid)), 12) as text
+    from published as p
+    cross join lateral (
+        select array_agg(a.attname order by a.attname) as columns, bool_or(i.indisprimary) as has_primary_key
+        from pg_index as i
+        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
+        where p.relkind = 'p' and i.indrelid = p.oid and i.indisvalid and i.indimmediate and i.indisunique
+          and case p.relreplident when 'i' then i.indisreplident when 'n' then false else i.indisprimary end) as own
+    join tree as t on t.root_oid = p.oid
+    cross join lateral (
+        select c.oid, c.relreplident from pg_class as c
+        where c.oid = t.oid and c.relkind = 'r' and not (c.relreplident = 'd' and own.has_primary_key) offset 0) as c
+    cross join lateral (
+        select c.relreplident = 'f' as is_full,
+               coalesce((select array_agg(a.attname order by a.attname)
+                         from pg_index as i
+                         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                         where i.indrelid = c.oid and i.indisvalid and i.indimmediate and i.indisunique
+                           and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end),
+                        '{}') as columns
+        offset 0) as part
+    where case when part.is_full then own.columns is null and p.relreplident <> 'f'
+               else part.columns <> '{}' and part.columns is distinct from own.columns end
+    group by p.oid
 )
 select
     case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end as current_lsn,
@@ -127,7 +155,7 @@ select
                  from pg_partition_ancestors(t.oid) as r join pg_inherits as h on h.inhrelid = r.relid
                  where t.relispartition and not p.puballtables
                    and not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)),
-        'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12),
+        'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12) || coalesce(o.text, ''),
         'f=' || t.relfilenode,
         'u=' || case when not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)
                       and not exists (select from pg_extension as x where x.extname in ('pg_repack', 'pg_squeeze'))
@@ -141,6 +169,7 @@ left join pg_publication as p on p.pubname = $1::text
 left join published as t on t.publication_oid = p.oid
 left join shapes as s on s.oid = t.oid
 left join identities as i on i.oid = t.oid
+left join odd_partitions as o on o.oid = t.oid
 left join leaves as l on l.root_oid = t.oid
 left join labels as e on e.table_oid = t.oid
 order by t.oid

@@ -38,6 +38,36 @@ identity as (
       and case p.relreplident when 'd' then i.indisprimary when 'f' then i.indisprimary when 'i' then i.indisreplident
                else false end
 ),
+-- Of a partitioned table that is published as a whole the server sends old rows by each partition's own identity. One partition that
+-- names other columns than the table does: its rows could not be told apart by the table's. FULL has them all, and without an
+-- identity updates and deletes are refused. A primary key is the partitions' as well.
+part_identities as (
+    select p.table_oid, n.nspname, c.relname, part.is_full, part.columns
+    from published as p
+    cross join lateral (select t.relid from pg_partition_tree(p.table_oid) as t where p.relkind = 'p' and t.isleaf) as leaf
+    cross join lateral (select * from pg_class as c where c.oid = leaf.relid and c.relkind = 'r' offset 0) as c
+    cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
+    cross join lateral (
+        select c.relreplident = 'f' as is_full,
+               (select array_agg(a.attname order by a.attname)
+                from pg_index as i
+                join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                where i.indrelid = c.oid and i.indisvalid and i.indimmediate and i.indisunique and i.indpred is null and i.indexprs is null
+                  and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end) as columns
+        offset 0) as part
+    where part.is_full or part.columns is not null
+),
+odd_partitions as (
+    select distinct on (p.table_oid) p.table_oid, format('%I.%I', o.nspname, o.relname) as name
+    from published as p
+    left join identity as i on i.table_oid = p.table_oid
+    cross join lateral (select array_agg(a.attname order by a.attname) as columns from pg_attribute as a
+                        where a.attrelid = p.table_oid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])) as own
+    join part_identities as o on o.table_oid = p.table_oid
+                             and (not o.is_full and o.columns is distinct from own.columns
+                                  or o.is_full and own.columns is null and p.relreplident <> 'f')
+    order by p.table_oid, o.nspname, o.relname
+),
 columns as (
     select p.table_oid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage,
            -- What rows show that are older than the column (ADD COLUMN ... DEFAULT constant, until the table is rewritten). That of a
@@ -109,6 +139,8 @@ select
     s.rows_estimate,
     p.relreplident as replica_identity,
     i.indnkeyatts as key_count,
+    p.relkind = 'p' as is_partitioned,
+    o.name as odd_partition,
     has_schema_privilege(p.relnamespace, 'USAGE') as may_use_schema,
     has_table_privilege(p.table_oid, 'SELECT') as may_select,  -- on columns alone does not do: the copy locks the table
     row_security_active(p.table_oid) as has_row_security,
@@ -128,6 +160,7 @@ select
 from published as p
 left join storage as s on s.table_oid = p.table_oid
 left join identity as i on i.table_oid = p.table_oid
+left join odd_partitions as o on o.table_oid = p.table_oid
 left join columns as c on c.table_oid = p.table_oid
 left join type_texts as y on y.root_oid = c.atttypid and y.root_modifier = c.atttypmod
 order by p.nspname, p.relname, p.table_oid, c.attnum
