@@ -121,7 +121,7 @@ class Table:
     parent: str | None = None
     roots: tuple = ()      # further names of its rows: partitions
     serial: bool = False
-    is_full: bool = False  # REPLICA IDENTITY FULL on a partitioned table and all its parts
+    is_full: bool = False  # REPLICA IDENTITY FULL on a partitioned table or on parts of it
 
     @property
     def quoted(self):
@@ -363,7 +363,9 @@ def definition(dice, table):
             lines = [f"create table {name} ({_body(table, [primary])}) partition by {how} ({table.keys[0].quoted})", *parts]
             if dice.random() < 0.2:
                 table.is_full = True
-                lines += [f"alter table {one} replica identity full" for one in (name, *map(name_of, table.roots))]
+                # Often each for itself: the server sends old rows by the partitions' identities.
+                share = dice.choice((1, 0.6))
+                lines += [f"alter table {one} replica identity full" for one in (name, *map(name_of, table.roots)) if dice.random() < share]
         case "inherited":
             child = name_of(table.name[:40] + "_heir")
             table.roots = (table.name[:40] + "_heir",)
