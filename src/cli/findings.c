@@ -151,6 +151,12 @@ static const struct finding_kind table_kinds[] = {
      "its "
      "partitions; then etl-stream pipeline resync, where it is parked.",
      TABLE_OWNER},
+    {"partition_unsent", "warning", "partitions of a table that is published as a whole are unlogged or foreign tables",
+     "PostgreSQL sends nothing of them: their rows are copied with the others, and then stay as they are in the target",
+     "ALTER TABLE … SET LOGGED of the partition, which copies the table anew; publish the partitions one by one, which "
+     "leaves "
+     "these out; or resync the table when they have changed.",
+     TABLE_OWNER},
     {"no_identity", "warning", "a table that is updated has no replica identity",
      "PostgreSQL refuses its UPDATE and DELETE once it is published: applications fail",
      "A primary key is best; REPLICA IDENTITY FULL works without.", TABLE_OWNER},

@@ -47,6 +47,7 @@ void table_free(struct table *table)
     free(table->former_schema_name);
     free(table->former_table_name);
     free(table->odd_partition);
+    free(table->unsent_partitions);
     free(table);
 }
 

@@ -48,6 +48,8 @@ struct table {
     enum table_identity identity;
     bool is_partitioned;  // and published as a whole: its rows come from its partitions
     char *odd_partition;  // one that sends old rows by another identity than the table's, as an identifier; NULL: none
+    char
+        *unsent_partitions;  // of which the server sends nothing, as they are unlogged or foreign; in words, NULL: none
     struct column *columns;  // published columns in attribute order
     uint16_t column_count;
     uint16_t key_count;

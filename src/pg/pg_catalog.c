@@ -231,8 +231,11 @@ static struct table *read_table(struct reader *reader, int row_end)
     int64_t key_count = read_number(reader, "key_count", 0, INT16_MAX);
     table->is_partitioned = read_bool(reader, "is_partitioned");
     const char *odd_partition = read_field(reader, "odd_partition");
+    const char *unsent_partitions = read_field(reader, "unsent_partitions");
     if (odd_partition != NULL)
         table->odd_partition = copy_text(odd_partition, &failed);
+    if (unsent_partitions != NULL)
+        table->unsent_partitions = copy_text(unsent_partitions, &failed);
 
     if (read_field(reader, "attribute_number") != NULL) {
         table->columns = calloc((size_t)(row_end - reader->row), sizeof *table->columns);

@@ -239,4 +239,9 @@ void judge_table(const struct table *table, const char *user, finding_on on_find
                      "%s has REPLICA IDENTITY FULL and no immediate primary key: equal rows are counted, which "
                      "compares whole rows at each merge; a primary key would be quicker",
                      quoted);
+    if (table->unsent_partitions != NULL)
+        finding_tell(&teller, FINDING_WARNING, ERR_CONFIG, "partition_unsent",
+                     "%s is published as a whole, and PostgreSQL sends nothing of its partitions that are unlogged or "
+                     "foreign tables (%s): what they hold when the table is copied stays as it is",
+                     quoted, table->unsent_partitions);
 }

@@ -278,6 +278,13 @@ static bool is_same_shape(const struct table *a, const struct table *b)
     return true;
 }
 
+static void swap_text(char **a, char **b)
+{
+    char *text = *a;
+    *a = *b;
+    *b = text;
+}
+
 void start_redefine(struct pipeline_table *table, struct table *take_definition)
 {
     CHECK(table->sink_table == NULL);
@@ -289,9 +296,8 @@ void start_redefine(struct pipeline_table *table, struct table *take_definition)
         table->table->rows_estimate = take_definition->rows_estimate;
         table->table->is_unreadable = take_definition->is_unreadable;
         table->table->has_hidden_rows = take_definition->has_hidden_rows;
-        free(table->table->odd_partition);
-        table->table->odd_partition = take_definition->odd_partition;
-        take_definition->odd_partition = NULL;
+        swap_text(&table->table->odd_partition, &take_definition->odd_partition);
+        swap_text(&table->table->unsent_partitions, &take_definition->unsent_partitions);
         table_free(take_definition);
         return;
     }
@@ -333,14 +339,30 @@ static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_
     return true;
 }
 
+struct attach_findings {
+    struct log_scope scope;
+    struct err first;  // error
+};
+
+// What a partitioned table lacks, or may come to lack, is said whenever it begins: check is not asked every time.
+static void on_table_finding(void *context, const struct finding *finding)
+{
+    struct attach_findings *findings = context;
+    keep_first_error(&findings->first, finding);
+    if (finding->severity == FINDING_WARNING && strncmp(finding->error->code, "partition_", strlen("partition_")) == 0)
+        log_line(LOG_WARNING, &findings->scope, finding->error->code, "%s", finding->error->text);
+}
+
 bool start_attach(struct pipeline_table *table)
 {
-    struct err error = {0};
+    struct attach_findings findings = {.scope = {table->pipeline->options.name, table->table->table_name}};
+    struct err error;
     struct pipeline *pipeline = table->pipeline;
     struct sink_table_options options = {.table = table->table, .encoding = pipeline->encoding, .context = table};
     if (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED)
         return false;
-    judge_table(table->table, pipeline->facts.user, keep_first_error, &error);
+    judge_table(table->table, pipeline->facts.user, on_table_finding, &findings);
+    error = findings.first;
     definition_recall_names(table);
     if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);

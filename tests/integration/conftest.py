@@ -31,10 +31,10 @@ OF_SERVER = {
     "test_pg_room.py": rf"test_(?!.*{WITHOUT_A_RULE})|test_a_rewrite", "test_traps.py": "test_(?!without)", "test_postgres_versions.py": "test_",
     "test_samples.py": "test_", "test_types_binary_text.py": "test_", "test_types_matrix.py": "test_(every_type|types_in_another)",
     "test_kill.py": "test_", "test_pipeline.py": "test_tables_are_equal",
-    "test_schema_changes_tables.py": "test_(partitions|what_the_publication)",
+    "test_schema_changes_tables.py": "test_(partitions|what_the_publication)", "test_partitions.py": "test_",
     "test_monitor.py": "test_(slots_of|wal_alert)", "test_changes.py": r"test_\w+\[leaves", "test_differential.py": r"test_source_and_target\S*\[42\]"}
 # What takes long of it and has not differed between the versions in the middle.
-AT_THE_EDGES = {"test_pg_room.py", "test_kill.py", "test_types_binary_text.py", "test_schema_changes_tables.py", "test_monitor.py"}
+AT_THE_EDGES = {"test_pg_room.py", "test_kill.py", "test_types_binary_text.py", "test_schema_changes_tables.py", "test_partitions.py", "test_monitor.py"}
 
 numbers = itertools.count(1)
 

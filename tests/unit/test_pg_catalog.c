@@ -135,11 +135,11 @@ static void test_pg_catalog_refuses_answers_that_it_cannot_read(void **state)
 // ---- tables
 
 static const char *const table_names[] = {
-    "schema_name",      "table_name",       "table_oid",    "relfilenode",    "bytes_estimate",
-    "rows_estimate",    "replica_identity", "key_count",    "may_use_schema", "may_select",
-    "has_row_security", "attribute_number", "column_name",  "type_name",      "type_oid",
-    "type_modifier",    "type_nodes",       "is_toastable", "is_not_null",    "key_position",
-    "attribute_count",  "has_missing",      "missing_text", "odd_partition",  "is_partitioned"};
+    "schema_name",      "table_name",       "table_oid",       "relfilenode",   "bytes_estimate",   "rows_estimate",
+    "replica_identity", "key_count",        "may_use_schema",  "may_select",    "has_row_security", "attribute_number",
+    "column_name",      "type_name",        "type_oid",        "type_modifier", "type_nodes",       "is_toastable",
+    "is_not_null",      "key_position",     "attribute_count", "has_missing",   "missing_text",     "odd_partition",
+    "is_partitioned",   "unsent_partitions"};
 #define TABLE_COLUMN_COUNT ((int)(sizeof table_names / sizeof *table_names))
 
 // attribute_number NULL: a table without columns.
@@ -192,6 +192,7 @@ static void test_pg_catalog_read_tables(void **state)
     add_row(result, "3", "whole", "f", "1", "1", "id", "0");
     set(result, PQntuples(result) - 1, "odd_partition", "public.part_1");
     set(result, PQntuples(result) - 1, "is_partitioned", "t");
+    set(result, PQntuples(result) - 1, "unsent_partitions", "public.part_2 and 1 more");
     add_row(result, "4", "multiset", "f", NULL, "1", "v", "-1");
     // Of the key's two columns one is not published: it tells nothing apart.
     add_row(result, "5", "half", "i", "2", "1", "a", "0");
@@ -224,6 +225,8 @@ static void test_pg_catalog_read_tables(void **state)
     assert_int_equal(tables[2]->key_count, 1);
     assert_string_equal(tables[2]->odd_partition, "public.part_1");
     assert_null(tables[0]->odd_partition);
+    assert_string_equal(tables[2]->unsent_partitions, "public.part_2 and 1 more");
+    assert_null(tables[0]->unsent_partitions);
     assert_true(tables[2]->is_partitioned);
     assert_false(tables[0]->is_partitioned);
     assert_int_equal(tables[3]->identity, IDENTITY_FULL);

@@ -7,7 +7,7 @@ with published as (
     from pg_publication as p
     join pg_publication_tables as pt on pt.pubname = p.pubname
     join pg_namespace as n on n.nspname = pt.schemaname
-    join pg_class as c on c.relnamespace = n.oid and c.relname = pt.tablename
+    join pg_class as c on c.relnamespace = n.oid and c.relname = pt.tablename and c.relkind in ('r', 'p') and c.relpersistence = 'p'
     where p.pubname = $1::text
 ),
 -- Where the rows are: a partitioned table that is published as a whole has them in its leaves.

@@ -20,7 +20,8 @@ published as (
     cross join lateral pg_get_publication_tables(p.pubname) as g
     cross join lateral (select c.oid, c.relname, c.relkind, c.relfilenode, c.reltoastrelid, c.relnatts, c.relreplident, c.relispartition,
                                c.relnamespace
-                        from pg_class as c where c.oid = g.relid offset 0) as c
+                        from pg_class as c
+                        where c.oid = g.relid and c.relkind in ('r', 'p') and c.relpersistence = 'p' offset 0) as c
     cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     where p.pubname = $1::text
 ),

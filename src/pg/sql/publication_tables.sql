@@ -1,5 +1,6 @@
 -- The tables of a publication with their published columns: a row per column, ordered by table and attribute number; a
 -- table without published columns is one row without a column. $1 publication. Servers 14 to 18.
+-- Where a root brings its partitions one by one the server names unlogged and foreign ones too, of which it sends nothing.
 -- Subqueries with "offset 0" are there for the planner, as in publication_look.sql.
 -- Nothing here takes a lock on a table that has statistics: pg_table_size would wait for an ALTER TABLE to end.
 with recursive
@@ -9,7 +10,8 @@ published as (
     from pg_publication as p
     cross join lateral pg_get_publication_tables(p.pubname) as g
     cross join lateral (select c.oid, c.relname, c.relkind, c.relfilenode, c.relnatts, c.relreplident, c.relnamespace
-                        from pg_class as c where c.oid = g.relid offset 0) as c
+                        from pg_class as c
+                        where c.oid = g.relid and c.relkind in ('r', 'p') and c.relpersistence = 'p' offset 0) as c
     cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     where p.pubname = $1::text
 ),
@@ -19,7 +21,12 @@ storage as (
            sum(case when c.relpages > 0
                     then (c.relpages::bigint + coalesce(toast.relpages, 0)) * current_setting('block_size')::bigint
                     else pg_table_size(c.oid) end)::bigint as bytes_estimate,
-           case when bool_or(c.reltuples < 0) then -1 else sum(c.reltuples) end as rows_estimate
+           case when bool_or(c.reltuples < 0) then -1 else sum(c.reltuples) end as rows_estimate,
+           -- Of a partition that is unlogged or foreign nothing is sent: the first, and how many more.
+           min(c.oid::regclass::text) filter (where c.relkind = 'f' or c.relpersistence = 'u')
+               || case when count(*) filter (where c.relkind = 'f' or c.relpersistence = 'u') > 1
+                       then format(' and %s more', count(*) filter (where c.relkind = 'f' or c.relpersistence = 'u') - 1) else '' end
+               as unsent_partitions
     from published as p
     cross join lateral (select p.table_oid as relid where p.relkind <> 'p'
                         union all
@@ -141,6 +148,7 @@ select
     i.indnkeyatts as key_count,
     p.relkind = 'p' as is_partitioned,
     o.name as odd_partition,
+    s.unsent_partitions,
     has_schema_privilege(p.relnamespace, 'USAGE') as may_use_schema,
     has_table_privilege(p.table_oid, 'SELECT') as may_select,  -- on columns alone does not do: the copy locks the table
     row_security_active(p.table_oid) as has_row_security,

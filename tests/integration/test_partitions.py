@@ -1,6 +1,6 @@
-"""Published by its root, a partitioned table has one identity in our eyes, and the server sends old rows by each partition's own."""
+"""What a partitioned table, published by its root, has in its partitions: identities of their own, and such as nothing is sent of."""
 import load
-from program import run_command
+from program import pipeline_status, run_command
 from snowflake_client import Snowflake
 from test_schema_changes import OPTIONS, settle
 from test_tables_come_and_go import wait_for_table
@@ -8,12 +8,13 @@ from test_tables_come_and_go import wait_for_table
 LARGE = "(select string_agg(md5(i::text), '') from generate_series({0}, {0} + 200) as i)"
 
 
-def make(source, *statements):
+def make(source, *statements, via_root=True):
     with source.connect() as connection:
         load.create_tables(connection)
         for statement in statements:
             connection.execute(statement)
-        connection.execute(f"create publication {source.publication} for all tables with (publish_via_partition_root = true)")
+        published = "for all tables" if via_root else "for table parts, order_events"
+        connection.execute(f"create publication {source.publication} {published} with (publish_via_partition_root = {via_root})")
 
 
 def partitioned(name, key):
@@ -77,4 +78,35 @@ def test_partitions_whose_rows_could_not_be_found(source, standin, stream):
         wait_for_table(program, name, "live")
         change(source, name)
     settle(source, standin, program)
+    assert program.terminate() == 0
+
+
+UNSENT = ("create table parts (id int, k int, v text, primary key (id, k)) partition by list (k)", "create table parts_1 partition of parts for values in (1)",
+          "create unlogged table parts_2 partition of parts for values in (2)", "insert into parts select i, 1 + i % 2, 'v' from generate_series(1, 40) i")
+
+
+def test_partitions_of_which_nothing_is_sent(source, standin, stream):
+    make(source, *UNSENT)
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    assert "public.parts_2" in program.events("partition_unsent")[0]["message"]
+    settle(source, standin, program)
+    source.sql("update parts set v = 'later'")
+    source.sql("alter table parts_2 set logged")
+    program.wait_for_event("resync", 60, table="parts")
+    settle(source, standin, program)
+    assert len(program.events("partition_unsent")) == 1 and program.terminate() == 0
+
+
+def test_partitions_of_which_nothing_is_sent_are_no_tables(source, standin, stream):
+    """The server names them among the publication's when it publishes the partitions one by one."""
+    make(source, UNSENT[0].replace(", primary key (id, k)", ""), *UNSENT[1:], "create foreign data wrapper nothing", "create server nowhere foreign data wrapper nothing",
+         "create foreign table parts_3 partition of parts for values in (3) server nowhere", via_root=False)
+    assert {"parts_2", "parts_3"} <= {name for name, in source.sql("select tablename from pg_publication_tables")}
+    program = stream(*OPTIONS)
+    program.wait_for_event("live", 60)
+    program.wait_for_status(lambda status: {table["table"] for table in pipeline_status(status)["tables"]} == {"parts_1", "order_events"}, 60, "two tables")
+    source.sql("alter table parts_2 set logged")
+    program.wait_for_event("table_added", 60, table="parts_2")
+    wait_for_table(program, "parts_2", "live")
     assert program.terminate() == 0
