@@ -78,11 +78,16 @@ identities as (
 ),
 -- A partitioned table that is published as a whole. A partition is fresh when CREATE TABLE ... PARTITION OF made it: three commands lie
 -- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached. Its place is
--- written anew when it is detached and attached again, and so is that of what it is a part of.
-tree (root_oid, oid, is_fresh, place) as (
-    select oid, oid, true, '' from published where relkind = 'p'
+-- written anew when it is detached and attached again, and so is that of what it is a part of. Old rows are sent by a partition's own
+-- identity: one whose index is no part of the table's is odd (publication_tables.sql looks closer), unless the table is append-only.
+tree (root_oid, oid, is_full, identity_root, is_fresh, place) as (
+    select p.oid, p.oid, p.relreplident = 'f',
+           (select pg_partition_root(i.indexrelid) from pg_index as i
+            where i.indrelid = p.oid and case p.relreplident when 'i' then i.indisreplident else i.indisprimary end),
+           true, ''
+    from published as p where p.relkind = 'p'
     union all
-    select t.root_oid, i.inhrelid,
+    select t.root_oid, i.inhrelid, t.is_full, t.identity_root,
            t.is_fresh and i.xmin::text = a.xmin::text and i.cmin::text::bigint - a.cmin::text::bigint between 0 and 3,
            t.place || '.' || i.xmin
     from tree as t
@@ -91,37 +96,16 @@ tree (root_oid, oid, is_fresh, place) as (
 ),
 leaves as (
     select t.root_oid, string_agg('p' || t.oid || '=' || c.relfilenode || t.place || case when t.is_fresh then '+' else '' end, ' '
-                                  order by t.oid) as marks
-    from tree as t join pg_class as c on c.oid = t.oid and c.relkind <> 'p'
+                                  order by t.oid) as marks,
+           left(md5(string_agg(x.indexrelid::text, ' ' order by x.indexrelid)), 12) as odd_identities
+    from tree as t
+    join pg_class as c on c.oid = t.oid and c.relkind <> 'p'
+    left join lateral (select i.indexrelid from pg_index as i
+                       where i.indrelid = c.oid and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident end
+                         and case when t.identity_root is null then t.is_full
+                                  else pg_partition_root(i.indexrelid) is distinct from t.identity_root end
+                       offset 0) as x on true
     group by t.root_oid
-),
--- Partitions whose old rows are sent by other columns than the table's (publication_tables.sql says more). Where the table's primary key is
--- the identity, and a partition's, they are the same.
-odd_partitions as (
-    select p.oid, left(md5(string_agg(c.oid || ' ' || part.is_full || ' ' || part.columns::text, ';' order by c.oid)), 12) as text
-    from published as p
-    cross join lateral (
-        select array_agg(a.attname order by a.attname) as columns, bool_or(i.indisprimary) as has_primary_key
-        from pg_index as i
-        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
-        where p.relkind = 'p' and i.indrelid = p.oid and i.indisvalid and i.indimmediate and i.indisunique
-          and case p.relreplident when 'i' then i.indisreplident when 'n' then false else i.indisprimary end) as own
-    join tree as t on t.root_oid = p.oid
-    cross join lateral (
-        select c.oid, c.relreplident from pg_class as c
-        where c.oid = t.oid and c.relkind = 'r' and not (c.relreplident = 'd' and own.has_primary_key) offset 0) as c
-    cross join lateral (
-        select c.relreplident = 'f' as is_full,
-               coalesce((select array_agg(a.attname order by a.attname)
-                         from pg_index as i
-                         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
-                         where i.indrelid = c.oid and i.indisvalid and i.indimmediate and i.indisunique
-                           and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end),
-                        '{}') as columns
-        offset 0) as part
-    where case when part.is_full then own.columns is null and p.relreplident <> 'f'
-               else part.columns <> '{}' and part.columns is distinct from own.columns end
-    group by p.oid
 )
 select
     case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end as current_lsn,
@@ -153,10 +137,11 @@ select
                                where s.classid = to_regclass('pg_catalog.pg_publication_namespace')
                                  and s.refclassid = 'pg_publication'::regclass and s.refobjid = p.oid)),
         'h=' || (select string_agg(h.xmin::text, '.' order by h.inhrelid)
-                 from pg_partition_ancestors(t.oid) as r join pg_inherits as h on h.inhrelid = r.relid
+                 from pg_partition_ancestors(t.oid) as r
+                 cross join lateral (select i.xmin, i.inhrelid from pg_inherits as i where i.inhrelid = r.relid offset 0) as h
                  where t.relispartition and not p.puballtables
                    and not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)),
-        'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12) || coalesce(o.text, ''),
+        'i=' || t.relreplident::text || left(md5(coalesce(i.text, '')), 12) || coalesce(l.odd_identities, ''),
         'f=' || t.relfilenode,
         'u=' || case when not exists (select from pg_publication_rel as entry where entry.prpubid = p.oid and entry.prrelid = t.oid)
                       and not exists (select from pg_extension as x where x.extname in ('pg_repack', 'pg_squeeze'))
@@ -170,7 +155,6 @@ left join pg_publication as p on p.pubname = $1::text
 left join published as t on t.publication_oid = p.oid
 left join shapes as s on s.oid = t.oid
 left join identities as i on i.oid = t.oid
-left join odd_partitions as o on o.oid = t.oid
 left join leaves as l on l.root_oid = t.oid
 left join labels as e on e.table_oid = t.oid
 order by t.oid
