@@ -46,11 +46,10 @@ struct table {
     bool is_unreadable;        // the source's user lacks SELECT on it, or USAGE on its schema
     bool has_hidden_rows;      // row level security would hide rows from the source's user
     enum table_identity identity;
-    bool is_partitioned;  // and published as a whole: its rows come from its partitions
-    char *odd_partition;  // one that sends old rows by another identity than the table's, as an identifier; NULL: none
-    char
-        *unsent_partitions;  // of which the server sends nothing, as they are unlogged or foreign; in words, NULL: none
-    struct column *columns;  // published columns in attribute order
+    bool is_partitioned;      // and published as a whole: its rows come from its partitions
+    char *odd_partition;      // one that sends old rows by another identity, as an identifier; NULL: none
+    char *unsent_partitions;  // unlogged and foreign ones, of which the server sends nothing, in words; NULL: none
+    struct column *columns;   // published columns in attribute order
     uint16_t column_count;
     uint16_t key_count;
     uint16_t *key_columns;  // indexes into columns, in the key's order

@@ -145,8 +145,8 @@ enum marks_change marks_compare(const char *known, const char *now, const char *
         *out_why = "it came from another schema: changes may be missing in between";
         return MARKS_MEMBERSHIP;
     }
-    if (has_changed(known, now,
-                    "s=")) {  // may be followed in place, so whatever may have left changes out comes before it
+    // May be followed in place, so whatever may have left changes out comes before it.
+    if (has_changed(known, now, "s=")) {
         *out_why = "its columns or its name changed";
         return MARKS_SHAPE;
     }

@@ -6,6 +6,7 @@
 with recursive
 published as (
     select c.oid as table_oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relnamespace, c.relnatts,
+           p.pubupdate or p.pubdelete as has_old_rows,
            to_jsonb(g) -> 'attrs' as attrs  -- the numbers of the published columns; 14 knows none
     from pg_publication as p
     cross join lateral pg_get_publication_tables(p.pubname) as g
@@ -73,6 +74,7 @@ odd_partitions as (
     join part_identities as o on o.table_oid = p.table_oid
                              and (not o.is_full and o.columns is distinct from own.columns
                                   or o.is_full and own.columns is null and p.relreplident <> 'f')
+    where p.has_old_rows
     order by p.table_oid, o.nspname, o.relname
 ),
 columns as (
