@@ -90,6 +90,16 @@ DROP = "DROP TABLE sales.t"
 PARTS = """CREATE TABLE sales.t (id int PRIMARY KEY) PARTITION BY RANGE (id);
            CREATE TABLE sales."t 1" PARTITION OF sales.t FOR VALUES FROM (0) TO (10); GRANT SELECT ON sales.t TO etl;
            ALTER PUBLICATION etl ADD TABLE sales.t;"""
+NO_PARTS = "ALTER PUBLICATION etl SET (publish_via_partition_root = false);" + DROP
+
+
+def parts(key, more, kind=""):
+    """Published as a whole."""
+    return f"""CREATE TABLE sales.t (id int NOT NULL, n int NOT NULL{key}) PARTITION BY RANGE (id);
+               CREATE {kind} TABLE sales."t 1" PARTITION OF sales.t FOR VALUES FROM (0) TO (10); GRANT SELECT ON sales.t, sales."t 1" TO etl; {more};
+               ALTER PUBLICATION etl ADD TABLE sales.t; ALTER PUBLICATION etl SET (publish_via_partition_root = true)"""
+
+
 # From 18 on they can be published.
 GENERATED = ({"undo": "ALTER PUBLICATION etl SET (publish_generated_columns = none);" + DROP} if versions.MAJOR >= 18
              else {"mended_by": DROP})
@@ -109,9 +119,14 @@ SOURCE_CASES = [
     Case("no_select", 'REVOKE SELECT ON sales."Wo rds" FROM etl', 'GRANT SELECT ON TABLE "sales"."Wo rds" TO "etl"'),
     Case("no_select", 'REVOKE SELECT ON sales."Wo rds" FROM etl; GRANT SELECT (id) ON sales."Wo rds" TO etl', "some of its columns"),
     Case("no_select_parts", PARTS + "ALTER PUBLICATION etl SET (publish_via_partition_root = true)", 'sales."t 1"',
-         undo="ALTER PUBLICATION etl SET (publish_via_partition_root = false);" + DROP),
+         undo=NO_PARTS),
     Case("partition_alone", PARTS + 'GRANT SELECT ON sales."t 1" TO etl', "publish_via_partition_root = true", severity="note",
-         undo="ALTER PUBLICATION etl SET (publish_via_partition_root = false);" + DROP),
+         undo=NO_PARTS),
+    Case("partition_identity", parts(", PRIMARY KEY (id)", """CREATE UNIQUE INDEX odd ON sales."t 1" (n);
+         ALTER TABLE sales."t 1" REPLICA IDENTITY USING INDEX odd"""), 'ALTER TABLE sales."t 1" REPLICA IDENTITY FULL', undo=NO_PARTS),
+    Case("partition_identity", parts("", 'ALTER TABLE sales."t 1" ADD PRIMARY KEY (id)'), "append-only",
+         'ALTER TABLE "sales"."t" REPLICA IDENTITY FULL; ALTER TABLE sales."t 1" REPLICA IDENTITY FULL', severity="warning", undo=NO_PARTS),
+    Case("partition_unsent", parts(", PRIMARY KEY (id)", "", "UNLOGGED"), 'sales."t 1"', severity="warning", mended_by=NO_PARTS),
     Case("publication_missing", "DROP PUBLICATION etl; CREATE PUBLICATION other", 'CREATE PUBLICATION "etl" FOR TABLE sales."Wo rds"',
          "there are other", undo="DROP PUBLICATION other"),
     Case("publication_empty", 'ALTER PUBLICATION etl DROP TABLE sales."Wo rds"', 'ADD TABLE sales."Wo rds"'),
