@@ -56,6 +56,7 @@ static const struct field source_fields[] = {
     SOURCE_FIELD(slot_wal_status, FIELD_TEXT),
     SOURCE_FIELD(slot_is_failover, FIELD_BOOL),
     SOURCE_FIELD(publications, FIELD_TEXT),
+    SOURCE_FIELD(catalogs, FIELD_TEXT),
     SOURCE_FIELD(tables_to_publish, FIELD_TEXT),
 };
 

@@ -31,6 +31,7 @@ struct pg_check_source {
     const char *slot_wal_status;
     bool slot_is_failover;
     const char *publications;       // names, by commas
+    const char *catalogs;           // schemas whose catalog of an etl-stream the publication holds, by commas
     const char *tables_to_publish;  // quoted, by commas; only where the publication is missing or empty
 };
 

@@ -127,6 +127,12 @@ static void judge_publication(const struct judge_subject *subject, const struct 
         tell_publication_missing(subject, teller);
         return;
     }
+    if (subject->details != NULL && subject->details->catalogs != NULL)
+        finding_tell(
+            teller, FINDING_NOTE, ERR_CONFIG, "own_catalog",
+            "publication \"%s\" holds etl-stream's own configuration (schema %s), which has passwords in it and "
+            "changes with what is copied: these tables are left out",
+            subject->publication, subject->details->catalogs);
     if (!facts->publication_inserts || !facts->publication_updates || !facts->publication_deletes ||
         !facts->publication_truncates)
         finding_tell(teller, FINDING_WARNING, ERR_CONFIG, "publication_partial",

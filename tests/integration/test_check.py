@@ -90,6 +90,7 @@ DROP = "DROP TABLE sales.t"
 PARTS = """CREATE TABLE sales.t (id int PRIMARY KEY) PARTITION BY RANGE (id);
            CREATE TABLE sales."t 1" PARTITION OF sales.t FOR VALUES FROM (0) TO (10); GRANT SELECT ON sales.t TO etl;
            ALTER PUBLICATION etl ADD TABLE sales.t;"""
+OWN_CATALOG = ("etl_catalog", "etl_pipelines", "etl_channels", "sources", "destinations", "pipelines")
 NO_PARTS = "ALTER PUBLICATION etl SET (publish_via_partition_root = false);" + DROP
 
 
@@ -139,6 +140,8 @@ SOURCE_CASES = [
          mended_by='ALTER PUBLICATION etl SET TABLE sales."Wo rds"'),
     Case("generated_columns", new_table("(id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"), "twice",
          severity="note", **GENERATED),
+    Case("own_catalog", "".join(f"CREATE TABLE sales.{name} (id int PRIMARY KEY);" for name in OWN_CATALOG) + "ALTER PUBLICATION etl ADD TABLE sales.sources",
+         "schema sales", severity="note", mended_by="".join(f"DROP TABLE sales.{name};" for name in OWN_CATALOG)),
     Case("no_columns", new_table("()"), "no published column", mended_by=DROP),
     Case("append_only", new_table("(id int)"), 'ALTER TABLE "sales"."t" REPLICA IDENTITY FULL', severity="warning", undo=DROP),
     Case("append_only", new_table("(id int PRIMARY KEY)", "ALTER TABLE sales.t REPLICA IDENTITY NOTHING;"), "REPLICA IDENTITY DEFAULT",

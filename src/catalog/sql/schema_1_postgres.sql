@@ -38,5 +38,6 @@ CREATE TABLE etl_status (
     json TEXT NOT NULL,
     updated_ms BIGINT NOT NULL
 );
-CREATE TABLE etl_catalog (version INTEGER NOT NULL);
+-- With a key, as a publication FOR ALL TABLES refuses updates without one.
+CREATE TABLE etl_catalog (version INTEGER PRIMARY KEY);
 INSERT INTO etl_catalog (version) VALUES (1);

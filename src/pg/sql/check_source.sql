@@ -37,6 +37,13 @@ select
     (to_jsonb(l) ->> 'failover')::boolean as slot_is_failover,
     u.spill_bytes as slot_spilled_bytes,
     (select string_agg(p.pubname, ',' order by p.pubname) from pg_publication as p) as publications,
+    -- Where etl-stream's own catalog is among the published tables (publication_tables.sql).
+    (select string_agg(distinct quote_ident(pt.schemaname), ', ')
+     from pg_publication_tables as pt join pg_namespace as n on n.nspname = pt.schemaname
+     where pt.pubname = $1::text and pt.tablename in ('sources', 'destinations', 'pipelines', 'etl_pipelines', 'etl_status')
+       and (select count(*) from pg_class as c
+            where c.relnamespace = n.oid
+              and c.relname in ('etl_catalog', 'etl_pipelines', 'etl_channels', 'sources', 'destinations', 'pipelines')) >= 6) as catalogs,
     -- Which statement makes the publication that is missing: tables that it could hold.
     (select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by n.nspname, c.relname)
      from pg_class as c join pg_namespace as n on n.oid = c.relnamespace

@@ -13,6 +13,12 @@
 -- what belongs to one table is a subquery of its own ("offset 0" keeps it one): the planner takes the function for a thousand tables,
 -- and would read all of pg_class and pg_attribute for the three that a publication has in a database of thousands.
 with recursive
+-- As in publication_tables.sql.
+catalogs as (
+    select c.relnamespace from pg_class as c
+    where c.relkind = 'r' and c.relname in ('etl_catalog', 'etl_pipelines', 'etl_channels', 'sources', 'destinations', 'pipelines')
+    group by c.relnamespace having count(*) = 6
+),
 published as (
     select p.oid as publication_oid, c.oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.reltoastrelid, c.relnatts, c.relreplident, c.relispartition,
            c.relnamespace, to_jsonb(g) -> 'attrs' as attrs  -- the numbers of the published columns; 14 knows none
@@ -24,6 +30,9 @@ published as (
                         where c.oid = g.relid and c.relkind in ('r', 'p') and c.relpersistence = 'p' offset 0) as c
     cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     where p.pubname = $1::text
+      and not (c.relname in ('sources', 'destinations', 'pipelines', 'etl_catalog', 'etl_channels', 'etl_claims', 'etl_commands',
+                             'etl_pipelines', 'etl_settings', 'etl_status', 'etl_tables', 'etl_watch')
+               and c.relnamespace in (select o.relnamespace from catalogs as o))
 ),
 columns as (
     select p.oid, a.attnum, a.attname, a.atttypid, a.atttypmod

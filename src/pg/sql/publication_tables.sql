@@ -4,6 +4,13 @@
 -- Subqueries with "offset 0" are there for the planner, as in publication_look.sql.
 -- Nothing here takes a lock on a table that has statistics: pg_table_size would wait for an ALTER TABLE to end.
 with recursive
+-- A schema with the tables of an etl-stream's own catalog. They hold passwords, and change with whatever is copied, so they stay where
+-- they are although a publication may hold them.
+catalogs as (
+    select c.relnamespace from pg_class as c
+    where c.relkind = 'r' and c.relname in ('etl_catalog', 'etl_pipelines', 'etl_channels', 'sources', 'destinations', 'pipelines')
+    group by c.relnamespace having count(*) = 6
+),
 published as (
     select c.oid as table_oid, n.nspname, c.relname, c.relkind, c.relfilenode, c.relreplident, c.relnamespace, c.relnatts,
            p.pubupdate or p.pubdelete as has_old_rows,
@@ -15,6 +22,9 @@ published as (
                         where c.oid = g.relid and c.relkind in ('r', 'p') and c.relpersistence = 'p' offset 0) as c
     cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     where p.pubname = $1::text
+      and not (c.relname in ('sources', 'destinations', 'pipelines', 'etl_catalog', 'etl_channels', 'etl_claims', 'etl_commands',
+                             'etl_pipelines', 'etl_settings', 'etl_status', 'etl_tables', 'etl_watch')
+               and c.relnamespace in (select o.relnamespace from catalogs as o))
 ),
 -- A partitioned table that is published as a whole has its rows in its leaves.
 storage as (
