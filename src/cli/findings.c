@@ -151,14 +151,12 @@ static const struct finding_kind table_kinds[] = {
      "old rows come by the partition's, and would not be found by the table's: the table is parked, or, where it is "
      "append-only, parked when a partition sends an update or a delete",
      "REPLICA IDENTITY FULL of the partition, or the table's own identity, as ALTER TABLE of the table does not reach "
-     "its "
-     "partitions; then etl-stream pipeline resync, where it is parked.",
+     "its partitions; then etl-stream pipeline resync, where it is parked.",
      TABLE_OWNER},
     {"partition_unsent", "warning", "partitions of a table that is published as a whole are unlogged or foreign tables",
      "PostgreSQL sends nothing of them: their rows are copied with the others, and then stay as they are in the target",
      "ALTER TABLE … SET LOGGED of the partition, which copies the table anew; publish the partitions one by one, which "
-     "leaves "
-     "these out; or resync the table when they have changed.",
+     "leaves these out; or resync the table when they have changed.",
      TABLE_OWNER},
     {"no_identity", "warning", "a table that is updated has no replica identity",
      "PostgreSQL refuses its UPDATE and DELETE once it is published: applications fail",

@@ -158,6 +158,13 @@ static char *copy_text(const char *text, bool *out_failed)
     return copy;
 }
 
+// NULL where the field is.
+static char *copy_text_if_any(struct reader *reader, const char *name, bool *out_failed)
+{
+    const char *text = read_field(reader, name);
+    return text != NULL ? copy_text(text, out_failed) : NULL;
+}
+
 // False with bad_field set if what the types are made of cannot be read, or without memory.
 static bool read_column(struct reader *reader, struct column *column)
 {
@@ -176,9 +183,7 @@ static bool read_column(struct reader *reader, struct column *column)
     column->is_toastable = read_bool(reader, "is_toastable");
     column->is_not_null = read_bool(reader, "is_not_null");
     column->has_missing = read_bool(reader, "has_missing");
-    const char *missing = read_field(reader, "missing_text");
-    if (missing != NULL)
-        column->missing_text = copy_text(missing, &failed);
+    column->missing_text = copy_text_if_any(reader, "missing_text", &failed);
     column->attribute_number = (int16_t)read_number(reader, "attribute_number", 1, INT16_MAX);
     column->key_position = (int16_t)read_number(reader, "key_position", -1, INT16_MAX);
     return !failed;
@@ -230,12 +235,8 @@ static struct table *read_table(struct reader *reader, int row_end)
     const char *identity = read_field(reader, "replica_identity");
     int64_t key_count = read_number(reader, "key_count", 0, INT16_MAX);
     table->is_partitioned = read_bool(reader, "is_partitioned");
-    const char *odd_partition = read_field(reader, "odd_partition");
-    const char *unsent_partitions = read_field(reader, "unsent_partitions");
-    if (odd_partition != NULL)
-        table->odd_partition = copy_text(odd_partition, &failed);
-    if (unsent_partitions != NULL)
-        table->unsent_partitions = copy_text(unsent_partitions, &failed);
+    table->odd_partition = copy_text_if_any(reader, "odd_partition", &failed);
+    table->unsent_partitions = copy_text_if_any(reader, "unsent_partitions", &failed);
 
     if (read_field(reader, "attribute_number") != NULL) {
         table->columns = calloc((size_t)(row_end - reader->row), sizeof *table->columns);

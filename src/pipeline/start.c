@@ -341,28 +341,27 @@ static bool name_is_free(const struct pipeline *pipeline, const struct pipeline_
 
 struct attach_findings {
     struct log_scope scope;
-    struct err first;  // error
+    struct err *first_error;
 };
 
 // What a partitioned table lacks, or may come to lack, is said whenever it begins: check is not asked every time.
 static void on_table_finding(void *context, const struct finding *finding)
 {
     struct attach_findings *findings = context;
-    keep_first_error(&findings->first, finding);
+    keep_first_error(findings->first_error, finding);
     if (finding->severity == FINDING_WARNING && strncmp(finding->error->code, "partition_", strlen("partition_")) == 0)
         log_line(LOG_WARNING, &findings->scope, finding->error->code, "%s", finding->error->text);
 }
 
 bool start_attach(struct pipeline_table *table)
 {
-    struct attach_findings findings = {.scope = {table->pipeline->options.name, table->table->table_name}};
-    struct err error;
+    struct err error = {0};
     struct pipeline *pipeline = table->pipeline;
+    struct attach_findings findings = {{pipeline->options.name, table->table->table_name}, &error};
     struct sink_table_options options = {.table = table->table, .encoding = pipeline->encoding, .context = table};
     if (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED)
         return false;
     judge_table(table->table, pipeline->facts.user, on_table_finding, &findings);
-    error = findings.first;
     definition_recall_names(table);
     if (!err_is_set(&error))
         table->sink_table = pipeline->sink->operations->table_add(pipeline->sink, &options, &error);

@@ -27,8 +27,15 @@ published as (
                and c.relnamespace in (select o.relnamespace from catalogs as o))
 ),
 -- A partitioned table that is published as a whole has its rows in its leaves.
+leaves as (
+    select p.table_oid, leaf.relid
+    from published as p
+    cross join lateral (select p.table_oid as relid where p.relkind <> 'p'
+                        union all
+                        select t.relid from pg_partition_tree(p.table_oid) as t where p.relkind = 'p' and t.isleaf) as leaf
+),
 storage as (
-    select p.table_oid,
+    select l.table_oid,
            sum(case when c.relpages > 0
                     then (c.relpages::bigint + coalesce(toast.relpages, 0)) * current_setting('block_size')::bigint
                     else pg_table_size(c.oid) end)::bigint as bytes_estimate,
@@ -38,13 +45,10 @@ storage as (
                || case when count(*) filter (where c.relkind = 'f' or c.relpersistence = 'u') > 1
                        then format(' and %s more', count(*) filter (where c.relkind = 'f' or c.relpersistence = 'u') - 1) else '' end
                as unsent_partitions
-    from published as p
-    cross join lateral (select p.table_oid as relid where p.relkind <> 'p'
-                        union all
-                        select t.relid from pg_partition_tree(p.table_oid) as t where p.relkind = 'p' and t.isleaf) as leaf
-    join pg_class as c on c.oid = leaf.relid
+    from leaves as l
+    join pg_class as c on c.oid = l.relid
     left join pg_class as toast on toast.oid = c.reltoastrelid
-    group by p.table_oid
+    group by l.table_oid
 ),
 -- The index that tells rows apart, if the server would use it: immediate, valid, not partial. A deferrable key is none,
 -- as one statement may swap two of its values.
@@ -62,8 +66,8 @@ identity as (
 part_identities as (
     select p.table_oid, n.nspname, c.relname, part.is_full, part.columns
     from published as p
-    cross join lateral (select t.relid from pg_partition_tree(p.table_oid) as t where p.relkind = 'p' and t.isleaf) as leaf
-    cross join lateral (select * from pg_class as c where c.oid = leaf.relid and c.relkind = 'r' offset 0) as c
+    join leaves as l on l.table_oid = p.table_oid and p.relkind = 'p'
+    cross join lateral (select * from pg_class as c where c.oid = l.relid and c.relkind = 'r' offset 0) as c
     cross join lateral (select n.nspname from pg_namespace as n where n.oid = c.relnamespace offset 0) as n
     cross join lateral (
         select c.relreplident = 'f' as is_full,
