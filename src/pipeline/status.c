@@ -74,6 +74,20 @@ static void set_table_remedy(json_t *object, const struct pipeline_table *table)
     json_put_text(object, "remedy", remedy);
 }
 
+// Why the destination does not take its rows; NULL: it does.
+static const struct err *sink_trouble(const struct pipeline_table *table)
+{
+    const struct sink_operations *operations = table->pipeline->sink->operations;
+    return table->sink_table != NULL && operations->table_trouble != NULL ? operations->table_trouble(table->sink_table)
+                                                                          : NULL;
+}
+
+static uint64_t values_coerced(const struct pipeline_table *table)
+{
+    const struct sink_operations *operations = table->pipeline->sink->operations;
+    return table->sink_table != NULL ? operations->table_encoder(table->sink_table)->coerced_values : 0;
+}
+
 static json_t *table_json(const struct pipeline_table *table)
 {
     json_t *object = json_object();
@@ -99,14 +113,9 @@ static json_t *table_json(const struct pipeline_table *table)
     set_count(object, "channels", spread_channel_count(&table->record.spread));
     set_count(object, "landing_rows_deleted", table->rows_cleaned);
     if (table->sink_table != NULL)
-        set_count(object, "values_coerced",
-                  table->pipeline->sink->operations->table_encoder(table->sink_table)->coerced_values);
-    const struct sink_operations *operations = table->pipeline->sink->operations;
-    const struct err *trouble = table->sink_table != NULL && operations->table_trouble != NULL
-                                    ? operations->table_trouble(table->sink_table)
-                                    : NULL;
-    if (trouble != NULL)
-        json_put_text(object, "trouble", trouble->text);
+        set_count(object, "values_coerced", values_coerced(table));
+    if (sink_trouble(table) != NULL)
+        json_put_text(object, "trouble", sink_trouble(table)->text);
     return object;
 }
 
@@ -313,12 +322,18 @@ char *pipeline_status(const struct pipeline *pipeline)
 
 // --- the board ---------------------------------------------------------------------------------------------------
 
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++)
+        hash = hash_mix(hash, (uint8_t)*at);
+    return hash_mix(hash, 0);
+}
+
+// NULL: as one that is not set.
 static uint64_t mix_error(uint64_t hash, const struct err *error)
 {
-    hash = hash_mix(hash, error->kind);
-    for (const char *at = err_is_set(error) ? error->text : ""; *at != '\0'; at++)
-        hash = hash_mix(hash, (uint8_t)*at);
-    return hash;
+    bool is_set = error != NULL && err_is_set(error);
+    return mix_text(hash_mix(hash, is_set ? error->kind : 0), is_set ? error->text : "");
 }
 
 // A hash of what the status of an idle pipeline depends on, which is cheaper than the status; but for positions, which move
@@ -326,23 +341,29 @@ static uint64_t mix_error(uint64_t hash, const struct err *error)
 uint64_t status_marks(const struct pipeline *pipeline)
 {
     uint64_t hash = HASH_START;
-    const uint64_t marks[] = {pipeline->state,          pipeline->merged_lsn,          pipeline->record.epoch,
-                              pipeline->was_merge_told, pipeline->rows_streamed,       pipeline->merge_count,
-                              pipeline->merge_failures, pipeline->rows_cleaned,        pipeline->is_merging,
-                              pipeline->is_trying,      pipeline->is_merge_resolving,  pipeline->hold.until_us,
-                              pipeline->table_count,    (uint64_t)pipeline->pending_us};
+    struct sink_stats stats;
+    pipeline->sink->operations->stats(pipeline->sink, &stats);
+    const uint64_t marks[] = {pipeline->state,          pipeline->merged_lsn,    pipeline->record.epoch,
+                              pipeline->was_merge_told, pipeline->rows_streamed, pipeline->merge_count,
+                              pipeline->merge_failures, pipeline->rows_cleaned,  pipeline->hold.lsn,
+                              pipeline->hold.until_us,  pipeline->table_count,   (uint64_t)pipeline->pending_us};
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         hash = hash_mix(hash, marks[i]);
-    if (error_of(pipeline) != NULL)
-        hash = mix_error(hash, error_of(pipeline));
+    hash = mix_text(hash, merge_state(pipeline));
+    hash = mix_text(hash, stats.circuit != NULL ? stats.circuit : "");
+    hash = mix_error(hash, error_of(pipeline));
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         const struct pipeline_table *table = pipeline->tables[i];
-        const uint64_t table_marks[] = {table->record.oid,    table->record.state, table->record.copied_rows,
-                                        table->rows_streamed, table->try_count,    table->rows_cleaned,
-                                        table->retry_us,      table->copy != NULL};
+        const uint64_t table_marks[] = {
+            table->record.oid,    table->record.state, table->record.copied_rows,
+            table->rows_streamed, table->try_count,    table->rows_cleaned,
+            table->retry_us,      table->copy != NULL, spread_channel_count(&table->record.spread),
+            values_coerced(table)};
         for (size_t k = 0; k < sizeof table_marks / sizeof table_marks[0]; k++)
             hash = hash_mix(hash, table_marks[k]);
+        hash = mix_text(hash, table->record.reason);
         hash = mix_error(hash, &table->trouble);
+        hash = mix_error(hash, sink_trouble(table));
     }
     return hash;
 }

@@ -5,6 +5,7 @@ import pathlib
 import random
 import ssl
 import sys
+import threading
 import time
 
 import pytest
@@ -188,6 +189,34 @@ def test_trouble_shows_after_the_attempts_and_ends(source, receiver, stream_http
     wait_until(lambda: receiver.rows("rows"), 90, "the row")
     program.wait_for_event("destination_mended", 30)
     assert [row["ID"] for row in receiver.rows("rows")] == [1]
+    assert program.terminate() == 0
+
+
+def test_trouble_that_begins_late_shows_at_once(source, receiver, stream_http, rows_table):
+    """Nothing but the trouble changes in a status that was at rest."""
+    program = stream_http(query={"http_retry_attempts": 1})
+    program.wait_for_event("live", 30)
+    is_told = threading.Event()
+
+    def fault(post):
+        is_told.wait(60)
+        return (500, {}, "the database is locked")
+    receiver.fault = fault
+    source.sql("insert into rows values (1, 'x')")
+    newest = {"at": None, "since": 0}
+
+    def is_at_rest(status):
+        if status["pipelines"][0]["at"] != newest["at"]:
+            newest.update(at=status["pipelines"][0]["at"], since=time.monotonic())
+        return status["pipelines"][0]["rows_streamed"] == 1 and time.monotonic() - newest["since"] > 4
+    status = program.wait_for_status(is_at_rest, what="a status at rest")
+    assert "trouble" not in status["pipelines"][0]["tables"][0]
+    is_told.set()
+    program.wait_for_event("destination_trouble", 30)
+    began = time.monotonic()
+    program.wait_for_status(lambda status: "trouble" in status["pipelines"][0]["tables"][0], what="the trouble")
+    assert time.monotonic() - began < 20, "as late as one that does not change"
+    receiver.fault = lambda post: None
     assert program.terminate() == 0
 
 
