@@ -121,6 +121,40 @@ def test_a_table_that_is_chosen_again_is_copied_anew(source, standin, stream, ta
     assert program.terminate() == 0
 
 
+def test_text_is_told_apart_whatever_the_collation_of_the_schemas(source, standin, stream, targets):
+    """Tables, columns that come, and the table that takes a target's place."""
+    for schema in targets.snowflake.schema, targets.snowflake.landing_schema:
+        targets.sql(f"CREATE SCHEMA IF NOT EXISTS {quoted('DEMO_DB', schema)}")
+        targets.sql(f"ALTER SCHEMA {quoted('DEMO_DB', schema)} SET DEFAULT_DDL_COLLATION = 'en-ci'")
+    source.sql("create table words (word text primary key, n int); insert into words values ('a', 1), ('A', 2);"
+               f"create publication {source.publication} for table words")
+    program = stream(*MERGE_OFTEN, "--poll-interval-seconds", 1)
+    program.wait_for_event("live", 60)
+
+    def words(columns, *expected):
+        wait_until(lambda: targets.rows("WORDS", columns=columns) == sorted(map(list, expected)), 40, f"{expected}", pause=0.2)
+    source.sql("insert into words values ('b', 3), ('B', 4)")
+    source.sql("update words set n = 5 where word = 'A'")
+    words('"WORD", "N"', ("A", "5"), ("B", "4"), ("a", "1"), ("b", "3"))
+    mark = program.mark()
+    source.sql("alter table words add column note text")
+    source.sql("update words set note = word")
+    program.wait_for_event("schema_followed", 60, since=mark)
+    words('"WORD", "NOTE"', ("A", "A"), ("B", "B"), ("a", "a"), ("b", "b"))
+    source.sql("alter table words alter n type text using chr(95 + n)")
+    source.sql("insert into words values ('c', 'x', ''), ('C', 'x', '')")
+    words('"WORD", "N"', ("A", "d"), ("B", "c"), ("C", "x"), ("a", "`"), ("b", "b"), ("c", "x"))
+    for name, schema in ("WORDS", targets.snowflake.schema), ("LANDING_WORDS", targets.snowflake.landing_schema):
+        assert not [row for row in targets.sql(f"DESCRIBE TABLE {quoted('DEMO_DB', schema, name)}") if "COLLATE" in row[1]]
+    assert program.terminate() == 0
+    # One that is there all the same is found.
+    words = quoted("DEMO_DB", targets.snowflake.schema, "WORDS")
+    targets.sql(f"ALTER TABLE {words} DROP COLUMN NOTE")
+    targets.sql(f"ALTER TABLE {words} ADD COLUMN NOTE VARCHAR COLLATE 'en-ci'")
+    found = run_command("check", "--from", source.url(), "--to", standin.to, state=program.state)
+    assert found.returncode == 1 and "column \"NOTE\"" in found.stdout and "COLLATE 'en-ci'" in found.stdout, found
+
+
 def test_wrong_choices_are_refused(source, standin, tmp_path):
     make(source, ("public", "a"))
     cases = {"zzz": 'patterns "zzz" choose none of the 1 table of', "a,,b": "chooses no table", ".a": "chooses no table"}

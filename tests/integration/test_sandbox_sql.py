@@ -647,6 +647,27 @@ def test_alter_table(db):
     assert db.code("DROP TABLE u") == "002003"
 
 
+def test_collation_is_a_default_of_columns_that_come(db):
+    """Table before schema, and a column's own before both; those that are there keep theirs, also in a table that is made like theirs."""
+    def types(name):
+        return [row[1] for row in db.rows(f"DESCRIBE TABLE {name}")]
+    db.run("CREATE TABLE plain (k VARCHAR(5))")
+    db.run(f"ALTER SCHEMA {db.schema} SET DEFAULT_DDL_COLLATION = 'en-ci'")
+    db.run("CREATE TABLE folded (k VARCHAR(5), n INT, e VARCHAR(5) COLLATE '')")
+    db.run("CREATE TABLE exact (k VARCHAR(5)) DEFAULT_DDL_COLLATION = ''")
+    db.run("CREATE TABLE copied LIKE plain")
+    db.run("ALTER TABLE plain ADD COLUMN later VARCHAR(5), never VARCHAR(5) COLLATE ''")
+    db.run("ALTER TABLE exact ADD COLUMN later VARCHAR(5)")
+    db.run("ALTER TABLE folded ALTER k SET DATA TYPE VARCHAR(9)")
+    assert types("folded") == ["VARCHAR(9) COLLATE 'en-ci'", "NUMBER(38,0)", "VARCHAR(5)"]
+    assert types("plain") == ["VARCHAR(5)", "VARCHAR(5) COLLATE 'en-ci'", "VARCHAR(5)"]
+    assert types("exact") == ["VARCHAR(5)"] * 2 and types("copied") == ["VARCHAR(5)"]
+    for name, found in ("folded", "2"), ("exact", "1"):
+        db.run(f"INSERT INTO {name} (k) SELECT 'a' UNION ALL SELECT 'A'")
+        assert db.value(f"SELECT COUNT(*) FROM {name} WHERE k = 'a'") == found
+    db.run(f"ALTER SCHEMA {db.schema} SET DEFAULT_DDL_COLLATION = ''")
+
+
 def test_create_table_variants(db):
     db.run("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER, UNIQUE (b))")
     db.run("INSERT INTO t VALUES (1, 1), (1, 1)")

@@ -108,13 +108,14 @@ static void test_sf_ddl_tables(void **state)
     assert_non_null(strstr(landing, "\"_ETL_OP\" VARCHAR(1), \"_ETL_SEQ\" VARCHAR(26), \"_ETL_OLD_KEY\" ARRAY, "
                                     "\"_ETL_UNCHANGED\" ARRAY, \"_ETL_COERCED\" VARIANT) "));
     assert_non_null(strstr(landing, "DATA_RETENTION_TIME_IN_DAYS = 1 ENABLE_SCHEMA_EVOLUTION = TRUE "
-                                    "ERROR_LOGGING = TRUE COMMENT = 'etl-stream: pipeline=p "
+                                    "ERROR_LOGGING = TRUE DEFAULT_DDL_COLLATION = '' COMMENT = 'etl-stream: pipeline=p "
                                     "table=public.Order%27s role=landing'"));
     buf_reset(&out);
     sf_ddl_create_target(&layout, "p", &out);
     const char *target = buf_text(&out);
     assert_non_null(strstr(target, "CREATE TABLE \"D\".\"S\".\"ORDER'S\" (\"ID\" NUMBER(38,0), "));
     assert_non_null(strstr(target, "\"RAW\" BINARY("));
+    assert_non_null(strstr(target, ") DEFAULT_DDL_COLLATION = '' COMMENT = 'etl-stream: pipeline=p "));
     assert_null(strstr(target, "_ETL_"));
     assert_null(strstr(target, "ERROR_LOGGING"));
 
@@ -125,7 +126,7 @@ static void test_sf_ddl_tables(void **state)
     assert_non_null(strstr(buf_text(&out), "role=landing has=commit_at'"));
     buf_reset(&out);
     sf_ddl_create_target(&layout, "p", &out);
-    assert_non_null(strstr(buf_text(&out), ", \"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)) COMMENT = "));
+    assert_non_null(strstr(buf_text(&out), ", \"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)) DEFAULT_DDL_COLLATION = ''"));
     assert_non_null(strstr(buf_text(&out), "role=target has=deleted_at'"));
     buf_reset(&out);
     sf_ddl_add_commit_at(&layout, &out);

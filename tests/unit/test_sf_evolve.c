@@ -68,12 +68,13 @@ static void test_sf_evolve_adds_and_widens(void **state)
     const struct sf_described_column target[] = {{"ID", "NUMBER(10,2)", NULL}, {"RAW", "BINARY(20)", NULL}};
     const struct sf_described_column landing[] = {{"ID", "NUMBER(10,2)", NULL}, {"NOTE", "VARCHAR(10)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 2, false,
-          (const char *[]){T "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)", T "ADD COLUMN \"NOTE\" VARCHAR(100)",
+          (const char *[]){T "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)",
+                           T "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''",
                            T "ALTER COLUMN \"RAW\" SET DATA TYPE BINARY(30)", NULL});
     check(SF_EVOLVE_LANDING, NULL, landing, 2, false,
           (const char *[]){L "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)",
-                           L "ALTER COLUMN \"NOTE\" SET DATA TYPE VARCHAR(100)", L "ADD COLUMN \"RAW\" VARCHAR(40)",
-                           NULL});
+                           L "ALTER COLUMN \"NOTE\" SET DATA TYPE VARCHAR(100)",
+                           L "ADD COLUMN \"RAW\" VARCHAR(40) COLLATE ''", NULL});
 }
 
 static void test_sf_evolve_renames(void **state)
@@ -89,10 +90,11 @@ static void test_sf_evolve_renames(void **state)
         {"ID", "NUMBER(12,2)", NULL}, {"OLD", "DATE", NULL}, {"RAW", "BINARY(30)", NULL}};
     check(SF_EVOLVE_TARGET, "old", plain, 3, false, (const char *[]){T "RENAME COLUMN \"OLD\" TO \"NOTE\"", NULL});
     check(SF_EVOLVE_TARGET, "old", taken, 4, false, (const char *[]){NULL});  // a column of before has the name
-    check(SF_EVOLVE_TARGET, "id", plain, 3, false, (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+    check(SF_EVOLVE_TARGET, "id", plain, 3, false,
+          (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
     check(SF_EVOLVE_SHADOW, "old", other_type, 3, false,
           (const char *[]){S "RENAME COLUMN \"OLD\" TO \"NOTE\"", S "DROP COLUMN \"NOTE\"",
-                           S "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+                           S "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
 }
 
 static void test_sf_evolve_types_that_cannot_be_changed(void **state)
@@ -112,7 +114,23 @@ static void test_sf_evolve_types_that_cannot_be_changed(void **state)
           (const char *[]){L "RENAME COLUMN \"ID\" TO \"_ETL_WAS_20260101T000000Z_ID\"",
                            L "ADD COLUMN \"ID\" NUMBER(12,2)",
                            L "RENAME COLUMN \"NOTE\" TO \"_ETL_WAS_20260101T000000Z_NOTE\"",
-                           L "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+                           L "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
+}
+
+// Made where a schema has a default collation: equality is the source's again when the table was copied anew.
+static void test_sf_evolve_does_away_with_collations(void **state)
+{
+    (void)state;
+    const struct sf_described_column target[] = {
+        {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(100) COLLATE 'en-ci'", NULL}, {"RAW", "BINARY(30)", NULL}};
+    const struct sf_described_column landing[] = {
+        {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(200) COLLATE 'en-ci'", NULL}, {"RAW", "VARCHAR(40)", NULL}};
+    check(SF_EVOLVE_TARGET, NULL, target, 3, true, (const char *[]){NULL});
+    check(SF_EVOLVE_SHADOW, NULL, target, 3, false,
+          (const char *[]){S "DROP COLUMN \"NOTE\"", S "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
+    check(SF_EVOLVE_LANDING, NULL, landing, 3, false,
+          (const char *[]){L "RENAME COLUMN \"NOTE\" TO \"_ETL_WAS_20260101T000000Z_NOTE\"",
+                           L "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
 }
 
 // The same definition without the former name, note being new; what has to be in the way, or NULL.
@@ -156,10 +174,10 @@ static void test_sf_evolve_follows_in_place(void **state)
     const struct sf_described_column missing[] = {{"ID", "NUMBER(12,2)", NULL}};
     const struct sf_described_column landing[] = {{"ID", "NUMBER(12,2)", NULL}, {"RAW", "VARCHAR(40)", NULL}};
     const char *const widened[] = {T "ALTER COLUMN \"ID\" SET DATA TYPE NUMBER(12,2)",
-                                   T "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL};
+                                   T "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL};
     follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, before, 2, NULL, widened);
     follow(SF_EVOLVE_LANDING, SF_EVOLVE_FOLLOW, landing, 2, NULL,
-           (const char *[]){L "ADD COLUMN \"NOTE\" VARCHAR(100)", NULL});
+           (const char *[]){L "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
     follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, taken, 3, "NOTE of the target is there already", NULL);
     follow(SF_EVOLVE_LANDING, SF_EVOLVE_FOLLOW, taken, 3, "NOTE of the landing table is there already", NULL);
     follow(SF_EVOLVE_TARGET, SF_EVOLVE_RESUME, taken, 3, NULL, (const char *[]){NULL});
@@ -174,7 +192,7 @@ static void test_sf_evolve_defaults_of_columns_that_left(void **state)
         {"ID", "NUMBER(12,2)", NULL}, {"GONE", "NUMBER(5,0)", "42"}, {"RAW", "BINARY(30)", NULL}};
     follow(SF_EVOLVE_TARGET, SF_EVOLVE_FOLLOW, target, 3, "GONE of the target left the source", NULL);
     follow(SF_EVOLVE_TARGET, SF_EVOLVE_REPLACE, target, 3, NULL,
-           (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100)", T "DROP COLUMN \"GONE\"",
+           (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", T "DROP COLUMN \"GONE\"",
                             T "ADD COLUMN \"GONE\" NUMBER(5,0)", NULL});
 }
 
@@ -257,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_sf_evolve_adds_and_widens),
         cmocka_unit_test(test_sf_evolve_renames),
         cmocka_unit_test(test_sf_evolve_types_that_cannot_be_changed),
+        cmocka_unit_test(test_sf_evolve_does_away_with_collations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

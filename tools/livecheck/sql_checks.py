@@ -57,6 +57,7 @@ def run(report, schemas):
     check_merge(report, account, schemas)
     check_multiset(report, account, schemas)
     check_columns(report, account, schemas)
+    check_collations(report, account, schemas)
     check_procedures(report, account, schemas)
     check_requests(report, account, schemas)
 
@@ -263,6 +264,35 @@ def check_columns(report, account, schemas):
         seen = account.sql(f'SELECT "M" FROM {target} ORDER BY "ID"')
         columns = [row["name"] for row in account.shown(f"DESCRIBE TABLE {target}")]
         one.saw(f"{seen}; {columns}", seen == [["7"]] * 3 and "M" in columns and "N" not in columns and "NAME" not in columns)
+
+
+def check_collations(report, account, schemas):
+    """A schema's default collation, and how our tables do without it."""
+    schema = schemas.qualified(schemas.target)
+    folded, exact, like = (table(schemas, name) for name in ("FOLDED", "EXACT", "EXACT_LIKE"))
+    account.run(f"ALTER SCHEMA {schema} SET DEFAULT_DDL_COLLATION = 'en-ci'")
+    try:
+        account.run(f'CREATE TABLE {folded} ("K" VARCHAR(5))')
+        account.run(f"""CREATE TABLE {exact} ("K" VARCHAR(5)) DEFAULT_DDL_COLLATION = ''""")
+        account.run(f"CREATE TABLE {like} LIKE {exact}")
+        account.run(f'ALTER TABLE {exact} ADD COLUMN "LATER" VARCHAR(5)')
+        account.run(f"""ALTER TABLE {like} ADD COLUMN "OWN" VARCHAR(5) DEFAULT 'x' COLLATE ''""")
+        with report.check("DESCRIBE TABLE of a column with a collation", "VARCHAR(5) COLLATE 'en-ci'") as one:
+            types = [row["type"] for row in account.shown(f"DESCRIBE TABLE {folded}")]
+            one.saw(types, types == ["VARCHAR(5) COLLATE 'en-ci'"])
+        for name, of in (("DEFAULT_DDL_COLLATION = '' of a table, and ADD COLUMN after it", exact),
+                         ("CREATE TABLE … LIKE such a table, and ADD COLUMN … COLLATE ''", like)):
+            with report.check(name, "VARCHAR(5) twice, without a collation") as one:
+                types = [row["type"] for row in account.shown(f"DESCRIBE TABLE {of}")]
+                one.saw(types, types == ["VARCHAR(5)"] * 2)
+        with report.check("equality by the default collation, and without", "2 rows equal 'a', and 1") as one:
+            account.budget.take(rows=4)
+            for of in folded, exact:
+                account.run(f"INSERT INTO {of} (\"K\") SELECT 'a' UNION ALL SELECT 'A'")
+            seen = [account.value(f"SELECT COUNT(*) FROM {of} WHERE \"K\" = 'a'") for of in (folded, exact)]
+            one.saw(seen, seen == ["2", "1"])
+    finally:
+        account.run(f"ALTER SCHEMA {schema} SET DEFAULT_DDL_COLLATION = ''")
 
 
 def check_procedures(report, account, schemas):

@@ -12,6 +12,8 @@
 #define COMMIT_AT_COLUMN "\"_ETL_COMMIT_AT\" TIMESTAMP_TZ(6)"
 #define DELETED_AT_COLUMN "\"_ETL_DELETED_AT\" TIMESTAMP_TZ(6)"
 #define COERCED_COLUMN "\"" SF_COERCED_COLUMN "\" VARIANT"
+// Whatever account, database or schema say: with a collation texts that differ may be equal, as keys too.
+#define WITHOUT_COLLATION " DEFAULT_DDL_COLLATION = ''"
 
 // Snowflake counts characters, not bytes.
 static size_t character_count(const char *name)
@@ -157,7 +159,7 @@ void sf_ddl_create_landing(const struct sf_table_layout *layout, const char *pip
                          "\"_ETL_UNCHANGED\" ARRAY, " COERCED_COLUMN);
     buf_append_text(out, layout->has_commit_at ? ", " COMMIT_AT_COLUMN : "");
     buf_append_text(out, ") DATA_RETENTION_TIME_IN_DAYS = 1 "
-                         "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE");
+                         "ENABLE_SCHEMA_EVOLUTION = TRUE ERROR_LOGGING = TRUE" WITHOUT_COLLATION);
     append_comment(layout, pipeline, "landing", NULL, out);
 }
 
@@ -170,6 +172,7 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
     append_columns(layout, false, out);
     buf_append_text(out, layout->has_coerced ? ", " COERCED_COLUMN : "");
     buf_append_text(out, layout->has_deleted_at ? ", " DELETED_AT_COLUMN ")" : ")");
+    buf_append_text(out, WITHOUT_COLLATION);
     append_comment(layout, pipeline, "target", NULL, out);
 }
 
@@ -276,11 +279,11 @@ void sf_ddl_create_state(const char *database, const char *landing_schema, const
 {
     buf_append_text(out, "CREATE TABLE IF NOT EXISTS ");
     sf_ddl_append_state(database, landing_schema, pipeline, out);
-    buf_append_text(
-        out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"WRITER\" VARCHAR(16), "
-             "\"COMMIT_AT\" TIMESTAMP_TZ(6), "
-             "\"MERGED_AT\" TIMESTAMP_TZ(6), \"MARK_POSITION\" VARCHAR(18), \"MARKED_AT\" "
-             "TIMESTAMP_TZ(6), \"CLEAN_POSITION\" VARCHAR(18)) COMMENT = 'etl-stream: how far the pipeline is merged'");
+    buf_append_text(out, " (\"PIPELINE\" VARCHAR(255), \"POSITION\" VARCHAR(18), \"WRITER\" VARCHAR(16), "
+                         "\"COMMIT_AT\" TIMESTAMP_TZ(6), "
+                         "\"MERGED_AT\" TIMESTAMP_TZ(6), \"MARK_POSITION\" VARCHAR(18), \"MARKED_AT\" "
+                         "TIMESTAMP_TZ(6), \"CLEAN_POSITION\" VARCHAR(18))" WITHOUT_COLLATION
+                         " COMMENT = 'etl-stream: how far the pipeline is merged'");
 }
 
 void sf_ddl_init_state(const char *database, const char *landing_schema, const char *pipeline,

@@ -71,6 +71,18 @@ static void append_type(const struct planner *planner, uint16_t column, struct b
     typemap_format_sql(&planner->layout->encoders[column].target, planner->role == SF_EVOLVE_LANDING, out);
 }
 
+static bool has_collation(const char *type)
+{
+    return strstr(type, " COLLATE ") != NULL;
+}
+
+// Of a column that is added: CREATE TABLE … LIKE may not have taken the table's default over. type: as DESCRIBE and CREATE spell it.
+static void append_no_collation(const char *type, struct buf *out)
+{
+    if (strncmp(type, "VARCHAR", strlen("VARCHAR")) == 0 && !has_collation(type))
+        buf_append_text(out, " COLLATE ''");
+}
+
 static void obstacle(struct planner *planner, const char *name, const char *what)
 {
     struct sf_evolution *plan = planner->plan;
@@ -128,16 +140,20 @@ static bool append_default(const struct planner *planner, uint16_t column, struc
 
 static void add(struct planner *planner, uint16_t column)
 {
-    struct buf text;
+    struct buf text, type;
     begin(planner, &text);
+    buf_init(&type, STATEMENT_BYTES_MAX);
+    append_type(planner, column, &type);
     buf_append_text(&text, " ADD COLUMN ");
     sf_append_identifier(&text, planner->layout->column_names[column]);
     buf_append_byte(&text, ' ');
-    append_type(planner, column, &text);
+    buf_append_text(&text, buf_text(&type));
     if (planner->purpose != SF_EVOLVE_REPLACE && planner->role == SF_EVOLVE_TARGET &&
         planner->layout->table->columns[column].has_missing && !append_default(planner, column, &text))
         obstacle(planner, planner->layout->column_names[column],
                  "would need a default of a type that is not known to be possible");
+    append_no_collation(buf_text(&type), &text);
+    buf_deinit(&type);
     end(planner, &text);
 }
 
@@ -208,6 +224,8 @@ static enum fit fit_of(const char *there, const char *wanted)
     unsigned first_there, second_there, first_wanted, second_wanted;
     if (strcmp(there, wanted) == 0)
         return FIT_SAME;
+    if (has_collation(there))
+        return FIT_OTHER;
     if (!parse(there, kind_there, &first_there, &second_there) ||
         !parse(wanted, kind_wanted, &first_wanted, &second_wanted) || strcmp(kind_there, kind_wanted) != 0)
         return FIT_OTHER;
@@ -264,7 +282,9 @@ static void fit_column(struct planner *planner, uint16_t column)
         return;
     }
     if (is_followed) {
-        obstacle(planner, name, "cannot get its new type in place");
+        obstacle(planner, name,
+                 has_collation(there->type) ? "has a collation, by which texts that differ may be equal"
+                                            : "cannot get its new type in place");
         return;
     }
     switch (planner->role) {
@@ -352,6 +372,7 @@ static void lose_default(struct planner *planner, const struct sf_described_colu
     sf_append_identifier(&text, column->name);
     buf_append_byte(&text, ' ');
     buf_append_text(&text, column->type);
+    append_no_collation(column->type, &text);
     end(planner, &text);
 }
 

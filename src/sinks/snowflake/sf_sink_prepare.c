@@ -209,7 +209,7 @@ static enum sf_prepare_step step_after_show(struct sf_sink_table *table, bool is
             next = SF_PREPARE_COERCED_TARGET;
         }
     }
-    if (!may_make && !is_followed)
+    if (!may_make && !is_followed && table->prepare_mode != SINK_PREPARE_CHECK)
         return next;
     table->step_after_evolve = next;
     return is_landing ? SF_PREPARE_DESCRIBE_LANDING : SF_PREPARE_DESCRIBE_TARGET;
@@ -248,6 +248,26 @@ static enum sf_prepare_step step_after_question(const struct sf_sink_table *tabl
     return step_after_plan(table, false);
 }
 
+// What a table looks like that is only looked at.
+static void judge_described(const struct sf_sink_table *table, bool is_landing, const struct sf_sql_result *result,
+                            struct err *out_problem)
+{
+    const struct sf_table_layout *layout = &table->layout;
+    for (size_t row = 0; row < result->row_count; row++) {
+        const char *name = described(result, row, "name");
+        const char *collation = strstr(described(result, row, "type"), "COLLATE ");
+        for (uint16_t i = 0; collation != NULL && i < layout->table->column_count; i++)
+            if (strcmp(layout->column_names[i], name) == 0)
+                err_set(out_problem, ERR_CONFIG, "collation",
+                        "column \"%s\" of table \"%s\".\"%s\".\"%s\" has a collation (%s): by it texts that differ "
+                        "may be equal, and of two rows whose keys are one is lost; etl-stream pipeline resync %s %s.%s "
+                        "copies the table anew, into columns without one",
+                        name, layout->database, is_landing ? layout->landing_schema : layout->schema,
+                        is_landing ? layout->landing_name : layout->target_name, collation,
+                        table->sink->options.pipeline, layout->table->schema_name, layout->table->table_name);
+    }
+}
+
 // A table that exists gets the columns that it lacks, and those of other types.
 static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, const struct sf_sql_result *result,
                                                 struct err *out_problem)
@@ -257,6 +277,11 @@ static enum sf_prepare_step step_after_describe(struct sf_sink_table *table, con
     const struct sf_naming *naming = &table->sink->options.naming;
     struct sf_described_column *columns = calloc(result->row_count + 1, sizeof *columns);
     char when[SF_EVOLVE_WHEN_SIZE];
+    if (table->prepare_mode == SINK_PREPARE_CHECK) {
+        free(columns);
+        judge_described(table, is_landing, result, out_problem);
+        return table->step_after_evolve;
+    }
     CHECK(columns != NULL);
     format_when(table->sink, when);
     size_t length = strlen(when);

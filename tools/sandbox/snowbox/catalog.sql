@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS snowbox.schemas (
     created_on  timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (database_id, name)
 );
+ALTER TABLE snowbox.schemas ADD COLUMN IF NOT EXISTS ddl_collation text NOT NULL DEFAULT '';
 
 -- A table that is created or replaced always gets a new table_id: that is its identity.
 CREATE TABLE IF NOT EXISTS snowbox.tables (
@@ -37,6 +38,8 @@ CREATE TABLE IF NOT EXISTS snowbox.tables (
     created_on       timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (schema_id, name)
 );
+-- NULL: its schema's.
+ALTER TABLE snowbox.tables ADD COLUMN IF NOT EXISTS ddl_collation text;
 
 -- default_text is the Snowflake expression, applied by the compiler of INSERT and MERGE only.
 CREATE TABLE IF NOT EXISTS snowbox.columns (
@@ -50,6 +53,7 @@ CREATE TABLE IF NOT EXISTS snowbox.columns (
     PRIMARY KEY (table_id, position),
     UNIQUE (table_id, name)
 );
+ALTER TABLE snowbox.columns ADD COLUMN IF NOT EXISTS collated_by text NOT NULL DEFAULT '';
 
 CREATE TABLE IF NOT EXISTS snowbox.warehouses (
     name       text PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 
@@ -13,7 +14,7 @@ from .conversions import NUMBER, TEXT, TIMESTAMP_LTZ
 from .results import Result
 from .sftypes import Type
 from .statements import Statement
-from .storage import Column, Storage, Table, physical_name
+from .storage import Column, Storage, Table, physical_name, storage_type
 
 _SHOWN_TIME = "created_on"
 
@@ -91,7 +92,20 @@ class Objects:
             raise errors.compilation("002002", "42710", f"Object '{database}.{name}' already exists.")
         if made:
             self.session.database, self.session.schema = database, name
+            await self._set_ddl_collation(connection, database, name, statement.options)
         return Result.status(f"Schema {name} successfully created." if made else f"{name} already exists, statement succeeded.")
+
+    async def alter_schema(self, connection, statement: Statement) -> Result:
+        database, name = await self._schema_key(connection, statement.path)
+        if await self.storage.find_schema(connection, database, name) is None:
+            raise errors.missing_object("Schema", f"{database}.{name}")
+        await self._set_ddl_collation(connection, database, name, statement.options)
+        return Result.status("Statement executed successfully.")
+
+    async def _set_ddl_collation(self, connection, database: str, name: str, options: dict) -> None:
+        """Of columns that come: those that are there keep theirs."""
+        schema_id = await self.storage.find_schema(connection, database, name)
+        await connection.execute("UPDATE snowbox.schemas SET ddl_collation = %s WHERE schema_id = %s", (options.get("DEFAULT_DDL_COLLATION", ""), schema_id))
 
     async def create_warehouse(self, connection, statement: Statement) -> Result:
         name = self._one(statement.path)
@@ -125,6 +139,7 @@ class Objects:
             comment=options.get("COMMENT", ""),
             owner=self.session.role,
             retention_days=retention,
+            ddl_collation=options.get("DEFAULT_DDL_COLLATION"),
         )
         return Result.status(f"Table {name} successfully created.")
 
@@ -269,7 +284,7 @@ class Objects:
                 raise errors.compilation("002039", "22000", f"Non-nullable column '{column.name}' cannot be added without a default")
         missing = [column for column in statement.columns if column.name not in held]
         # The rows that are there get the default, then the constraint can hold.
-        relaxed = [Column(c.name, c.type, True, c.default, c.comment) for c in missing]
+        relaxed = [dataclasses.replace(c, nullable=True) for c in missing]
         await self.storage.add_columns(connection, table, relaxed)
         for column in missing:
             if column.default is not None:
@@ -300,6 +315,7 @@ class Objects:
             "ERROR_LOGGING": "error_logging",
             "ENABLE_SCHEMA_EVOLUTION": "schema_evolution",
             "DATA_RETENTION_TIME_IN_DAYS": "retention",
+            "DEFAULT_DDL_COLLATION": "ddl_collation",
         }
         for name, value in statement.options.items() if table is not None else ():
             if name == "DATA_RETENTION_TIME_IN_DAYS" and not 0 <= value <= (1 if table.transient else 90):
@@ -336,7 +352,8 @@ class Objects:
         )
         for (constraint,) in await cursor.fetchall():
             await connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(relation, sql.Identifier(constraint)))
-        await connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}").format(relation, name, sql.SQL(new.storage)))
+        changed = dataclasses.replace(column, type=new)
+        await connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}").format(relation, name, storage_type(changed)))
         check = new.check(name.as_string(connection))
         if check:
             await connection.execute(sql.SQL("ALTER TABLE {} ADD CHECK ({})").format(relation, sql.SQL(check)))
@@ -435,7 +452,7 @@ class Objects:
         for table in await self.storage.list_tables(connection, *(wanted + (None, None, None))[:3]):
             for column in table.columns:
                 if _like(column.name, statement.pattern):
-                    rows.append([table.name, table.schema, column.name, column.type.sql(), "true" if column.nullable else "NOT_NULL", column.default or "", "COLUMN", "", column.comment, table.database])
+                    rows.append([table.name, table.schema, column.name, column.type_text(), "true" if column.nullable else "NOT_NULL", column.default or "", "COLUMN", "", column.comment, table.database])
         names = "table_name schema_name column_name data_type null? default kind expression comment database_name"
         return Result([(name, TEXT) for name in names.split()], rows, "SHOW", len(rows))
 
@@ -504,7 +521,7 @@ class Objects:
         table = await self._table(connection, statement)
         names = "name|type|kind|null?|default|primary key|unique key|check|expression|comment|policy name|privacy domain"
         rows = [
-            [column.name, column.type.sql(), "COLUMN", "Y" if column.nullable else "N", column.default, "N", "N", None, None, column.comment or None, None, None]
+            [column.name, column.type_text(), "COLUMN", "Y" if column.nullable else "N", column.default, "N", "N", None, None, column.comment or None, None, None]
             for column in table.columns
         ]
         return Result([(name, TEXT) for name in names.split("|")], rows, "DESCRIBE", len(rows))
@@ -539,6 +556,7 @@ _HANDLERS = {
     "ALTER USER": privileges.do_alter_user,
     "CREATE DATABASE": Objects.create_database,
     "CREATE SCHEMA": Objects.create_schema,
+    "ALTER SCHEMA": Objects.alter_schema,
     "CREATE WAREHOUSE": Objects.create_warehouse,
     "CREATE TABLE": Objects.create_table,
     "CREATE TABLE LIKE": Objects.create_table_like,

@@ -52,6 +52,10 @@ TIMESTAMPS = frozenset({"TIMESTAMP_NTZ", "TIMESTAMP_TZ", "TIMESTAMP_LTZ"})
 _TYPE_TEXT = re.compile(r"\s*([A-Za-z_0-9]+(?:\s+[A-Za-z]+)*)\s*(?:\(\s*(\d{1,10})\s*(?:,\s*(\d{1,10})\s*)?\))?\s*\Z")
 
 
+# Those that are known here, and PostgreSQL's locale for each. '' and 'utf8' are none.
+COLLATIONS = {"en-ci": "en-u-ks-level2"}
+
+
 class TypeError_(ValueError):
     """The text names no type that Snowflake has, or its bounds are outside of Snowflake's."""
 

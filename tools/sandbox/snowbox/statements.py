@@ -30,8 +30,9 @@ TABLE_OPTIONS = {
     "ENABLE_SCHEMA_EVOLUTION": "boolean",
     "ERROR_LOGGING": "boolean",
     "CHANGE_TRACKING": "boolean",
+    "DEFAULT_DDL_COLLATION": "collation",
 }
-SCHEMA_OPTIONS = {"COMMENT": "text", "DATA_RETENTION_TIME_IN_DAYS": "number"}
+SCHEMA_OPTIONS = {"COMMENT": "text", "DATA_RETENTION_TIME_IN_DAYS": "number", "DEFAULT_DDL_COLLATION": "collation"}
 WAREHOUSE_OPTIONS = {"WAREHOUSE_SIZE": "any", "AUTO_SUSPEND": "number", "AUTO_RESUME": "boolean", "INITIALLY_SUSPENDED": "boolean", "COMMENT": "text"}
 
 
@@ -119,6 +120,12 @@ class Reader:
         self.index += 1
         return token.text
 
+    def collation(self) -> str:
+        name = self.string().lower()
+        if name not in ("", "utf8", *sftypes.COLLATIONS):
+            raise errors.unsupported(f"collation '{name}'")
+        return "" if name == "utf8" else name
+
     def integer(self) -> int:
         sign = -1 if self.accept("-") else 1
         token = self.token
@@ -166,6 +173,8 @@ class Reader:
                 found[name] = self.integer()
             elif kind == "boolean":
                 found[name] = self.boolean()
+            elif kind == "collation":
+                found[name] = self.collation()
             else:
                 found[name] = self.token.text if self.token else ""
                 self.index += 1
@@ -353,7 +362,7 @@ def _table_constraint(reader: Reader) -> None:
 
 def column_definition(reader: Reader) -> Column:
     name, type_ = reader.identifier(), reader.type()
-    nullable, default, comment = True, None, ""
+    nullable, default, comment, collation = True, None, "", None
     while True:
         if reader.accept("NOT", "NULL"):
             nullable = False
@@ -365,15 +374,17 @@ def column_definition(reader: Reader) -> Column:
             default = reader.source(first, reader.index)
         elif reader.accept("COMMENT"):
             comment = reader.string()
+        elif type_.kind == "VARCHAR" and reader.accept("COLLATE"):
+            collation = reader.collation()
         elif not (reader.accept("PRIMARY KEY") or reader.accept("UNIQUE")):
-            return Column(name, type_, nullable, default, comment)
+            return Column(name, type_, nullable, default, comment, collation)
 
 
 def _skip_expression(reader: Reader) -> None:
     depth, first = 0, reader.index
     while reader.token is not None:
         word = reader.word()
-        if depth == 0 and (word in (",", ")", "COMMENT", "PRIMARY KEY", "UNIQUE") or word == "NOT" and reader.word(1) == "NULL"):
+        if depth == 0 and (word in (",", ")", "COMMENT", "COLLATE", "PRIMARY KEY", "UNIQUE") or word == "NOT" and reader.word(1) == "NULL"):
             break
         depth += {"(": 1, ")": -1}.get(word, 0)
         reader.index += 1
@@ -432,6 +443,12 @@ def _alter(reader: Reader) -> Statement:
             return Statement("ALTER USER", {"name": name, "options": {"DEFAULT_ROLE": reader.identifier()}})
         reader.expect("RSA_PUBLIC_KEY", "=")
         return Statement("ALTER USER", {"name": name, "options": {"RSA_PUBLIC_KEY": reader.string()}})
+    if reader.accept("SCHEMA"):
+        facts = {"path": reader.path()}
+        reader.expect("SET")
+        if reader.word() != "DEFAULT_DDL_COLLATION":
+            raise reader.fail()
+        return Statement("ALTER SCHEMA", {**facts, "options": reader.options(SCHEMA_OPTIONS)})
     reader.expect("TABLE")
     facts = {"if_exists": reader.accept("IF", "EXISTS"), "path": reader.path()}
     if reader.accept("RENAME", "TO"):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -51,6 +51,10 @@ class Column:
     nullable: bool = True
     default: str | None = None  # Snowflake's text of it; the streaming side does not apply it
     comment: str = ""
+    collation: str | None = None  # "": none. None: not said, so that it is the table's default, or its schema's
+
+    def type_text(self) -> str:
+        return self.type.sql() + (f" COLLATE '{self.collation}'" if self.collation else "")
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Storage:
             """
             SELECT t.table_id, d.name, s.name, t.name, t.transient, t.error_logging, t.schema_evolution, t.comment,
                    (extract(epoch FROM t.created_on) * 1000)::bigint, t.owner, t.retention,
-                   (SELECT json_agg(json_build_array(c.name, c.type_text, c.nullable, c.default_text, c.comment) ORDER BY c.position)
+                   (SELECT json_agg(json_build_array(c.name, c.type_text, c.nullable, c.default_text, c.comment, c.collated_by) ORDER BY c.position)
                       FROM snowbox.columns c WHERE c.table_id = t.table_id)
               FROM snowbox.tables t JOIN snowbox.schemas s USING (schema_id) JOIN snowbox.databases d USING (database_id)
              WHERE (%s::text IS NULL OR d.name = %s) AND (%s::text IS NULL OR s.name = %s) AND (%s::text IS NULL OR t.name = %s)
@@ -188,17 +192,19 @@ class Storage:
         comment: str = "",
         owner: str = "SYSADMIN",
         retention_days: int = 1,
+        ddl_collation: str | None = None,
     ) -> Table:
         """Makes the table. The caller has made sure that the schema is there and the name free, and holds a transaction."""
         schema_id = await self.find_schema(connection, database, schema)
         if schema_id is None:
             raise StorageError(f"schema {database}.{schema} does not exist")
         cursor = await connection.execute(
-            "INSERT INTO snowbox.tables (schema_id, name, transient, error_logging, schema_evolution, comment, owner, retention) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING table_id",
-            (schema_id, name, transient, error_logging, schema_evolution, comment, owner, retention_days),
+            "INSERT INTO snowbox.tables (schema_id, name, transient, error_logging, schema_evolution, comment, owner, retention, ddl_collation) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING table_id",
+            (schema_id, name, transient, error_logging, schema_evolution, comment, owner, retention_days, ddl_collation),
         )
         table_id = (await cursor.fetchone())[0]
+        columns = await self._collated(connection, table_id, columns)
         await self._insert_columns(connection, table_id, 0, columns)
         definitions = sql.SQL(", ").join(_definition(column) for column in columns)
         await connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier("rows", f"t{table_id}"), definitions))
@@ -210,11 +216,26 @@ class Storage:
         columns = sql.SQL(", ").join(_definition(Column(name, sftypes.Type.parse(text))) for name, text in ERROR_COLUMNS)
         await connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(sql.Identifier("rows", f"e{table_id}"), columns))
 
+    async def _collated(self, connection, table_id: int, columns: Sequence[Column]) -> list[Column]:
+        """The columns with the collation that they get; PostgreSQL is told of those that compare otherwise."""
+        cursor = await connection.execute(
+            "SELECT coalesce(t.ddl_collation, s.ddl_collation) FROM snowbox.tables t JOIN snowbox.schemas s USING (schema_id) WHERE table_id = %s", (table_id,)
+        )
+        default = (await cursor.fetchone())[0]
+        collated = [replace(c, collation=("" if c.type.kind != "VARCHAR" else default if c.collation is None else c.collation)) for c in columns]
+        for name in {column.collation for column in collated} - {""}:
+            await connection.execute(
+                sql.SQL("CREATE COLLATION IF NOT EXISTS {} (provider = icu, locale = {}, deterministic = false)").format(
+                    sql.Identifier("snowbox", name), sql.Literal(sftypes.COLLATIONS[name])
+                )
+            )
+        return collated
+
     async def _insert_columns(self, connection, table_id: int, first: int, columns: Sequence[Column]) -> None:
         async with connection.cursor() as cursor:
             await cursor.executemany(
-                "INSERT INTO snowbox.columns (table_id, position, name, type_text, nullable, default_text, comment) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                [(table_id, first + index, c.name, c.type.sql(), c.nullable, c.default, c.comment) for index, c in enumerate(columns)],
+                "INSERT INTO snowbox.columns (table_id, position, name, type_text, nullable, default_text, comment, collated_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [(table_id, first + index, c.name, c.type.sql(), c.nullable, c.default, c.comment, c.collation or "") for index, c in enumerate(columns)],
             )
 
     async def drop_table(self, connection, table: Table) -> None:
@@ -233,6 +254,7 @@ class Storage:
             held = {column.name for column in current.columns}
             missing = [column for column in columns if column.name not in held]
             if missing:
+                missing = await self._collated(connection, table.id, missing)
                 # Beyond the last one: where a column was dropped, there are fewer than positions.
                 cursor = await connection.execute("SELECT max(position) + 1 FROM snowbox.columns WHERE table_id = %s", (table.id,))
                 await self._insert_columns(connection, table.id, (await cursor.fetchone())[0], missing)
@@ -278,7 +300,7 @@ def _table(row) -> Table:
         database,
         schema,
         name,
-        tuple(Column(c[0], sftypes.Type.parse(c[1]), c[2], c[3], c[4]) for c in columns),
+        tuple(Column(c[0], sftypes.Type.parse(c[1]), c[2], c[3], c[4], c[5]) for c in columns),
         transient,
         error_logging,
         schema_evolution,
@@ -289,11 +311,16 @@ def _table(row) -> Table:
     )
 
 
+def storage_type(column: Column) -> sql.Composable:
+    collation = sql.SQL(" COLLATE {}").format(sql.Identifier("snowbox", column.collation)) if column.collation else sql.SQL("")
+    return sql.SQL(column.type.storage) + collation
+
+
 def _definition(column: Column) -> sql.Composable:
     name = sql.Identifier(physical_name(column.name))
     check = column.type.check(psycopg_quoted(physical_name(column.name)))
     return (
-        sql.SQL("{} {}").format(name, sql.SQL(column.type.storage))
+        sql.SQL("{} {}").format(name, storage_type(column))
         + (sql.SQL("") if column.nullable else sql.SQL(" NOT NULL"))
         + (sql.SQL(" CHECK ({})").format(sql.SQL(check)) if check else sql.SQL(""))
     )
