@@ -500,15 +500,17 @@ static void on_table_failed(void *context, void *table_context, const struct err
         pipeline_end(pipeline, error);
         return;
     }
-    if (error->kind == ERR_TRANSIENT && pipeline_table_needs_copy(table)) {
-        copy_table_failed(table, error);
-        return;
-    }
     if (error->kind == ERR_LOST) {
         pipeline_resync_table(table, error);
         return;
     }
     join_trouble(table, error);
+}
+
+static void on_copy_failed(void *context, void *table_context, const struct err *error)
+{
+    if (!has_stopped(context) && pipeline_table_needs_copy(table_context))
+        copy_table_failed(table_context, error);
 }
 
 static void on_merged(void *context, void *table_context, const struct err *error)
@@ -679,6 +681,7 @@ struct pipeline *pipeline_new(struct loop *loop, struct resolver *resolver, cons
                                       .on_room = on_room,
                                       .on_rewind = on_rewind,
                                       .on_table_failed = on_table_failed,
+                                      .on_copy_failed = on_copy_failed,
                                       .on_merged = on_merged,
                                       .on_published = on_published,
                                       .on_cleaned = on_cleaned,

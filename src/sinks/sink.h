@@ -73,6 +73,8 @@ struct sink_events {
     // floor (rows that are safe are told by SINK_ALREADY). Until then the table takes nothing: a later row would hide them.
     void (*on_rewind)(void *context, void *table_context, const struct err *why);
     void (*on_table_failed)(void *context, void *table_context, const struct err *error);
+    // Its copy only: rows that were taken are gone, and it is to be copied again; the stream is as it was.
+    void (*on_copy_failed)(void *context, void *table_context, const struct err *error);
     // error NULL: done. Otherwise table_context is the table that seems to be the cause, or NULL. What its kind asks for:
     // TRANSIENT, another try; DATA and CONFIG, finding the table; LOST, nothing (its table was told to fail); FENCED, read_state.
     void (*on_merged)(void *context, void *table_context, const struct err *error);
@@ -168,7 +170,7 @@ struct sink_operations {
                                        struct err *out_error);
     void (*rewound)(struct sink *sink);  // the old reading has stopped: answers on_rewind, for all tables
     // A table is copied in ranges, one or more, several side by side; each is opened, filled in order and finished by itself.
-    // → on_copy_opened, or on_table_failed (ERR_TRANSIENT: rows that were taken are gone, the table is to be copied again).
+    // → on_copy_opened, or on_copy_failed, or on_table_failed.
     void (*copy_open)(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint16_t range);
     // row_number counts the range's rows from 1. A range that was cut off is read again from its beginning, in the same
     // order: SINK_ALREADY for the rows that were taken before.

@@ -87,6 +87,35 @@ def test_snowflake_fails_for_a_while(source, standin, stream, fault):
         work.close()
 
 
+def test_a_login_that_is_refused_for_a_while_costs_no_copy(source, standin, stream):
+    """The key is replaced at Snowflake first, the user is locked, a proxy says 403: it passes, and nothing is lost by it."""
+    make_tables(source, 50)
+    program = stream(*MERGE_OFTEN, "--table-error-retry-max-attempts", 0)
+    program.wait_for_event("live", 60)
+    work = load.Load(source.conninfo, 22, rate=60).start()
+    try:
+        for refusals, told in (({"token": 401, "sql.submit.before": 401}, "RSA_PUBLIC_KEY_FP"),
+                               ({"open": 403, "append.before": 403}, "the role needs OWNERSHIP")):
+            faults = [standin.add_fault(step, status=status, message="not now", times=None) for step, status in refusals.items()]
+            standin.ask("/revoke_tokens", {})
+            wait_until(lambda: standin.fault_hits(faults[0]) >= 4, 60, "it to try again and again", pause=0.1)
+            program.wait_for_status(lambda status: any(told in table.get("trouble", "") for table in pipeline_status(status)["tables"]),
+                                    60, "the trouble in the status")
+            standin.remove_faults()
+            with source.connect() as connection:
+                mark = load.write_mark(connection)
+            load.wait_for_mark(Snowflake(standin.to), mark, 120)
+        work.stop()
+        settle(source, standin, program, 120)
+        program.wait_for_status(lambda status: not any("trouble" in table for table in pipeline_status(status)["tables"]), 60,
+                                "no trouble in the status")
+        assert not [event for name in ("table_retry", "parked", "resync", "copy_again") for event in program.events(name)]
+        assert_no_stream_row_twice(standin)
+        assert program.terminate() == 0
+    finally:
+        work.close()
+
+
 def through(url, port):
     """The same URL, by way of a proxy's port."""
     parts = urllib.parse.urlsplit(url)

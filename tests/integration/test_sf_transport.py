@@ -25,7 +25,7 @@ FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-DETL_TRAPS", '-DETL_VERSION="0.1.0"', 
 SOURCES = [*sorted((ROOT / "src/base").glob("*.c")), *(source for room in ("io", "model") for source in sorted((ROOT / "src" / room).glob("*.c"))),
            ROOT / "src/encode/zstd_frame.c", ROOT / "src/sinks/append_meter.c",
            *(ROOT / f"src/sinks/snowflake/sf_{name}.c" for name in ("config", "key", "secret", "http", "auth", "sql", "channel",
-                                                                  "channel_open", "channel_batch", "pipe")),
+                                                                  "channel_open", "channel_refused", "channel_batch", "pipe")),
            ROOT / "tests/sf/sf_transport.c"]
 schemas = (f"RAW_{number}" for number in itertools.count(1))
 

@@ -29,6 +29,7 @@ static struct {
     struct sf_auth *auth;
     struct zstd_worker *zstd;
     struct budget budget;
+    uint64_t accepted_us;
     struct sf_pipe *pipe;
     struct sf_channel *channel;
     struct sf_sql *sql;
@@ -203,8 +204,12 @@ static void open_channel(void)
                                                     .on_rewind = on_rewind,
                                                     .on_failed = on_failed,
                                                     .on_dropped = on_dropped};
-    const struct sf_channel_shared shared = {
-        .loop = app.loop, .http = app.http, .auth = app.auth, .zstd = app.zstd, .budget = &app.budget};
+    const struct sf_channel_shared shared = {.loop = app.loop,
+                                             .http = app.http,
+                                             .auth = app.auth,
+                                             .zstd = app.zstd,
+                                             .budget = &app.budget,
+                                             .accepted_us = &app.accepted_us};
     struct sf_channel_options options = {.database = app.config.database,
                                          .schema = app.config.landing_schema,
                                          .pipe = "LANDING_t-STREAMING",

@@ -11,6 +11,7 @@ static struct {
     struct fake_snowflake snowflake;
     struct zstd_worker *zstd;
     struct budget budget;
+    uint64_t accepted_us;
     struct sf_channel_shared shared;
     struct sf_pipe *pipe;
     struct sf_channel *channel;
@@ -80,7 +81,8 @@ static int set_up(void **state)
                                             .http = one.snowflake.http,
                                             .auth = one.snowflake.auth,
                                             .zstd = one.zstd,
-                                            .budget = &one.budget};
+                                            .budget = &one.budget,
+                                            .accepted_us = &one.accepted_us};
     one.pipe = sf_pipe_new(&one.shared, "DB", "RAW", "LANDING_T-STREAMING", 1000);
     return 0;
 }

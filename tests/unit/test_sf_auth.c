@@ -294,6 +294,150 @@ static void test_tries_have_a_limit_where_a_waiter_sets_one(void **state)
     fake_snowflake_deinit(&fake);
 }
 
+// What one of them does not wait for any longer is not told to the others.
+static void test_each_waiter_has_its_own_patience(void **state)
+{
+    (void)state;
+    struct fake_snowflake fake;
+    struct waiting patient;
+    struct waiting hasty;
+    fake_snowflake_init(&fake, "");
+    wait_init(&patient);
+    wait_init(&hasty);
+    hasty.waiter.tries_max = 2;
+    sf_auth_wait_ingest(fake.auth, &patient.waiter);
+    for (int i = 0; i < 4; i++) {
+        fake_answer(fake.http, 503, "busy");
+        fake_advance_ms(fake.loop, 61000);
+    }
+    sf_auth_wait_ingest(fake.auth, &hasty.waiter);
+    fake_answer(fake.http, 503, "busy");
+    fake_settle(fake.loop);
+    assert_int_equal(hasty.failed, 0);  // what failed before it came does not count
+    fake_advance_ms(fake.loop, 61000);
+    fake_answer(fake.http, 503, "busy");
+    fake_settle(fake.loop);
+    assert_int_equal(hasty.failed, 1);
+    assert_int_equal(hasty.error.kind, ERR_TRANSIENT);
+    assert_int_equal(patient.failed, 0);
+    assert_non_null(strstr(sf_auth_trouble(fake.auth)->text, "busy"));
+    fake_advance_ms(fake.loop, 61000);
+    fake_sign_in(&fake, "a", 1000);
+    assert_int_equal(patient.ready, 1);
+    assert_int_equal(hasty.ready, 0);
+    assert_null(sf_auth_trouble(fake.auth));
+    fake_snowflake_deinit(&fake);
+}
+
+// A key that is replaced, a user who is locked: it passes, and who has something to lose waits for that.
+static void test_login_that_was_good_is_waited_for(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t status;
+        const char *body, *part;
+    } refusals[] = {{401, "{\"code\":\"390144\",\"message\":\"JWT token is invalid.\"}", "RSA_PUBLIC_KEY_FP"},
+                    {400, "{\"error\":\"invalid_grant\"}", "HTTP 400"},
+                    {403, "{\"message\":\"network policy\"}", "network policy"}};
+    struct fake_snowflake fake;
+    struct waiting patient;
+    struct waiting hasty;
+    fake_snowflake_init(&fake, "");
+    wait_init(&patient);
+    wait_init(&hasty);
+    hasty.waiter.tries_max = 2;
+    sf_auth_wait_ingest(fake.auth, &patient.waiter);
+    fake_sign_in(&fake, "first", 1000);
+    assert_true(sf_auth_refused(fake.auth, true, sf_auth_generation(fake.auth, true)));
+    sf_auth_wait_ingest(fake.auth, &patient.waiter);
+    sf_auth_wait_ingest(fake.auth, &hasty.waiter);
+    for (uint32_t i = 0; i < 12; i++) {
+        expect(&fake, "POST", "/oauth/token?");
+        fake_answer(fake.http, refusals[i % 3].status, refusals[i % 3].body);
+        if (i == 0) {
+            expect(&fake, "POST", "/oauth/token?");  // once more at once, by a new JWT
+            fake_answer(fake.http, 401, refusals[0].body);
+        }
+        expect_nothing(&fake);
+        fake_settle(fake.loop);
+        assert_non_null(strstr(sf_auth_trouble(fake.auth)->text, refusals[i % 3].part));
+        assert_int_equal(hasty.failed, 1);
+        assert_int_equal(hasty.error.kind, ERR_CONFIG);
+        fake_advance_ms(fake.loop, 61000);
+    }
+    assert_int_equal(patient.failed, 0);
+    fake_answer(fake.http, 200, fake_token("second", 1000));
+    fake_settle(fake.loop);
+    assert_int_equal(patient.ready, 2);
+    sf_auth_accepted(fake.auth, true, sf_auth_generation(fake.auth, true));  // the one before was refused
+    assert_null(sf_auth_trouble(fake.auth));
+    fake_snowflake_deinit(&fake);
+}
+
+// Tokens are given, and refused where they are used: they are asked for more and more rarely, once for all who are refused.
+static void test_tokens_that_are_refused_again_and_again(void **state)
+{
+    (void)state;
+    struct fake_snowflake fake;
+    struct waiting one;
+    fake_snowflake_init(&fake, "");
+    wait_init(&one);
+    sf_auth_wait_ingest(fake.auth, &one.waiter);
+    fake_sign_in(&fake, "first", 80000);
+    assert_false(sf_auth_was_accepted(fake.auth));
+    sf_auth_accepted(fake.auth, true, sf_auth_generation(fake.auth, true));
+    assert_true(sf_auth_was_accepted(fake.auth));
+    assert_true(sf_auth_refused(fake.auth, true, sf_auth_generation(fake.auth, true)));
+    fake_answer(fake.http, 200, fake_token("second", 80000));
+    uint64_t began_us = fake_now_us;
+    for (int i = 0; i < 12; i++) {
+        uint32_t generation = sf_auth_generation(fake.auth, true);
+        assert_false(sf_auth_refused(fake.auth, true, generation));
+        sf_auth_renew_later(fake.auth, generation, "locked");
+        assert_true(sf_auth_refused(fake.auth, true, generation));
+        sf_auth_renew_later(fake.auth, generation, "locked");
+        sf_auth_wait_ingest(fake.auth, &one.waiter);
+        expect_nothing(&fake);
+        assert_non_null(strstr(sf_auth_trouble(fake.auth)->text, "locked"));
+        while (fake_oldest(fake.http) == NULL)
+            fake_advance_ms(fake.loop, 100);
+        fake_answer(fake.http, 200, fake_token("next", 80000));
+        fake_settle(fake.loop);
+        assert_int_equal(one.ready, i + 2);
+        expect_nothing(&fake);
+    }
+    assert_true(fake_now_us - began_us > 60000000);
+    assert_non_null(sf_auth_trouble(fake.auth));
+    sf_auth_accepted(fake.auth, true, sf_auth_generation(fake.auth, true));
+    assert_null(sf_auth_trouble(fake.auth));
+    fake_snowflake_deinit(&fake);
+}
+
+static void test_token_is_renewed_while_it_is_used(void **state)
+{
+    (void)state;
+    struct fake_snowflake fake;
+    struct waiting one;
+    fake_snowflake_init(&fake, "");
+    wait_init(&one);
+    sf_auth_wait_ingest(fake.auth, &one.waiter);
+    fake_sign_in(&fake, "first", 80000);
+    uint32_t first = sf_auth_generation(fake.auth, true);
+    sf_auth_renew(fake.auth, first);
+    sf_auth_renew(fake.auth, first);
+    assert_true(sf_auth_has_ingest(fake.auth));
+    fake_answer(fake.http, 401, "");
+    fake_answer(fake.http, 401, "");
+    assert_true(sf_auth_has_ingest(fake.auth));  // it is as good as before
+    fake_advance_ms(fake.loop, 2000);
+    fake_answer(fake.http, 200, fake_token("second", 1000));
+    expect_nothing(&fake);
+    assert_int_equal(sf_auth_generation(fake.auth, true), first + 1);
+    sf_auth_renew(fake.auth, first);
+    expect_nothing(&fake);
+    fake_snowflake_deinit(&fake);
+}
+
 static void test_host_that_is_not_trusted_is_for_the_operator(void **state)
 {
     (void)state;
@@ -362,6 +506,10 @@ int main(void)
         cmocka_unit_test(test_401_at_sign_in_is_tried_once_more_with_a_new_jwt),
         cmocka_unit_test(test_what_passes_is_tried_again),
         cmocka_unit_test(test_tries_have_a_limit_where_a_waiter_sets_one),
+        cmocka_unit_test(test_each_waiter_has_its_own_patience),
+        cmocka_unit_test(test_login_that_was_good_is_waited_for),
+        cmocka_unit_test(test_tokens_that_are_refused_again_and_again),
+        cmocka_unit_test(test_token_is_renewed_while_it_is_used),
         cmocka_unit_test(test_host_that_is_not_trusted_is_for_the_operator),
         cmocka_unit_test(test_moved_host_is_asked_for_again),
         cmocka_unit_test(test_cancelled_waiter_is_not_called),

@@ -375,6 +375,33 @@ static void test_token_is_waited_for_and_renewed(void **state)
     struct fake_request *request = wanted("POST", "/rows?");  // the same append: it was not taken
     assert_string_equal(parameter_of(request, "requestId"), id);
     assert_string_equal(parameter_of(request, "retryCount"), "1");
+    // A fresh one is refused as well, as long as it is: nothing is given up.
+    for (int i = 0; i < 12; i++) {
+        answer(401, "{\"code\":\"390303\",\"message\":\"Invalid OAuth access token.\"}");
+        assert_state(SF_CHANNEL_REOPENING);
+        wanted_nothing();
+        advance_ms(61000);
+        assert_non_null(strstr(sf_channel_trouble(one.channel)->text, "Invalid OAuth access token."));
+        wanted("POST", "/oauth/token");
+        answer(200, fake_token("c", 80000));
+        wanted("PUT", "/channels/ETL_C?");
+    }
+    assert_int_equal(one.failed, 0);
+    answer_open(NULL);
+    assert_append("t01", "t01", NULL);
+    answer_append("n");
+    assert_null(sf_channel_trouble(one.channel));
+    assert_int_equal(one.rewound, 0);
+}
+
+// Of a login that never was good there is nothing to wait for.
+static void test_token_that_was_never_taken(void **state)
+{
+    (void)state;
+    new_channel(NULL, "");
+    fake_sign_in(&one.snowflake, "a", 100);
+    answer(401, "{\"code\":\"390303\",\"message\":\"Invalid OAuth access token.\"}");
+    answer(200, fake_token("b", 100));
     answer(401, "{\"code\":\"390303\",\"message\":\"Invalid OAuth access token.\"}");
     assert_failed(ERR_CONFIG, "Invalid OAuth access token.");
 }
@@ -418,6 +445,16 @@ static void test_drop_of_what_is_gone_or_refused(void **state)
     answer(403, "{\"message\":\"no\"}");
     assert_int_equal(one.dropped, 2);
     assert_true(err_is_set(&one.error));
+    sf_channel_open(one.channel);
+    answer_open(NULL);
+    sf_channel_drop(one.channel);
+    settle();
+    answer(401, "");
+    answer(200, fake_token("b", 80000));
+    answer(401, "");
+    assert_int_equal(one.dropped, 3);
+    assert_true(err_is_set(&one.error));
+    assert_int_equal(one.failed, 0);  // it is left over, and that is all
 }
 
 // ---- many channels on one pipe
@@ -515,6 +552,22 @@ static void test_status_that_fails_is_asked_again(void **state)
     assert_int_equal(one.committed, 1);
 }
 
+// A proxy that answers in Snowflake's place.
+static void test_status_without_statuses_lets_the_channel_find_out(void **state)
+{
+    (void)state;
+    open_channel();
+    send_accepted("t01");
+    advance_ms(250);
+    for (int i = 0; i < 3; i++) {
+        wanted("POST", ":bulk-channel-status?");
+        answer(200, "<html>");
+        advance_ms(i < 2 ? 31000 : 300);
+    }
+    answer_open("t01");
+    assert_int_equal(one.committed, 1);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -532,10 +585,12 @@ int main(void)
         CASE(test_large_batch_goes_in_parts),
         CASE(test_row_that_fits_no_append_is_named),
         CASE(test_token_is_waited_for_and_renewed),
+        CASE(test_token_that_was_never_taken),
         CASE(test_drop_inside_a_commit),
         CASE(test_drop_of_what_is_gone_or_refused),
         CASE(test_status_is_asked_in_chunks),
         CASE(test_status_that_fails_is_asked_again),
+        CASE(test_status_without_statuses_lets_the_channel_find_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,8 +196,11 @@ static void test_throttled_append_is_repeated_unchanged(void **state)
         assert_string_equal(parameter_of(request, "requestId"), id);
         assert_string_equal(parameter_of(request, "continuationToken"), continuation);
         assert_int_equal(atoi(parameter_of(request, "retryCount")), i);
+        assert_int_equal(sf_channel_trouble(one.channel) != NULL, i >= 3);
     }
+    assert_non_null(strstr(sf_channel_trouble(one.channel)->text, "HTTP 429 ReceiverSaturated"));
     answer_append("n");
+    assert_null(sf_channel_trouble(one.channel));
     assert_int_equal(sf_channel_stats(one.channel)->reopens, 0);
     assert_int_equal(sf_channel_stats(one.channel)->retries, 12);
 }
@@ -296,19 +299,64 @@ static void test_refused_append_is_believed_after_reopening(void **state)
     assert_string_equal(sf_channel_oldest_uncommitted(one.channel)->text, "t01");
 }
 
-static void test_append_that_may_not_be(void **state)
+static void test_append_that_is_too_large(void **state)
 {
     (void)state;
     open_channel();
     send("t01");
-    answer(403, "{\"code\":\"390189\",\"message\":\"not authorized\"}");
-    assert_failed(ERR_CONFIG, "needs OWNERSHIP");
-    tear_down(state);
-    set_up(state);
-    open_channel();
-    send("t01");
     answer(413, "{\"code\":\"ERR_PAYLOAD_TOO_LARGE\"}");
     assert_failed(ERR_DATA, "t01");
+}
+
+static const char no_grant[] = "{\"code\":\"390189\",\"message\":\"not authorized\"}";
+
+// A proxy, a network policy, a user who is locked: nothing is lost by it, and it passes.
+static void test_append_that_may_not_be_for_a_while(void **state)
+{
+    (void)state;
+    open_channel();
+    send("t01");
+    add("t02");
+    answer(403, no_grant);
+    wanted("POST", "/oauth/token");
+    answer(200, fake_token("b", 80000));
+    for (int i = 0; i < 30; i++) {
+        assert_state(SF_CHANNEL_REOPENING);
+        advance_ms(31000);
+        wanted("PUT", "/channels/ETL_C?");
+        if (i % 3 == 2)
+            answer_open(NULL);  // and again at the append
+        answer(403, no_grant);
+        wanted_nothing();
+    }
+    assert_non_null(strstr(sf_channel_trouble(one.channel)->text, "needs OWNERSHIP"));
+    advance_ms(31000);
+    answer_open(NULL);
+    assert_append("t01", "t01", NULL);
+    answer_append("n");
+    assert_append("t02", "t02", "n");
+    assert_null(sf_channel_trouble(one.channel));
+    assert_int_equal(one.failed + one.rewound, 0);
+}
+
+// It lasts, and others' appends are taken: the table must not hold them up.
+static void test_table_that_may_not_be_written_to(void **state)
+{
+    (void)state;
+    open_channel();
+    send("t01");
+    uint64_t began_us = fake_now_us;
+    answer(403, no_grant);
+    answer(200, fake_token("b", 80000));
+    one.accepted_us = fake_now_us + 1;
+    while (one.failed == 0) {
+        assert_true(fake_now_us - began_us < 180000000);
+        advance_ms(1000);
+        if (fake_oldest(one.snowflake.http) != NULL)
+            answer(403, no_grant);
+    }
+    assert_true(fake_now_us - began_us >= 120000000);
+    assert_failed(ERR_CONFIG, "needs OWNERSHIP");
 }
 
 // Gone for a moment, or gone: after some openings it is said.
@@ -395,6 +443,37 @@ static void test_opening_that_may_not_be(void **state)
         assert_failed(ERR_CONFIG, cases[i].part);
         if (i == 0)
             tear_down(state);
+    }
+}
+
+// Its rows stand on it: it is waited for, but not without end, as all others wait at a start.
+static void test_known_channel_that_may_not_be_opened(void **state)
+{
+    (void)state;
+    const struct sf_channel_record kept = {.is_known = true, .committed.text = "t01", .created_on_ms = 77};
+    for (int round = 0; round < 2; round++) {
+        if (round > 0) {
+            tear_down(state);
+            set_up(state);
+        }
+        new_channel(&kept, "t01");
+        fake_sign_in(&one.snowflake, "a", 80000);
+        uint64_t began_us = fake_now_us;
+        answer(403, no_grant);
+        answer(200, fake_token("b", 80000));
+        while (one.failed == 0 && (round > 0 || fake_now_us - began_us < 90000000)) {
+            advance_ms(1000);
+            if (fake_oldest(one.snowflake.http) != NULL)
+                answer(403, no_grant);
+        }
+        if (round > 0) {
+            assert_in_range(fake_now_us - began_us, 120000000, 180000000);
+            assert_failed(ERR_CONFIG, "not authorized");
+            break;
+        }
+        advance_ms(31000);
+        answer_open("t04");
+        assert_int_equal(one.opened, 1);
     }
 }
 
@@ -617,7 +696,7 @@ static void test_free_in_every_state(void **state)
         else if (i == 5)
             sf_channel_drop(one.channel);
         else if (i == 6)
-            fake_answer(one.snowflake.http, 403, "");  // freed before the failure is told
+            fake_answer(one.snowflake.http, 413, "");  // freed before the failure is told
         if (i < 6)
             tear_down(state);
     }
@@ -638,11 +717,14 @@ int main(void)
         CASE(test_stale_in_other_forms),
         CASE(test_stale_token_with_accepted_rows_lost),
         CASE(test_refused_append_is_believed_after_reopening),
-        CASE(test_append_that_may_not_be),
+        CASE(test_append_that_is_too_large),
+        CASE(test_append_that_may_not_be_for_a_while),
+        CASE(test_table_that_may_not_be_written_to),
         CASE(test_missing_table_is_believed_in_the_end),
         CASE(test_uncommitted_rows_are_waited_for_two_minutes_then_forced),
         CASE(test_first_opening_waits_for_a_predecessor_s_rows),
         CASE(test_opening_that_may_not_be),
+        CASE(test_known_channel_that_may_not_be_opened),
         CASE(test_reopened_channel_that_is_another),
         CASE(test_unhealthy_status_reopens),
         CASE(test_channel_that_stays_unhealthy_is_said),

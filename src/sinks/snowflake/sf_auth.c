@@ -62,23 +62,45 @@ struct sf_auth {
 
     enum auth_state state;
     bool was_ready;            // so account and host are right, and what fails now will pass
+    bool was_accepted;         // an ingest token was taken
     bool was_login_refused;    // the JWT before the one in use was refused by hostname or token request
     bool is_renewing_refused;  // the token that is asked for follows one that was refused
     struct http_request request;
     struct sf_request_id request_id;
     struct buf url, body, assertion;
     struct loop_timer timer;
-    struct backoff backoff;
+    struct backoff backoff;  // reset by a token; by one that follows a refusal, when it is taken
+    struct err trouble;      // what the newest failure was; cleared likewise
 
-    struct sf_auth_waiter *waiters;     // to be called when it is ready or has failed
+    struct sf_auth_waiter *waiters;     // to be called when it is ready, or when they are over
     struct sf_auth_waiter *delivering;  // being called
     struct loop_deferred deliver;
-    struct err failure;
+    struct err failure;  // for those that are over
 };
 
 static void ask(struct sf_auth *auth);
 
 // ---- waiters
+
+// Takes those out of the list whose waiting has ended, in their order.
+static struct sf_auth_waiter *take_ended(struct sf_auth *auth, bool is_ready)
+{
+    struct sf_auth_waiter *ended = NULL;
+    struct sf_auth_waiter **end = &ended;
+    struct sf_auth_waiter **link = &auth->waiters;
+    while (*link != NULL) {
+        struct sf_auth_waiter *waiter = *link;
+        if (!is_ready && !waiter->is_over) {
+            link = &waiter->next;
+            continue;
+        }
+        *link = waiter->next;
+        waiter->next = NULL;
+        *end = waiter;
+        end = &waiter->next;
+    }
+    return ended;
+}
 
 static void on_deliver(struct loop_deferred *deferred)
 {
@@ -86,18 +108,15 @@ static void on_deliver(struct loop_deferred *deferred)
     CHECK(auth->delivering == NULL);
     const struct err failure = auth->failure;
     err_clear(&auth->failure);
-    if (!err_is_set(&failure) && !sf_auth_has_ingest(auth)) {
-        ask(auth);  // it was refused or moved since; those who wait, wait on
-        return;
-    }
-    auth->delivering = auth->waiters;
-    auth->waiters = NULL;
+    auth->delivering = take_ended(auth, sf_auth_has_ingest(auth));
+    if (auth->waiters != NULL)
+        ask(auth);  // what they waited for was refused or moved since, or they are more patient: they wait on
     while (auth->delivering != NULL) {
         struct sf_auth_waiter *waiter = auth->delivering;
         auth->delivering = waiter->next;
         waiter->next = NULL;
         waiter->is_waiting = false;
-        waiter->on_ready(waiter, err_is_set(&failure) ? &failure : NULL);
+        waiter->on_ready(waiter, waiter->is_over ? &failure : NULL);
     }
 }
 
@@ -130,6 +149,8 @@ void sf_auth_wait_ingest(struct sf_auth *auth, struct sf_auth_waiter *waiter)
     *end = waiter;
     waiter->next = NULL;
     waiter->is_waiting = true;
+    waiter->is_over = false;
+    waiter->tries = 0;
     if (sf_auth_has_ingest(auth))
         loop_defer(auth->loop, &auth->deliver);
     else
@@ -185,39 +206,79 @@ const char *sf_auth_jwt_bearer(struct sf_auth *auth, struct err *out_error)
 
 // ---- outcomes
 
+// Their waiting ends with the error: of all, or of those who do not wait without end.
+static void end_waiting(struct sf_auth *auth, const struct err *error, bool is_for_all)
+{
+    for (struct sf_auth_waiter *waiter = auth->waiters; waiter != NULL; waiter = waiter->next) {
+        if (!is_for_all && waiter->tries_max == 0)
+            continue;
+        waiter->is_over = true;
+        auth->failure = *error;
+        loop_defer(auth->loop, &auth->deliver);
+    }
+}
+
 static void fail(struct sf_auth *auth, const struct err *error)
 {
     auth->state = AUTH_IDLE;
     auth->was_login_refused = false;
     backoff_reset(&auth->backoff);
-    auth->failure = *error;
-    if (auth->waiters == NULL) {
+    if (auth->waiters == NULL)
         log_line(LOG_ERROR, NULL, "snowflake_login", "%s", error->text);
-        err_clear(&auth->failure);
-        return;
-    }
-    loop_defer(auth->loop, &auth->deliver);
+    end_waiting(auth, error, true);
 }
 
 static bool has_patient_waiters(const struct sf_auth *auth)
 {
     for (const struct sf_auth_waiter *waiter = auth->waiters; waiter != NULL; waiter = waiter->next)
-        if (waiter->tries_max > 0 && auth->backoff.tries >= waiter->tries_max)
-            return false;
-    return true;
+        if (!waiter->is_over)
+            return true;
+    return false;
+}
+
+static void count_try(struct sf_auth *auth, const struct err *error)
+{
+    for (struct sf_auth_waiter *waiter = auth->waiters; waiter != NULL; waiter = waiter->next) {
+        waiter->tries++;
+        if (waiter->tries_max == 0 || waiter->tries < waiter->tries_max)
+            continue;
+        waiter->is_over = true;
+        auth->failure = *error;
+        loop_defer(auth->loop, &auth->deliver);
+    }
+}
+
+// The next request, after a back-off.
+static void back_off(struct sf_auth *auth, const struct err *error)
+{
+    uint32_t delay_ms = 0;
+    backoff_next(&auth->backoff, &delay_ms);
+    auth->trouble = *error;
+    auth->state = AUTH_BACKOFF;
+    loop_timer_set(auth->loop, &auth->timer, (uint64_t)delay_ms * 1000);
+    log_line(LOG_WARNING, NULL, "snowflake_login", "%s; trying again in %u ms", error->text, delay_ms);
 }
 
 static void retry_later(struct sf_auth *auth, const struct err *error)
 {
-    uint32_t delay_ms = 0;
-    backoff_next(&auth->backoff, &delay_ms);
-    if (!has_patient_waiters(auth)) {
+    bool is_asked_for = auth->waiters != NULL;
+    count_try(auth, error);
+    if (is_asked_for && !has_patient_waiters(auth)) {
         fail(auth, error);
         return;
     }
-    auth->state = AUTH_BACKOFF;
-    loop_timer_set(auth->loop, &auth->timer, (uint64_t)delay_ms * 1000);
-    log_line(LOG_WARNING, NULL, "snowflake_login", "%s; trying again in %u ms", error->text, delay_ms);
+    back_off(auth, error);
+}
+
+// An operator has to change something. But a login that was good may be good again: it is tried on for who waits for that.
+static void refused(struct sf_auth *auth, const struct err *error)
+{
+    if (!auth->was_ready) {
+        fail(auth, error);
+        return;
+    }
+    end_waiting(auth, error, false);
+    retry_later(auth, error);
 }
 
 void sf_auth_refusal_error(const struct sf_auth *auth, bool is_ingest, const char *message, struct err *out_error)
@@ -249,8 +310,9 @@ static void on_refused_login(struct sf_auth *auth, const struct sf_answer *answe
         return;
     }
     struct err error;
+    token_clear(&auth->jwt);
     sf_auth_refusal_error(auth, false, answer->message, &error);
-    fail(auth, &error);
+    refused(auth, &error);
 }
 
 static void on_forbidden_login(struct sf_auth *auth, const struct sf_answer *answer)
@@ -291,7 +353,7 @@ static void on_bad_answer(struct sf_auth *auth, const struct sf_answer *answer)
         break;
     case SF_SIGNAL_REFUSED:
         sf_answer_err(answer, &auth->request, ERR_CONFIG, what, &error);
-        fail(auth, &error);
+        refused(auth, &error);
         return;
     default: break;
     }
@@ -396,6 +458,12 @@ static uint64_t token_lifetime_us(const struct sf_auth *auth, const char *token)
     return (uint64_t)lifetime_s * 1000000;
 }
 
+static void recovered(struct sf_auth *auth)
+{
+    backoff_reset(&auth->backoff);
+    err_clear(&auth->trouble);
+}
+
 static void on_token(struct sf_auth *auth, const struct sf_answer *answer)
 {
     struct token *token = &auth->ingest;
@@ -411,12 +479,13 @@ static void on_token(struct sf_auth *auth, const struct sf_answer *answer)
     }
     uint64_t lifetime_us = token_lifetime_us(auth, buf_text(&token->bearer) + strlen("Bearer "));
     token_take(token, auth->is_renewing_refused);
+    if (!auth->is_renewing_refused)
+        recovered(auth);
     auth->is_renewing_refused = false;
     token->until_us = loop_now_us(auth->loop) + lifetime_us - lifetime_us / 20;
     auth->state = AUTH_READY;
     auth->was_ready = true;
     auth->was_login_refused = false;
-    backoff_reset(&auth->backoff);
     // Ahead of the end, so that no append ever waits for a token.
     loop_timer_set(auth->loop, &auth->timer, lifetime_us - lifetime_us / 5);
     loop_defer(auth->loop, &auth->deliver);
@@ -515,7 +584,11 @@ static void try_start(struct sf_auth *auth)
 {
     struct err error;
     loop_timer_stop(auth->loop, &auth->timer);
-    if (!start(auth, &error))
+    if (start(auth, &error))
+        return;
+    if (auth->was_ready && error.kind != ERR_INTERNAL)
+        retry_later(auth, &error);
+    else
         fail(auth, &error);
 }
 
@@ -624,8 +697,12 @@ uint32_t sf_auth_generation(const struct sf_auth *auth, bool is_ingest)
 void sf_auth_accepted(struct sf_auth *auth, bool is_ingest, uint32_t generation)
 {
     struct token *token = is_ingest ? &auth->ingest : &auth->jwt;
-    if (token->generation == generation)
-        token->is_accepted = true;
+    if (token->generation != generation)
+        return;
+    if (is_ingest && !token->is_accepted && token->is_after_refusal)
+        recovered(auth);
+    token->is_accepted = true;
+    auth->was_accepted = auth->was_accepted || is_ingest;
 }
 
 bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation)
@@ -643,6 +720,36 @@ bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation)
         token->is_after_refusal = true;
     }
     return true;
+}
+
+bool sf_auth_was_accepted(const struct sf_auth *auth)
+{
+    return auth->was_accepted;
+}
+
+void sf_auth_renew_later(struct sf_auth *auth, uint32_t generation, const char *message)
+{
+    struct err error;
+    if (auth->ingest.generation != generation || auth->ingest.bearer.size == 0)
+        return;
+    token_clear(&auth->ingest);
+    auth->is_renewing_refused = true;
+    if (auth->request.handle != NULL || auth->state == AUTH_BACKOFF)
+        return;
+    sf_auth_refusal_error(auth, true, message, &error);
+    sf_request_id_new(&auth->request_id);
+    back_off(auth, &error);
+}
+
+void sf_auth_renew(struct sf_auth *auth, uint32_t generation)
+{
+    if (auth->ingest.generation == generation && auth->ingest.bearer.size > 0)
+        ask(auth);
+}
+
+const struct err *sf_auth_trouble(const struct sf_auth *auth)
+{
+    return err_is_set(&auth->trouble) ? &auth->trouble : NULL;
 }
 
 const struct sf_auth_facts *sf_auth_facts(const struct sf_auth *auth)

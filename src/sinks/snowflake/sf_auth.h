@@ -4,6 +4,9 @@
 // A token has a generation, which its user notes when it sends a request: an answer of 401 then says which token was
 // refused. A token that was refused is renewed once; when its successor is refused as well, before anything took it, it
 // is the operator's turn.
+//
+// A login that was accepted once and is refused now may be accepted again: a key that is being replaced, a user who is
+// locked for a while, a network policy, a proxy. Who has something to lose (tries_max 0) waits for that without end.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_AUTH_H
 #define ETL_SINKS_SNOWFLAKE_SF_AUTH_H
 
@@ -21,9 +24,10 @@ struct sf_auth;
 struct sf_auth_waiter {
     void (*on_ready)(struct sf_auth_waiter *waiter, const struct err *error);  // NULL: tokens are there
     void *context;
-    uint32_t tries_max;  // requests that may fail before it is told so (ERR_TRANSIENT); 0: without end
+    uint32_t tries_max;  // requests that may fail while it waits before it is told so; 0: it waits without end
+    uint32_t tries;      // the others are sf_auth's
     struct sf_auth_waiter *next;
-    bool is_waiting;
+    bool is_waiting, is_over;
 };
 
 // Borrows all; take_key is owned (and freed when NULL is returned: out of memory).
@@ -32,8 +36,9 @@ struct sf_auth *sf_auth_new(struct loop *loop, struct http_client *http, const s
 void sf_auth_free(struct sf_auth *auth);
 // "Bearer …" with the JWT for SQL API requests, signing a new one if need be. Valid until the loop's turn ends.
 const char *sf_auth_jwt_bearer(struct sf_auth *auth, struct err *out_error);
-// Calls waiter->on_ready (later) when ingest host and scoped token are there and not about to end. An error is for
-// good (ERR_CONFIG); what may pass is tried again inside, with back-off, and logged, up to the waiters' tries_max.
+// Calls waiter->on_ready (later) when ingest host and scoped token are there and not about to end. What may pass is tried
+// again inside, with back-off, and logged, up to the waiter's own tries_max. A refusal ends the waiting of all (ERR_CONFIG)
+// when the login never was accepted; else of those with a tries_max only.
 void sf_auth_wait_ingest(struct sf_auth *auth, struct sf_auth_waiter *waiter);
 void sf_auth_cancel(struct sf_auth *auth, struct sf_auth_waiter *waiter);
 bool sf_auth_has_ingest(const struct sf_auth *auth);
@@ -46,6 +51,14 @@ void sf_auth_accepted(struct sf_auth *auth, bool is_ingest, uint32_t generation)
 // A 401 was answered to the token of that generation: renews it, or does nothing when that has happened already. False
 // when a fresh one was refused as well: stop.
 bool sf_auth_refused(struct sf_auth *auth, bool is_ingest, uint32_t generation);
+bool sf_auth_was_accepted(const struct sf_auth *auth);  // an ingest token of this login was taken once
+// A fresh ingest token was refused: asks for another one after a back-off, once for all who say so of the same. message:
+// Snowflake's.
+void sf_auth_renew_later(struct sf_auth *auth, uint32_t generation, const char *message);
+// Asks for another ingest token than that of the generation; the old one goes on being used until it comes.
+void sf_auth_renew(struct sf_auth *auth, uint32_t generation);
+// Why those who wait for a token get none; NULL: nothing went wrong.
+const struct err *sf_auth_trouble(const struct sf_auth *auth);
 // The error to stop with then: who was refused, by which key, and what to compare. message: Snowflake's.
 void sf_auth_refusal_error(const struct sf_auth *auth, bool is_ingest, const char *message, struct err *out_error);
 // What requests have told of the way there.

@@ -15,7 +15,8 @@ enum {
     REFUSED_COUNT_MAX = 3,
     MISSING_COUNT_MAX = 6,
     UNHEALTHY_COUNT_MAX = 5,
-    DROP_TRIES_MAX = 6
+    DROP_TRIES_MAX = 6,
+    TROUBLE_TRIES = 3
 };
 static const size_t BATCH_BYTES_MAX = (size_t)2 << 30;          // a row of PostgreSQL's has at most 1 GB
 static const size_t BATCH_BYTES_AT_ONCE = (size_t)1000 * 1000;  // sent in the middle of a reading turn
@@ -80,6 +81,15 @@ size_t sf_channel_held_bytes(const struct sf_channel *channel)
 const char *sf_channel_name(const struct sf_channel *channel)
 {
     return channel->name;
+}
+
+const struct err *sf_channel_trouble(const struct sf_channel *channel)
+{
+    if (channel->state == SF_CHANNEL_FAILED || channel->state == SF_CHANNEL_DROPPING)
+        return NULL;
+    if (channel->auth_waiter.is_waiting && sf_auth_trouble(channel->shared.auth) != NULL)
+        return sf_auth_trouble(channel->shared.auth);
+    return channel->backoff.tries >= TROUBLE_TRIES && err_is_set(&channel->trouble) ? &channel->trouble : NULL;
 }
 
 struct buf *sf_channel_batch(struct sf_channel *channel)
@@ -232,15 +242,6 @@ void sf_channel_send(struct sf_channel *channel)
     }
 }
 
-static void on_auth_ready(struct sf_auth_waiter *waiter, const struct err *error)
-{
-    struct sf_channel *channel = waiter->context;
-    if (error != NULL)
-        sf_channel_fail(channel, error);
-    else
-        sf_channel_send(channel);
-}
-
 void sf_channel_send_later(struct sf_channel *channel, uint32_t retry_after_s)
 {
     uint32_t delay_ms = 0;
@@ -271,29 +272,31 @@ static void on_retry_due(struct loop_timer *timer)
     sf_channel_send(channel);
 }
 
-bool sf_channel_renew_token(struct sf_channel *channel, const struct sf_outcome *outcome)
+void sf_channel_recovered(struct sf_channel *channel)
 {
-    struct err error;
-    if (!sf_auth_refused(channel->shared.auth, true, channel->generation)) {
-        sf_auth_refusal_error(channel->shared.auth, true, outcome->answer.message, &error);
-        sf_channel_fail(channel, &error);
-        return false;
-    }
-    channel->stats.retries++;
-    channel->request_id.retry_count++;
-    sf_channel_send(channel);
-    return true;
+    channel->missing_count = channel->refused_count = 0;
+    channel->forbidden_from_us = 0;
+    backoff_reset(&channel->backoff);
+    err_clear(&channel->trouble);
 }
 
-void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *outcome)
+void sf_channel_fail_or_end_drop(struct sf_channel *channel, const struct err *error)
 {
-    struct err error;
-    err_set(
-        &error, ERR_CONFIG, outcome->answer.code,
-        "%s; the table of pipe \"%s\" must exist, and the role needs OWNERSHIP of it (or INSERT and SELECT on it) and "
-        "USAGE on database \"%s\" and schema \"%s\"",
-        outcome->error.text, channel->pipe_name, channel->database, channel->schema);
-    sf_channel_fail(channel, &error);
+    if (channel->state != SF_CHANNEL_DROPPING) {
+        sf_channel_fail(channel, error);
+        return;
+    }
+    channel->state = SF_CHANNEL_CLOSED;  // a channel that is left over loses nothing
+    channel->events.on_dropped(channel->events.context, error);
+}
+
+static void on_auth_ready(struct sf_auth_waiter *waiter, const struct err *error)
+{
+    struct sf_channel *channel = waiter->context;
+    if (error != NULL)
+        sf_channel_fail_or_end_drop(channel, error);
+    else
+        sf_channel_send(channel);
 }
 
 // ---- rows in, appends out
@@ -605,8 +608,8 @@ static void on_accepted(struct sf_channel *channel, const char *continuation)
     channel->stats.wire_bytes += append->wire.size;
     channel->stats.last_append_latency_us = channel->request.done_us - channel->request.sent_us;
     append_meter_note(channel->meter, append->rows, append->raw_bytes, channel->stats.last_append_latency_us);
-    channel->missing_count = channel->refused_count = 0;
-    backoff_reset(&channel->backoff);
+    sf_channel_recovered(channel);
+    *channel->shared.accepted_us = now_us;
     sf_append_drop(channel);
     sf_channel_note_room(channel);
     channel->state = SF_CHANNEL_READY;
@@ -650,22 +653,30 @@ static void on_append_done(struct sf_channel *channel, const struct sf_outcome *
         on_accepted(channel, continuation);
 }
 
+// Not taken: the same append, with the same continuation token.
+static void on_throttled(struct sf_channel *channel, const struct sf_outcome *outcome)
+{
+    const struct log_scope scope = {.table = channel->pipe_name};
+    if (channel->request_id.retry_count == 0)
+        log_line(LOG_WARNING, &scope, "append_throttled", "%s; it is sent again until it is taken",
+                 outcome->error.text);
+    channel->state = SF_CHANNEL_WAITING;
+    sf_channel_send_later(channel, channel->request.retry_after_s);
+}
+
 static void on_append_answer(struct sf_channel *channel, const struct sf_outcome *outcome)
 {
     sf_rate_ended(&channel->rate, loop_now_us(channel->shared.loop), channel->append.raw_bytes);
     switch (outcome->answer.signal) {
     case SF_SIGNAL_DONE: on_append_done(channel, outcome); return;
-    case SF_SIGNAL_THROTTLED:  // not taken: the same append, with the same continuation token
-        channel->state = SF_CHANNEL_WAITING;
-        sf_channel_send_later(channel, channel->request.retry_after_s);
-        return;
+    case SF_SIGNAL_THROTTLED: on_throttled(channel, outcome); return;
     case SF_SIGNAL_STALE: sf_channel_on_stale(channel, outcome->error.text); return;
     case SF_SIGNAL_UNAUTHORIZED: sf_channel_renew_token(channel, outcome); return;
     case SF_SIGNAL_FORBIDDEN: sf_channel_forbidden(channel, outcome); return;
     case SF_SIGNAL_REFUSED: on_append_refused(channel, outcome->error.text); return;
     case SF_SIGNAL_MISSING:
         if (++channel->missing_count > MISSING_COUNT_MAX) {
-            sf_channel_forbidden(channel, outcome);
+            sf_channel_not_there(channel, outcome);
             return;
         }
         break;
@@ -721,6 +732,8 @@ static void on_answer(struct http_request *request, const struct err *error)
         if (outcome.answer.signal != SF_SIGNAL_UNAUTHORIZED)
             sf_auth_accepted(channel->shared.auth, true, channel->generation);
     }
+    if (outcome.answer.signal != SF_SIGNAL_DONE)
+        channel->trouble = outcome.error;
     if (channel->state == SF_CHANNEL_SENDING)
         on_append_answer(channel, &outcome);
     else if (channel->state == SF_CHANNEL_DROPPING)
@@ -764,6 +777,7 @@ struct sf_channel *sf_channel_new(const struct sf_channel_shared *shared, const 
     channel->events = *events;
     channel->record = options->kept;
     channel->initial = options->initial_token;
+    channel->outlasts_refusals = options->outlasts_refusals;
     channel->batch_rows_max = options->batch_rows_max == 0 ? UINT32_MAX : options->batch_rows_max;
     buf_init(&channel->batch.data, BATCH_BYTES_MAX);
     channel->batch.ready_count = SIZE_MAX;

@@ -53,7 +53,7 @@ enum sf_channel_state {
     SF_CHANNEL_READY,      // ended by sf_channel_pump with rows, or sf_channel_drop
     SF_CHANNEL_SENDING,    // an append is in flight; ended by its answer
     SF_CHANNEL_WAITING,    // backing off before the same append is sent again (429); ended by a timer
-    SF_CHANNEL_REOPENING,  // after an ambiguous failure or a stale token; ended by the open's answer
+    SF_CHANNEL_REOPENING,  // after an ambiguous failure, a stale token or a refusal; ended by the open's answer
     SF_CHANNEL_DROPPING,   // ended by the answer: closed
     SF_CHANNEL_FAILED      // ended by sf_channel_free
 };
@@ -70,7 +70,7 @@ struct sf_channel_events {
     void (*on_rewind)(void *context, const struct err *why);
     // For good: ERR_FENCED (another writer), ERR_CONFIG (privilege, no such object), ERR_DATA (rows refused: error count
     // grew; text has the offset range and Snowflake's message; or a row too large), ERR_LOST (token vanished or went
-    // back, identity changed).
+    // back, identity changed). What may be everybody's (the login refused, 403) is waited out by a channel that was open.
     void (*on_failed)(void *context, const struct err *error);
     void (*on_dropped)(void *context, const struct err *error);  // NULL: it is gone
     void *context;
@@ -82,6 +82,7 @@ struct sf_channel_shared {  // what a worker shares among channels; borrowed
     struct sf_auth *auth;
     struct zstd_worker *zstd;
     struct budget *budget;
+    uint64_t *accepted_us;  // when an append to any channel of the same owner was accepted last; theirs to write
 };
 
 struct sf_channel_options {
@@ -92,6 +93,7 @@ struct sf_channel_options {
     uint32_t batch_rows_max;           // batch_max_size: sent at the latest then, also in the middle of a reading turn
     const struct append_meter *meter;  // where its appends are counted; borrowed; NULL: nowhere
     uint32_t batch_fill_ms_max;        // batch_max_fill_ms: a batch waits for the rate limit only, which is far shorter
+    bool outlasts_refusals;            // also its first opening waits when it is refused (403), as an open channel does
 };
 
 struct sf_channel_stats {
@@ -129,6 +131,8 @@ void sf_channel_record_get(const struct sf_channel *channel, struct sf_channel_r
 const struct sf_channel_stats *sf_channel_stats(const struct sf_channel *channel);
 size_t sf_channel_held_bytes(const struct sf_channel *channel);  // what it has taken of the budget
 const char *sf_channel_name(const struct sf_channel *channel);
+// Why its rows wait: what became of its newest request, after several that failed, or why there is no token. NULL: nothing.
+const struct err *sf_channel_trouble(const struct sf_channel *channel);
 // Deletes it in Snowflake; all must be committed. → on_dropped. May be called inside on_committed.
 void sf_channel_drop(struct sf_channel *channel);
 
@@ -149,5 +153,6 @@ void sf_pipe_free(struct sf_pipe *pipe);  // its channels must be gone
 void sf_pipe_add(struct sf_pipe *pipe, struct sf_channel *channel);
 void sf_pipe_remove(struct sf_pipe *pipe, struct sf_channel *channel);  // harmless when it is not in it
 void sf_pipe_wake(struct sf_pipe *pipe);                                // rows were accepted: status will be asked
+const struct err *sf_pipe_trouble(const struct sf_pipe *pipe);          // as sf_channel_trouble, of statuses
 
 #endif

@@ -187,7 +187,7 @@ static void on_reopened(struct sf_channel *channel, bool is_moved)
         append_meter_note(channel->meter, append->rows, append->raw_bytes, 0);
         sf_append_drop(channel);
         sf_channel_note_room(channel);
-        backoff_reset(&channel->backoff);
+        sf_channel_recovered(channel);
     }
     if (channel->batch.cut_count > 0 && sf_token_compare(&channel->batch.cuts[0].first, &channel->committed) <= 0) {
         rewind_rows(channel);  // somebody else has written what is in the batch
@@ -205,21 +205,20 @@ static void on_opened(struct sf_channel *channel, const struct sf_outcome *outco
     struct sf_status status;
     if (continuation == NULL || !sf_status_parse(json_object_get(json, "channel_status"), &status)) {
         const struct log_scope scope = {.table = channel->pipe_name};
-        log_line(LOG_WARNING, &scope, "channel_answer", "the answer to opening channel %s cannot be read",
-                 channel->name);
+        err_set(&channel->trouble, ERR_TRANSIENT, "", "the answer to opening channel %s cannot be read", channel->name);
+        log_line(LOG_WARNING, &scope, "channel_answer", "%s", channel->trouble.text);
         sf_channel_send_later(channel, 0);
         return;
     }
     if (!check_identity(channel, &status))
         return;
     if (!sf_status_is_healthy(&status)) {
-        if (++channel->unhealthy_count <= UNHEALTHY_COUNT_MAX) {
+        err_set(&channel->trouble, ERR_CONFIG, status.code, "channel %s opens in status %s", channel->name,
+                status.code);
+        if (++channel->unhealthy_count <= UNHEALTHY_COUNT_MAX)
             sf_channel_send_later(channel, 0);
-            return;
-        }
-        struct err error;
-        err_set(&error, ERR_CONFIG, status.code, "channel %s opens in status %s", channel->name, status.code);
-        sf_channel_fail(channel, &error);
+        else
+            sf_channel_fail(channel, &channel->trouble);
         return;
     }
     bool was_opening = channel->state == SF_CHANNEL_OPENING;
@@ -228,6 +227,10 @@ static void on_opened(struct sf_channel *channel, const struct sf_outcome *outco
     channel->open_generation++;
     channel->state = SF_CHANNEL_READY;
     channel->is_stall_probe = false;
+    if (!channel->append.is_kept && sf_batch_ready(&channel->batch) == 0) {  // else an append will tell
+        channel->forbidden_from_us = 0;
+        err_clear(&channel->trouble);
+    }
     sf_channel_take_status(channel, &status);
     bool is_moved = sf_channel_commit_to(channel, status.committed);
     if (was_opening)
@@ -280,7 +283,7 @@ static void on_open_refused(struct sf_channel *channel, const struct sf_outcome 
         sf_channel_forbidden(channel, outcome);
     } else if (outcome->answer.signal == SF_SIGNAL_MISSING) {
         if (++channel->missing_count > MISSING_COUNT_MAX)
-            sf_channel_forbidden(channel, outcome);
+            sf_channel_not_there(channel, outcome);
         else
             sf_channel_send_later(channel, 0);
     } else if (channel->is_new && strstr(outcome->answer.code, "OFFSET_TOKEN") != NULL) {

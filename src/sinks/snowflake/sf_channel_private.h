@@ -1,4 +1,4 @@
-// What sf_channel.c (states and answers), sf_channel_batch.c (rows and bytes) and sf_pipe.c share.
+// What sf_channel.c (states and answers), sf_channel_open.c, sf_channel_refused.c, sf_channel_batch.c (rows and bytes) and sf_pipe.c share.
 #ifndef ETL_SINKS_SNOWFLAKE_SF_CHANNEL_PRIVATE_H
 #define ETL_SINKS_SNOWFLAKE_SF_CHANNEL_PRIVATE_H
 
@@ -98,7 +98,9 @@ struct sf_channel {
     struct loop_deferred later;  // failure, room, drop: what must not happen inside the owner's call
     struct backoff backoff;      // of appends and reopenings; reset by an append that was accepted
     bool is_room_due, is_drop_wanted;
+    bool outlasts_refusals;
     struct err failure;
+    struct err trouble;  // of the newest request, if it failed and is sent again
 
     // Of an opening under way.
     bool is_first_look;            // asks whether the channel exists before it is opened with the initial token
@@ -107,6 +109,7 @@ struct sf_channel {
     bool is_stall_probe;           // a 409 is the good answer: what was accepted is still on its way
     uint64_t uncommitted_from_us;  // when 409 was answered first; 0: not yet
     uint32_t missing_count, unhealthy_count, refused_count;
+    uint64_t forbidden_from_us;  // the first 403 of those without an append that was accepted between; 0: none
     char reopen_reason[160];
 
     bool is_reopen_wanted;  // as soon as the append in flight is answered
@@ -127,12 +130,12 @@ struct sf_outcome {
 
 // ---- sf_channel.c
 void sf_channel_fail(struct sf_channel *channel, const struct err *error);
-void sf_channel_send(struct sf_channel *channel);  // the request that the state wants, when there is a token
+void sf_channel_fail_or_end_drop(struct sf_channel *channel,
+                                 const struct err *error);  // while it is dropped: it is left
+void sf_channel_send(struct sf_channel *channel);           // the request that the state wants, when there is a token
 void sf_channel_send_later(struct sf_channel *channel, uint32_t retry_after_s);  // after a back-off
 void sf_channel_note_room(struct sf_channel *channel);
-// A 401: true when a new token is fetched and the same request goes out again; false when the channel has failed.
-bool sf_channel_renew_token(struct sf_channel *channel, const struct sf_outcome *outcome);
-void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *outcome);
+void sf_channel_recovered(struct sf_channel *channel);  // Snowflake takes what it has
 // operation: static; see http_request.operation.
 bool sf_channel_start(struct sf_channel *channel, const char *operation, const char *method, struct sf_headers *headers,
                       const struct buf *body);
@@ -141,6 +144,12 @@ bool sf_channel_commit_to(struct sf_channel *channel, const char *token);     //
 void sf_channel_drop_rows(struct sf_channel *channel);  // all that is not committed; the oldest of it is owed
 void sf_channel_take_status(struct sf_channel *channel, const struct sf_status *status);
 bool sf_channel_has_new_errors(struct sf_channel *channel, const struct sf_status *status);  // true: it has failed
+
+// ---- sf_channel_refused.c
+// A 401: a new token is fetched, and the same request goes out again.
+void sf_channel_renew_token(struct sf_channel *channel, const struct sf_outcome *outcome);
+void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *outcome);  // a 403
+void sf_channel_not_there(struct sf_channel *channel, const struct sf_outcome *outcome);  // for good
 
 // ---- sf_channel_open.c
 void sf_channel_send_open(struct sf_channel *channel);

@@ -9,7 +9,7 @@
 // Bulk status of the channels of one pipe. One request at a time, of at most SF_STATUS_CHANNELS_MAX names; a channel whose
 // rows are all committed is not asked for, and with none left nothing is asked at all.
 
-enum { REQUEST_TIMEOUT_MS = 30000, ANSWER_BYTES_MAX = 4 << 20, REFUSED_COUNT_MAX = 3 };
+enum { REQUEST_TIMEOUT_MS = 30000, ANSWER_BYTES_MAX = 4 << 20, REFUSED_COUNT_MAX = 3, TROUBLE_TRIES = 3 };
 
 static const struct backoff_policy retry_policy = {
     .delay_first_ms = 500, .delay_min_ms = 100, .delay_max_ms = 30000, .tries_max = 0};
@@ -35,7 +35,8 @@ struct sf_pipe {
     struct loop_timer timer;
     struct backoff backoff;
     uint32_t refused_count;
-    bool is_retry;  // the next request repeats one that failed: it keeps the id
+    struct err trouble;  // of the newest request, if it failed and is sent again
+    bool is_retry;       // the next request repeats one that failed: it keeps the id
 };
 
 static void ask(struct sf_pipe *pipe);
@@ -49,6 +50,13 @@ void sf_pipe_wake(struct sf_pipe *pipe)
 {
     if (is_idle(pipe) && !pipe->is_walking)
         loop_timer_set(pipe->shared.loop, &pipe->timer, (uint64_t)pipe->status_interval_ms * 1000 / 4);
+}
+
+const struct err *sf_pipe_trouble(const struct sf_pipe *pipe)
+{
+    if (pipe->auth_waiter.is_waiting && sf_auth_trouble(pipe->shared.auth) != NULL)
+        return sf_auth_trouble(pipe->shared.auth);
+    return pipe->backoff.tries >= TROUBLE_TRIES && err_is_set(&pipe->trouble) ? &pipe->trouble : NULL;
 }
 
 // ---- the list
@@ -98,6 +106,7 @@ static void compact(struct sf_pipe *pipe)
 static void go_on(struct sf_pipe *pipe)
 {
     backoff_reset(&pipe->backoff);
+    err_clear(&pipe->trouble);
     pipe->refused_count = 0;
     pipe->is_retry = false;
     if (pipe->has_more) {
@@ -143,7 +152,7 @@ static void apply(struct sf_pipe *pipe, const json_t *statuses, const char *doub
     pipe->is_walking = false;
 }
 
-static void on_refused(struct sf_pipe *pipe, const struct sf_answer *answer, const char *text)
+static void on_refused(struct sf_pipe *pipe, const struct sf_answer *answer)
 {
     if (strstr(answer->code, "TOO_MANY_CHANNELS") != NULL && pipe->names_max > 1) {
         pipe->names_max /= 2;
@@ -156,11 +165,11 @@ static void on_refused(struct sf_pipe *pipe, const struct sf_answer *answer, con
         return;
     }
     // Each channel finds out for itself: the answer to its opening says what is wrong.
-    apply(pipe, NULL, text);
+    apply(pipe, NULL, pipe->trouble.text);
     go_on(pipe);
 }
 
-static void on_unauthorized(struct sf_pipe *pipe, const char *text)
+static void on_unauthorized(struct sf_pipe *pipe, const struct sf_answer *answer)
 {
     if (sf_auth_refused(pipe->shared.auth, true, pipe->generation)) {
         pipe->next = pipe->asked_from;
@@ -168,24 +177,29 @@ static void on_unauthorized(struct sf_pipe *pipe, const char *text)
         ask(pipe);
         return;
     }
-    apply(pipe, NULL, text);  // they are refused as well, and say so
+    sf_auth_renew_later(pipe->shared.auth, pipe->generation, answer->message);
+    apply(pipe, NULL, pipe->trouble.text);  // they are refused as well, and say so
     go_on(pipe);
 }
 
-static void on_bad_answer(struct sf_pipe *pipe, const struct sf_answer *answer)
+static void note_trouble(struct sf_pipe *pipe, const struct err *error)
+{
+    const struct log_scope scope = {.table = pipe->name};
+    pipe->trouble = *error;
+    log_line(LOG_WARNING, &scope, "channel_status", "%s", error->text);
+}
+
+static void on_bad_answer(struct sf_pipe *pipe, const struct sf_answer *answer, const char *what)
 {
     struct err error;
-    char what[200];
-    (void)snprintf(what, sizeof what, "asking for the status of channels of \"%s\"", pipe->name);
     sf_answer_err(answer, &pipe->request, ERR_TRANSIENT, what, &error);
-    const struct log_scope scope = {.table = pipe->name};
-    log_line(LOG_WARNING, &scope, "channel_status", "%s", error.text);
+    note_trouble(pipe, &error);
     switch (answer->signal) {
-    case SF_SIGNAL_UNAUTHORIZED: on_unauthorized(pipe, error.text); return;
+    case SF_SIGNAL_UNAUTHORIZED: on_unauthorized(pipe, answer); return;
     case SF_SIGNAL_FORBIDDEN:
     case SF_SIGNAL_MISSING:
     case SF_SIGNAL_STALE:
-    case SF_SIGNAL_REFUSED: on_refused(pipe, answer, error.text); return;
+    case SF_SIGNAL_REFUSED: on_refused(pipe, answer); return;
     case SF_SIGNAL_MOVED:
         sf_auth_host_moved(pipe->shared.auth);
         apply(pipe, NULL, error.text);
@@ -198,10 +212,13 @@ static void on_bad_answer(struct sf_pipe *pipe, const struct sf_answer *answer)
 static void on_answer(struct http_request *request, const struct err *error)
 {
     struct sf_pipe *pipe = request->context;
+    struct err problem;
+    char what[200];
+    (void)snprintf(what, sizeof what, "asking for the status of channels of \"%s\"", pipe->name);
     if (error != NULL) {
-        const struct log_scope scope = {.table = pipe->name};
-        log_line(LOG_WARNING, &scope, "channel_status", "asking for the status of channels of \"%s\": %s", pipe->name,
-                 error->text);
+        problem = *error;
+        err_prefix(&problem, "%s", what);
+        note_trouble(pipe, &problem);
         try_later(pipe, 0);
         return;
     }
@@ -211,9 +228,11 @@ static void on_answer(struct http_request *request, const struct err *error)
         sf_auth_accepted(pipe->shared.auth, true, pipe->generation);
     const json_t *statuses = json_object_get(answer.json, "channel_statuses");
     if (answer.signal != SF_SIGNAL_DONE) {
-        on_bad_answer(pipe, &answer);
+        on_bad_answer(pipe, &answer, what);
     } else if (!json_is_object(statuses)) {
-        try_later(pipe, 0);
+        err_set(&problem, ERR_TRANSIENT, "", "%s: HTTP %u without channel_statuses", what, request->status);
+        note_trouble(pipe, &problem);
+        on_refused(pipe, &answer);
     } else {
         apply(pipe, statuses, NULL);
         go_on(pipe);

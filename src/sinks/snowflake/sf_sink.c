@@ -67,8 +67,10 @@ static void table_tell(struct sf_sink_table *table)
     if (told & SF_EVENT_FAILED) {
         events->on_table_failed(events->context, table->context, &table->failure);
         if (table->is_stopped)
-            return;  // else only its copy failed, and its stream's events must not be lost
+            return;
     }
+    if (told & SF_EVENT_COPY_FAILED)
+        events->on_copy_failed(events->context, table->context, &table->copy_failure);
     if (told & SF_EVENT_PREPARED)
         events->on_prepared(events->context, table->context,
                             err_is_set(&table->prepare_error) ? &table->prepare_error : NULL);
@@ -143,11 +145,6 @@ void sf_sink_on_channel_room(void *context)
     }
 }
 
-void sf_sink_on_channel_failed(void *context, const struct err *error)
-{
-    sf_sink_table_fail(context, error);
-}
-
 static const struct sink_channel_record *find_kept(const struct sink_stream_record *kept, const char *name)
 {
     for (uint32_t i = 0; kept != NULL && i < kept->channel_count; i++)
@@ -170,7 +167,8 @@ struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, u
                                          .channel = name,
                                          .batch_rows_max = sink->options.batch_rows_max,
                                          .meter = &table->meter,
-                                         .batch_fill_ms_max = sink->options.batch_fill_ms_max};
+                                         .batch_fill_ms_max = sink->options.batch_fill_ms_max,
+                                         .outlasts_refusals = kind == 'C'};
     if (initial_token != NULL)
         options.initial_token = *initial_token;
     // A record of another name (an earlier epoch) says nothing of this channel.
@@ -348,6 +346,15 @@ static const char *table_target(const struct sink_table *sink_table)
     return table_of_const(sink_table)->layout.target_name;
 }
 
+static const struct err *table_trouble(const struct sink_table *sink_table)
+{
+    const struct sf_sink_table *table = table_of_const(sink_table);
+    const struct err *trouble = sf_stream_trouble(table);
+    if (trouble == NULL)
+        trouble = sf_sink_copy_trouble(table);
+    return trouble != NULL ? trouble : sf_pipe_trouble(table->pipe);
+}
+
 static bool has_inflight(const struct sink *base)
 {
     const struct sf_sink *sink = (const struct sf_sink *)base;
@@ -470,6 +477,7 @@ static const struct sink_operations operations = {
     .stream_record = sf_stream_record,
     .table_encoder = table_encoder,
     .table_target = table_target,
+    .table_trouble = table_trouble,
     .merge = sf_sink_merge,
     .is_hidden = sf_sink_is_hidden,
     .publish = sf_sink_publish,
@@ -494,7 +502,8 @@ struct sink *sf_sink_new(const struct sf_sink_options *options, const struct sin
                                                       .http = options->http,
                                                       .auth = options->auth,
                                                       .zstd = options->zstd,
-                                                      .budget = &sink->budget};
+                                                      .budget = &sink->budget,
+                                                      .accepted_us = &sink->accepted_us};
     sink->notify.call = on_notify;
     sink->notify.context = sink;
     buf_init(&sink->text, SF_STATEMENT_BYTES_MAX);

@@ -120,7 +120,7 @@ void sf_sink_copy_free_all(struct sf_sink_table *table)
     free(table->copies);
     table->copies = NULL;
     table->copy_count = 0;
-    table->events &= ~(unsigned)SF_EVENT_COPY;
+    table->events &= ~(unsigned)(SF_EVENT_COPY | SF_EVENT_COPY_FAILED);
 }
 
 void sf_sink_copy_drop(struct sink_table *sink_table)
@@ -149,6 +149,14 @@ static void on_copy_channel_committed(void *context)
     check_done(context);
 }
 
+// Of the copy alone: the table's stream is as it was.
+static void copy_fail(struct sf_sink_table *table, const struct err *error)
+{
+    table->copy_failure = *error;
+    table->events |= SF_EVENT_COPY_FAILED;
+    sf_sink_notify(table->sink);
+}
+
 // A copy's accepted rows are gone: the table is read again in a new snapshot; that is the pipeline's to decide.
 static void on_copy_rewind(void *context, const struct err *why)
 {
@@ -156,12 +164,16 @@ static void on_copy_rewind(void *context, const struct err *why)
     struct err error = *why;
     error.kind = ERR_TRANSIENT;
     err_prefix(&error, "copied rows were lost at the destination, the copy starts again");
-    sf_sink_table_fail(copy->table, &error);
+    copy_fail(copy->table, &error);
 }
 
 static void on_copy_failed(void *context, const struct err *error)
 {
-    sf_sink_table_fail(((struct sf_copy *)context)->table, error);
+    struct sf_sink_table *table = ((struct sf_copy *)context)->table;
+    if (error->kind == ERR_TRANSIENT)
+        copy_fail(table, error);
+    else
+        sf_sink_table_fail(table, error);
 }
 
 static void on_copy_dropped(void *context, const struct err *error)
@@ -281,6 +293,14 @@ bool sf_sink_copy_has_inflight(const struct sf_sink_table *table)
         if (table->copies[i] != NULL && sf_channel_has_uncommitted(table->copies[i]->channel))
             return true;
     return false;
+}
+
+const struct err *sf_sink_copy_trouble(const struct sf_sink_table *table)
+{
+    for (uint32_t i = 0; i < table->copy_count; i++)
+        if (table->copies[i] != NULL && sf_channel_trouble(table->copies[i]->channel) != NULL)
+            return sf_channel_trouble(table->copies[i]->channel);
+    return NULL;
 }
 
 void sf_sink_copy_stats(const struct sf_sink_table *table, struct sink_stats *stats)

@@ -43,7 +43,8 @@ enum sf_event {
     SF_EVENT_GROWTH_FAILED = 8192,
     SF_EVENT_CLEANED = 16384,
     SF_EVENT_PUBLISHED = 32768,
-    SF_EVENT_LEFTOVER = 65536  // some are over
+    SF_EVENT_LEFTOVER = 65536,  // some are over
+    SF_EVENT_COPY_FAILED = 131072
 };
 
 enum sf_copy_event { SF_COPY_OPENED = 1, SF_COPY_COMMITTED = 2, SF_COPY_DROPPED = 4 };
@@ -152,7 +153,7 @@ struct sf_sink_table {
     bool is_publishing;     // the slot's work is publish, not prepare
     bool wants_coerced;     // its landing rows tell of values that did not fit, and the target has no column for that
     unsigned events;
-    struct err failure, prepare_error, rewind_reason;
+    struct err failure, copy_failure, prepare_error, rewind_reason;
     struct sf_sink_table *next, *next_dirty, *next_waiting;
 };
 
@@ -171,7 +172,8 @@ struct sf_sink {
     struct sf_sink_options options;
     struct sf_channel_shared channel_shared;
     struct budget budget;
-    lsn_t floor_lsn;  // durable
+    uint64_t accepted_us;  // of the channels, see there
+    lsn_t floor_lsn;       // durable
     bool is_waiting_for_room;
     struct sf_sink_table *tables;
     struct sf_sink_table *dirty;
@@ -227,7 +229,6 @@ struct sf_channel *sf_sink_channel_new(struct sf_sink_table *table, char kind, u
                                        const struct sf_token *initial_token, const struct sink_stream_record *kept,
                                        const struct sf_channel_events *events);
 void sf_sink_on_channel_room(void *context);
-void sf_sink_on_channel_failed(void *context, const struct err *error);
 enum sink_append_outcome sf_sink_append_line(struct sf_sink_table *table, struct sf_channel *channel,
                                              const struct sf_token *token, const struct row_change *change,
                                              struct err *out_error);
@@ -250,6 +251,7 @@ lsn_t sf_stream_committed_row_lsn(const struct sink_table *table);
 uint32_t sf_stream_committed(const struct sf_sink_table *table, lsn_t from_lsn,
                              struct seq out_seqs[SPREAD_CHANNELS_MAX]);
 void sf_stream_record(const struct sink_table *table, struct sink_stream_record *out_record);
+const struct err *sf_stream_trouble(const struct sf_sink_table *table);
 
 // sf_sink_copy.c
 void sf_sink_copy_open(struct sink_table *table, uint8_t epoch, lsn_t copy_lsn, uint16_t range);
@@ -262,6 +264,7 @@ void sf_sink_copy_free_all(struct sf_sink_table *table);  // frees the copy's ch
 void sf_sink_copy_tell(struct sf_sink_table *table);      // its events, outside of the channels' callbacks
 void sf_sink_copy_flush(struct sf_sink *sink);
 bool sf_sink_copy_has_inflight(const struct sf_sink_table *table);
+const struct err *sf_sink_copy_trouble(const struct sf_sink_table *table);
 void sf_sink_copy_stats(const struct sf_sink_table *table, struct sink_stats *stats);
 
 // sf_sink_sql.c

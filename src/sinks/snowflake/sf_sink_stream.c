@@ -377,3 +377,11 @@ void sf_stream_record(const struct sink_table *sink_table, struct sink_stream_re
         out->error_count = record.error_count;
     }
 }
+
+const struct err *sf_stream_trouble(const struct sf_sink_table *table)
+{
+    for (uint32_t i = 0; i < table->stream.channel_count; i++)
+        if (sf_channel_trouble(table->stream.channels[i]) != NULL)
+            return sf_channel_trouble(table->stream.channels[i]);
+    return NULL;
+}
