@@ -466,6 +466,20 @@ void merge_state_ask(struct pipeline *pipeline)
     pipeline->sink->operations->read_state(pipeline->sink);
 }
 
+// Nothing is merged until it is read.
+static void state_is_unread(struct pipeline *pipeline, const struct err *error)
+{
+    struct err *shown = &pipeline->merge_state_error;
+    bool is_news = !err_is_set(shown) || strcmp(shown->code, error->code) != 0;
+    *shown = *error;
+    err_prefix(shown,
+               "nothing is merged while the state table cannot be read, which tells how the merge up to " LSN_FORMAT
+               " ended",
+               LSN_ARGUMENTS(pipeline->record.merge_intent_lsn));
+    if (is_news)
+        log_line(LOG_ERROR, &pipeline->scope, "merge_unresolved", "%s", shown->text);
+}
+
 void merge_state_read(struct pipeline *pipeline, const struct sink_state *state, const struct err *error)
 {
     if (!pipeline->is_merge_resolving)
@@ -473,9 +487,11 @@ void merge_state_read(struct pipeline *pipeline, const struct sink_state *state,
     if (error != NULL) {
         // It waits for a merge that is under way, up to the statement's time-out.
         pipeline->merge_retry_us = loop_now_us(pipeline->loop) + STATE_RETRY_US;
+        state_is_unread(pipeline, error);
         return;
     }
     pipeline->is_merge_resolving = false;
+    err_clear(&pipeline->merge_state_error);
     merge_writer_set(pipeline, state);
     if (state->epoch == pipeline->record.epoch && state->merged_lsn == pipeline->record.merge_intent_lsn) {
         log_line(LOG_INFO, &pipeline->scope, "merge_resolved", "the merge up to " LSN_FORMAT " had been done",

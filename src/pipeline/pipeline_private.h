@@ -201,6 +201,7 @@ struct pipeline {
     lsn_t merge_below_lsn;
     uint64_t merge_began_us, merge_ended_us, merge_took_us, merge_count;
     struct err merge_error;
+    struct err merge_state_error;  // why it is still not known how a merge ended
     struct backoff merge_backoff;
     uint32_t merge_failures;  // in a row, those aside that ask for nothing but another try
     bool is_cleaning;         // landing rows that are not kept any longer are being deleted

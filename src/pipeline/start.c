@@ -77,6 +77,7 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
     record->is_slot_made = false;
     record->merge_intent_lsn = LSN_NONE;
     pipeline->is_merge_resolving = false;
+    err_clear(&pipeline->merge_state_error);
     pipeline->is_merging = false;  // the answer to one that is under way says nothing any more
     merge_search_end(&pipeline->search);
     pipeline->is_search_wanted = false;

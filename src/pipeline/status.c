@@ -160,8 +160,8 @@ static json_t *merge_json(const struct pipeline *pipeline)
 // What is wrong now, the gravest first; NULL: nothing.
 static const struct err *error_of(const struct pipeline *pipeline)
 {
-    const struct err *const errors[] = {&pipeline->end_error, &pipeline->last_error, &pipeline->merge_error,
-                                        &pipeline->publication_error};
+    const struct err *const errors[] = {&pipeline->end_error, &pipeline->last_error, &pipeline->merge_state_error,
+                                        &pipeline->merge_error, &pipeline->publication_error};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
         if (err_is_set(errors[i]))
             return errors[i];

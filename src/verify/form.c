@@ -276,8 +276,11 @@ void form_target_rows(const struct form *form, const struct form_ranges *ranges,
     target_place(form, out);
     buf_append_text(out, " AS \"_ETL_K\"");
     for (uint16_t i = 0; i < form->table->column_count; i++) {
-        buf_append_text(out, ", ");
+        // How bytes are written is the session's BINARY_OUTPUT_FORMAT.
+        bool is_binary = form->encoders[i].target.kind == TARGET_BINARY;
+        buf_append_text(out, is_binary ? ", HEX_ENCODE(" : ", ");
         sf_append_identifier(out, form->target_columns[i]);
+        buf_append_text(out, is_binary ? ")" : "");
     }
     if (form->has_coerced)
         buf_append_text(out, ", \"_ETL_COERCED\"");

@@ -106,6 +106,16 @@ static bool source_value(struct comparer *comparer, uint16_t index, const struct
     return true;
 }
 
+// Rows that are always there would keep the loop from turning, and the lease from being renewed. False: stopped.
+static bool breathe(const struct comparer *comparer, uint64_t rows)
+{
+    if (rows % TELL_EVERY == 0) {
+        loop_turn(comparer->options->wait->loop, 0);
+        comparer->options->on_rows(comparer->options->context, rows);
+    }
+    return !err_is_set(&comparer->options->wait->stopped);
+}
+
 static bool source_next(struct comparer *comparer)
 {
     struct side *side = &comparer->sides[SOURCE_SIDE];
@@ -132,14 +142,9 @@ static bool source_next(struct comparer *comparer)
         end_value(&side->row, start);
     }
     side->rows++;
-    if (side->rows % TELL_EVERY == 0) {
-        // Rows that are always there would keep the loop from turning, and the lease from being renewed.
-        loop_turn(comparer->options->wait->loop, 0);
-        comparer->options->on_rows(comparer->options->context, side->rows);
-        if (err_is_set(&comparer->options->wait->stopped)) {
-            comparer->error = comparer->options->wait->stopped;
-            return false;
-        }
+    if (!breathe(comparer, side->rows)) {
+        comparer->error = comparer->options->wait->stopped;
+        return false;
     }
     return !side->row.failed || err_set(&comparer->error, ERR_INTERNAL, "memory", "a row needs too much memory");
 }
@@ -368,9 +373,10 @@ static bool drain(struct comparer *comparer, struct err *out_error)
 {
     const struct value *values = NULL;
     bool is_over = comparer->sides[SOURCE_SIDE].is_over;
+    uint64_t rows = comparer->sides[SOURCE_SIDE].rows;
     struct err ignored;
     target_drop(comparer->target);
-    while (!is_over && source_rows_are_open(comparer->source))
+    while (!is_over && source_rows_are_open(comparer->source) && breathe(comparer, rows++))
         if (!source_rows_next(comparer->source, &values, &is_over, &ignored))
             break;
     *out_error = comparer->error;

@@ -1,5 +1,5 @@
 """Merges that fail: one table's trouble stays its own, and what is no table's is nobody's."""
-from program import wait_until
+from program import pipeline_status, wait_until
 from snowflake_client import Snowflake
 from test_merge_options import settle
 from versions import since
@@ -63,6 +63,31 @@ def test_a_failure_that_passes_parks_nobody(source, standin, stream):
     settle(source, snowflake, program, 1)
     assert program.events("merge_failed") and not program.events("parked")
     assert count(snowflake, "t0") == 2
+    assert program.terminate() == 0
+
+
+def test_a_state_that_cannot_be_read_is_told(source, standin, stream):
+    """Killed while its merge runs: how that ended only the state table tells."""
+    source.sql("create table t0 (id int primary key); create table mark (id bigint primary key); create publication etl for table mark, t0")
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN)
+    program.wait_for_event("live", 60)
+    fault = standin.add_fault("sql.execute", times=None, hold=True)
+    source.sql("insert into t0 values (2)")
+    wait_until(lambda: standin.fault_hits(fault), 60, "the merge to be sent")
+    program.kill()
+    standin.remove_faults()
+    state = snowflake.qualified(f"_ETL_STATE_{source.name}_etl", snowflake.landing_schema)
+    snowflake.execute(f'alter table {state} rename column "WRITER" to "AWAY"')
+    program = stream(*MERGE_OFTEN)
+    line = program.wait_for_event("merge_unresolved", 60)
+    assert "cannot be read" in line["message"] and "WRITER" in line["message"]
+    told = wait_until(lambda: pipeline_status(program.status()).get("error"), 60, "the status to tell of it")
+    assert "nothing is merged while the state table cannot be read" in told
+    snowflake.execute(f'alter table {state} rename column "AWAY" to "WRITER"')
+    settle(source, snowflake, program, 1)
+    wait_until(lambda: "error" not in pipeline_status(program.status()), 60, "nothing to be wrong any more")
+    assert len(program.events("merge_unresolved")) == 1 and count(snowflake, "t0") == 1
     assert program.terminate() == 0
 
 

@@ -121,7 +121,7 @@ static const char plain_merge[] =
     "  etl_odd INTEGER;\n"
     "  etl_coerced INTEGER;\n"
     "BEGIN\n"
-    "  ALTER SESSION SET LOCK_TIMEOUT = 60;\n"
+    "  ALTER SESSION SET LOCK_TIMEOUT = 60, ERROR_ON_NONDETERMINISTIC_MERGE = TRUE;\n"
     "  BEGIN TRANSACTION;\n"
     "  UPDATE \"D\".\"L\".\"_ETL_STATE_p\" SET \"POSITION\" = '010000000000000200', \"COMMIT_AT\" = NULL, "
     "\"MERGED_AT\" "
@@ -326,6 +326,20 @@ static void test_sf_merge_quotes_any_name(void **state)
     check_has(text, "table it''''s .''''x'''':");  // no double quotes and no line breaks in messages
     check_has(text, "\"D\".\"S\".\"\"\"X\"\"\"");
     assert_string_equal(text + strlen(text) - 6, "END;\n'");
+    fixture_deinit(&fixture);
+}
+
+// An update that changes 0 to -0 has an old key; whether Snowflake puts the two into one group is not known.
+static void test_sf_merge_keys_of_floats(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, IDENTITY_KEY);
+    fixture.encoders[1].target = (struct target_type){.kind = TARGET_FLOAT};
+    fixture.merge.may_have_moved = true;
+    const char *text = built(&fixture);
+    check_has(text, "PARTITION BY IFF(\"ID\" = 0, 0, \"ID\")");
+    check_has(text, "AS s ON IFF(t.\"ID\" = 0, 0, t.\"ID\") = IFF(s.\"ID\" = 0, 0, s.\"ID\")");
     fixture_deinit(&fixture);
 }
 
@@ -549,19 +563,13 @@ static void test_sf_merge_retention(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sf_merge_plain),
-        cmocka_unit_test(test_sf_merge_hints_choose_the_form),
-        cmocka_unit_test(test_sf_merge_first_replaces),
-        cmocka_unit_test(test_sf_merge_append_only),
-        cmocka_unit_test(test_sf_merge_guard),
-        cmocka_unit_test(test_sf_merge_commit_time),
-        cmocka_unit_test(test_sf_merge_quotes_any_name),
-        cmocka_unit_test(test_sf_merge_multiset),
-        cmocka_unit_test(test_sf_merge_marks_deletes),
-        cmocka_unit_test(test_sf_merge_without_tables),
-        cmocka_unit_test(test_sf_merge_of_many_tables_is_procedures),
-        cmocka_unit_test(test_sf_merge_failure_of),
-        cmocka_unit_test(test_sf_merge_suspect_of),
+        cmocka_unit_test(test_sf_merge_plain),           cmocka_unit_test(test_sf_merge_hints_choose_the_form),
+        cmocka_unit_test(test_sf_merge_first_replaces),  cmocka_unit_test(test_sf_merge_append_only),
+        cmocka_unit_test(test_sf_merge_guard),           cmocka_unit_test(test_sf_merge_commit_time),
+        cmocka_unit_test(test_sf_merge_quotes_any_name), cmocka_unit_test(test_sf_merge_keys_of_floats),
+        cmocka_unit_test(test_sf_merge_multiset),        cmocka_unit_test(test_sf_merge_marks_deletes),
+        cmocka_unit_test(test_sf_merge_without_tables),  cmocka_unit_test(test_sf_merge_of_many_tables_is_procedures),
+        cmocka_unit_test(test_sf_merge_failure_of),      cmocka_unit_test(test_sf_merge_suspect_of),
         cmocka_unit_test(test_sf_merge_retention),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

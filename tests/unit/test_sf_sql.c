@@ -115,6 +115,8 @@ static void test_long_statement_is_submitted_and_polled(void **state)
     assert_string_equal(parameter_of(request, "async"), "true");
     json_t *body = json_loads((const char *)request->body, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(body, "warehouse")), "WH");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(body, "parameters"), "ROWS_PER_RESULTSET")),
+                        "0");
     assert_string_equal(json_string_value(json_object_get(json_object_get(body, "parameters"), "QUERY_TAG")),
                         "a \"tag\"");
     json_decref(body);

@@ -134,6 +134,20 @@ static void test_verify_form_of_a_keyed_table(void **state)
     row_encoder_deinit(&fixture.encoder);
 }
 
+static void test_verify_form_reads_bytes_as_hex(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture.encoder.columns[1].target = (struct target_type){.kind = TARGET_BINARY, .length = 9};
+    fixture.table.column_count = 2;
+    check_text(target_rows, &fixture.form,
+               "SELECT " TARGET_KEY
+               " AS \"_ETL_K\", \"ID\", HEX_ENCODE(\"N\") FROM \"D\".\"S\".\"T\" ORDER BY \"_ETL_K\"");
+    fixture.table.column_count = COLUMNS;
+    row_encoder_deinit(&fixture.encoder);
+}
+
 // Equal rows of a multiset are told apart by nothing, and a key that is not written alike cannot be the place.
 static void test_verify_form_without_a_key(void **state)
 {
@@ -203,8 +217,8 @@ static void test_hold_command(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_verify_form_of_a_keyed_table),
-                                       cmocka_unit_test(test_verify_form_without_a_key),
-                                       cmocka_unit_test(test_hold_command)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_verify_form_of_a_keyed_table), cmocka_unit_test(test_verify_form_reads_bytes_as_hex),
+        cmocka_unit_test(test_verify_form_without_a_key), cmocka_unit_test(test_hold_command)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

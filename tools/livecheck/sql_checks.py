@@ -179,7 +179,7 @@ def check_blocks(report, account, schemas):
     account.run(f'CREATE TABLE IF NOT EXISTS {state} ("PIPELINE" VARCHAR(255), "POSITION" VARCHAR(18), "MERGED_AT" TIMESTAMP_TZ(6))')
     account.run(f"INSERT INTO {state} (\"PIPELINE\", \"POSITION\") SELECT 'p', '01' WHERE NOT EXISTS (SELECT 1 FROM {state} WHERE \"PIPELINE\" = 'p')")
     update = f"UPDATE {state} SET \"POSITION\" = '02', \"MERGED_AT\" = CURRENT_TIMESTAMP() WHERE \"PIPELINE\" = 'p' AND \"POSITION\" = '{{}}';"
-    begin = "ALTER SESSION SET LOCK_TIMEOUT = 60; BEGIN TRANSACTION;"
+    begin = "ALTER SESSION SET LOCK_TIMEOUT = 60, ERROR_ON_NONDETERMINISTIC_MERGE = TRUE; BEGIN TRANSACTION;"
     fenced = "etl_fenced EXCEPTION (-20001, 'etl_fenced: another writer'); n INTEGER; s VARCHAR;"
     with report.check("block: a raised exception, uncaught", "422, code -20001, SQLSTATE P0001, the exception's name and message") as one:
         answer = account.statement(block(begin, update.format("99"), "IF (SQLROWCOUNT <> 1) THEN RAISE etl_fenced; END IF;",

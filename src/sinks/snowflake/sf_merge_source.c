@@ -75,7 +75,7 @@ static void append_comparable(const struct merge_text *text, const char *alias, 
 {
     enum target_kind kind = type_of(text, column)->kind;
     bool is_json = kind == TARGET_VARIANT || kind == TARGET_ARRAY;
-    if (kind == TARGET_FLOAT && merge_is_multiset(text->table)) {
+    if (kind == TARGET_FLOAT) {
         buf_append_text(text->out, "IFF(");
         append_column(text, alias, column);
         buf_append_text(text->out, " = 0, 0, ");

@@ -433,7 +433,8 @@ static void build_body(struct sf_sql *sql, const char *statement, const struct s
     append_member(body, "role", options->omits_role ? NULL : sql->config->role);
     buf_append_text(body, ",\"parameters\":{\"QUERY_TAG\":");
     append_json(body, options->query_tag == NULL ? "etl-stream" : options->query_tag);
-    buf_append_text(body, "}}");
+    // 0: whole results, whatever the account or the user has. docs/snowflake.md lists which parameters do not matter and why.
+    buf_append_text(body, ",\"ROWS_PER_RESULTSET\":\"0\"}}");
 }
 
 bool sf_sql_run(struct sf_sql *sql, const char *statement, const struct sf_sql_options *options, sf_sql_on_done on_done,

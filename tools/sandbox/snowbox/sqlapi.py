@@ -432,6 +432,8 @@ def _parameters(given: dict) -> dict:
     parameters = {}
     for name, value in given.items():
         name = name.upper()
+        if name == "ROWS_PER_RESULTSET" and str(value) == "0":
+            continue  # all of them, as it is done here
         if name in _RESULT_PARAMETERS:
             raise BadRequest(f"the stand-in always answers in the default formats: leave out the parameter {name}")
         default = PARAMETERS.get(name, (None,))[0]

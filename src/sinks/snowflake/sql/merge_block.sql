@@ -7,7 +7,7 @@ DECLARE
   etl_odd INTEGER;
   etl_coerced INTEGER;
 {variables}BEGIN
-  ALTER SESSION SET LOCK_TIMEOUT = {lock_timeout};
+  ALTER SESSION SET LOCK_TIMEOUT = {lock_timeout}, ERROR_ON_NONDETERMINISTIC_MERGE = TRUE;
   BEGIN TRANSACTION;
 -- First of all, so that whoever merges from an older state finds out before it touches a target.
   UPDATE {state} SET "POSITION" = {below}, "COMMIT_AT" = {commit_at}, "MERGED_AT" = CURRENT_TIMESTAMP(){retention}
