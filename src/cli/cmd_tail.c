@@ -96,7 +96,7 @@ static bool on_change(struct tail *tail, const struct pgoutput_message *message)
     if (message->kind == PGOUTPUT_TRUNCATE) {
         change.op = 'T';
         for (uint32_t i = 0; i < message->truncate.relation_count; i++) {
-            struct tail_table *table = find_table(tail, message->truncate.relation_oids[i]);
+            struct tail_table *table = find_table(tail, pgoutput_truncated(message, i));
             if (table != NULL && !write_line(tail, table, &change))
                 return false;
         }

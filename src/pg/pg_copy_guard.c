@@ -365,11 +365,12 @@ static void append_array(struct buf *out, const struct table *table, int which)
 static void check_table(struct pg_copy *copy)
 {
     const struct table *table = table_at(copy);
-    char oid[16];
+    char oid[16], attribute_count[16];
     struct buf texts[4];
-    const char *parameters[5] = {oid};
+    const char *parameters[6] = {oid, [5] = attribute_count};
     struct err error;
     (void)snprintf(oid, sizeof oid, "%u", table->oid);
+    (void)snprintf(attribute_count, sizeof attribute_count, "%u", table->attribute_count);
     for (int i = 0; i < 4; i++) {
         buf_init(&texts[i], 65536);
         if (i == 0)
@@ -379,7 +380,7 @@ static void check_table(struct pg_copy *copy)
         parameters[i + 1] = buf_text(&texts[i]);
         CHECK(!texts[i].failed);
     }
-    bool is_sent = pg_conn_query(guard_conn(copy), sql_pg_copy_table_check, 5, parameters, PG_COPY_QUERY_TIMEOUT_MS,
+    bool is_sent = pg_conn_query(guard_conn(copy), sql_pg_copy_table_check, 6, parameters, PG_COPY_QUERY_TIMEOUT_MS,
                                  on_table_checked, copy, &error);
     for (int i = 0; i < 4; i++)
         buf_deinit(&texts[i]);

@@ -3,6 +3,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/check.h"
+
 // Cursor over one message. Invariant: position <= size. A reader that would pass the end reads nothing, sets `wanted` and returns false.
 struct reader {
     const uint8_t *data;
@@ -244,23 +246,15 @@ static bool read_delete(struct reader *reader, struct pgoutput_scratch *scratch,
 }
 
 // Truncate: Byte1('T') Int32 count | Int8 flags (1: CASCADE, 2: RESTART IDENTITY) | count times Int32 relation oid
-static bool read_truncate(struct reader *reader, struct pgoutput_scratch *scratch, struct pgoutput_message *message)
+static bool read_truncate(struct reader *reader, struct pgoutput_message *message)
 {
     uint32_t count;
     uint8_t flags;
-    if (!read_u32(reader, "the count of relations", &count))
+    if (!read_u32(reader, "the count of relations", &count) || !read_u8(reader, "flags", &flags) ||
+        !reader_has(reader, (size_t)count * sizeof(uint32_t), "an oid for each relation"))
         return false;
-    if (count > ROW_COLUMNS_MAX) {
-        reader->position -= 4;
-        return reader_wants(reader, "at most 1664 relations in one TRUNCATE");
-    }
-    if (!read_u8(reader, "flags", &flags))
-        return false;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!read_u32(reader, "a relation's oid", &scratch->relation_oids[i]))
-            return false;
-    }
-    message->truncate.relation_oids = scratch->relation_oids;
+    message->truncate.relation_oids = reader->data + reader->position;
+    reader->position += (size_t)count * sizeof(uint32_t);
     message->truncate.relation_count = count;
     message->truncate.is_cascade = (flags & 1) != 0;
     message->truncate.restarts_identity = (flags & 2) != 0;
@@ -305,7 +299,7 @@ static bool read_message(struct reader *reader, struct pgoutput_scratch *scratch
     case 'I': message->kind = PGOUTPUT_INSERT; return read_insert(reader, scratch, message);
     case 'U': message->kind = PGOUTPUT_UPDATE; return read_update(reader, scratch, message);
     case 'D': message->kind = PGOUTPUT_DELETE; return read_delete(reader, scratch, message);
-    case 'T': message->kind = PGOUTPUT_TRUNCATE; return read_truncate(reader, scratch, message);
+    case 'T': message->kind = PGOUTPUT_TRUNCATE; return read_truncate(reader, message);
     case 'A': message->kind = PGOUTPUT_ABORT; return read_abort(reader);
     case 'M': message->kind = PGOUTPUT_MESSAGE; return read_logical_message(reader);
     default: reader->position = 0; return reader_wants(reader, "a message of protocol version 1 (B C O R Y I U D T M)");
@@ -325,4 +319,12 @@ bool pgoutput_decode(const uint8_t *data, size_t size, struct pgoutput_scratch *
     char kind = size > 0 && data[0] > 0x20 && data[0] < 0x7F ? (char)data[0] : '?';
     return err_set(out_error, ERR_DATA, "pgoutput", "replication message '%c' of %zu bytes: expected %s at byte %zu",
                    kind, size, reader.wanted, reader.position);
+}
+
+uint32_t pgoutput_truncated(const struct pgoutput_message *message, uint32_t index)
+{
+    uint32_t big_endian;
+    CHECK(message->kind == PGOUTPUT_TRUNCATE && index < message->truncate.relation_count);
+    memcpy(&big_endian, message->truncate.relation_oids + (size_t)index * sizeof big_endian, sizeof big_endian);
+    return be32toh(big_endian);
 }

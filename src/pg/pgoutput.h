@@ -40,7 +40,6 @@ struct pgoutput_scratch {
     struct value new_values[ROW_COLUMNS_MAX];
     struct value old_values[ROW_COLUMNS_MAX];
     struct pgoutput_relation_column columns[ROW_COLUMNS_MAX];
-    uint32_t relation_oids[ROW_COLUMNS_MAX];  // of a truncate; more are an error that names the limit
 };
 
 struct pgoutput_message {
@@ -70,8 +69,9 @@ struct pgoutput_message {
             enum pgoutput_old old;
         } change;
         struct {
-            const uint32_t *relation_oids;
-            uint32_t relation_count;
+            const uint8_t *relation_oids;  // inside the message, big-endian: see pgoutput_truncated
+            uint32_t
+                relation_count;  // as many as the server truncates at once: a root may have any number of partitions
             bool is_cascade;
             bool restarts_identity;
         } truncate;
@@ -82,5 +82,8 @@ struct pgoutput_message {
 // False: ERR_DATA with the offset and what was expected; *out_message is then undefined.
 bool pgoutput_decode(const uint8_t *data, size_t size, struct pgoutput_scratch *scratch,
                      struct pgoutput_message *out_message, struct err *out_error);
+
+// The oid of a TRUNCATE message's relation number index, below relation_count.
+uint32_t pgoutput_truncated(const struct pgoutput_message *message, uint32_t index);
 
 #endif

@@ -360,7 +360,6 @@ static void switch_table(struct pipeline_table *table)
 {
     struct pipeline *pipeline = table->pipeline;
     struct pipeline_change *change = table->change;
-    const bool *column_as_text = NULL;
     join_stop(table);
     pipeline_retire_definition(pipeline, table->table);
     table->table = change->definition;
@@ -369,7 +368,7 @@ static void switch_table(struct pipeline_table *table)
     table->is_relation_checked = false;
     if (!start_attach(table))
         return;
-    if (!pipeline->is_text && pipeline->sink->operations->table_wants_text(table->sink_table, &column_as_text)) {
+    if (!pipeline->is_text && join_wants_text(table)) {
         evolve_give_up(table, "a column has a type that is read as text only");
         return;
     }

@@ -254,6 +254,22 @@ void join_stream_opened(struct pipeline_table *table)
     progress_save_soon(table->pipeline);
 }
 
+bool join_wants_text(const struct pipeline_table *table)
+{
+    const bool *column_as_text = NULL;
+    return table->sink_table != NULL &&
+           table->pipeline->sink->operations->table_wants_text(table->sink_table, &column_as_text);
+}
+
+// A stream is in one format, and this one began without the table.
+static void read_as_text(struct pipeline_table *table)
+{
+    struct err why = {0};
+    err_set(&why, ERR_TRANSIENT, "text_wanted", "%s.%s has a column of a type that is read as text only",
+            table->table->schema_name, table->table->table_name);
+    pipeline_rewind(table->pipeline, &why);
+}
+
 void join_channels_saved(struct pipeline *pipeline)
 {
     bool has_joined = false;
@@ -261,6 +277,10 @@ void join_channels_saved(struct pipeline *pipeline)
         struct pipeline_table *table = pipeline->tables[i];
         if (table->sink_table == NULL || !table->is_stream_open || table->is_joined)
             continue;
+        if (!pipeline->is_text && join_wants_text(table)) {
+            read_as_text(table);
+            return;
+        }
         table->is_joined = has_joined = true;
         stream_relation_recall(table);
         evolve_joined(table);

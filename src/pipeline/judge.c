@@ -155,6 +155,14 @@ static void judge_slot_lost(const struct judge_subject *subject, const struct fi
                      "the server has removed WAL that slot %s still needed (max_slot_wal_keep_size): changes "
                      "since " LSN_FORMAT " are lost; to copy all tables anew, start with --on-slot-lost=resync",
                      subject->slot, LSN_ARGUMENTS(subject->floor_lsn));
+    // Nothing is confirmed that is not kept first, so it was not us. The server would go on from there without a word.
+    else if (subject->floor_lsn != LSN_NONE && subject->facts->slot_confirmed_lsn > subject->floor_lsn)
+        finding_tell(
+            teller, FINDING_ERROR, ERR_LOST, "slot_lost",
+            "slot %s is at " LSN_FORMAT " and was read to " LSN_FORMAT
+            " only: somebody made it anew or moved it, and the changes in between are lost; to copy all tables "
+            "anew, start with --on-slot-lost=resync",
+            subject->slot, LSN_ARGUMENTS(subject->facts->slot_confirmed_lsn), LSN_ARGUMENTS(subject->floor_lsn));
 }
 
 static void judge_limits(const struct judge_subject *subject, const struct finding_teller *teller)

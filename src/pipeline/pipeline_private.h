@@ -256,6 +256,7 @@ void join_detach(struct pipeline_table *table);
 void join_prepared(struct pipeline_table *table, const struct err *error);
 void join_stream_opened(struct pipeline_table *table);
 void join_channels_saved(struct pipeline *pipeline);
+bool join_wants_text(const struct pipeline_table *table);  // it has a column of a type that is read as text only
 // The table failed for reasons of its own: it is tried again after a while, copied anew, or parked when that helps no more.
 void join_trouble(struct pipeline_table *table, const struct err *error);
 void join_recovered(struct pipeline_table *table);

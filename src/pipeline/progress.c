@@ -291,10 +291,18 @@ static void tables_saved(struct pipeline *pipeline)
     }
 }
 
-static void saved_in_snapshot_state(struct pipeline *pipeline)
+// A save that was on its way when an epoch began says nothing of it.
+static bool is_of_this_epoch(const struct pipeline *pipeline, const struct catalog_save *save)
+{
+    return save->pipeline.epoch == pipeline->record.epoch &&
+           save->pipeline.is_slot_made == pipeline->record.is_slot_made;
+}
+
+static void saved_in_snapshot_state(struct pipeline *pipeline, bool is_intent_saved)
 {
     if (!copy_is_running(pipeline)) {
-        copy_begin(pipeline, true);  // the intent is durable: make the slot
+        if (is_intent_saved)
+            copy_begin(pipeline, true);  // the intent is durable: make the slot
     } else if (pipeline->is_snapshot_saving) {
         pipeline_channels_begin(pipeline);
         copy_snapshot_saved(pipeline);
@@ -321,6 +329,7 @@ void progress_on_reply(void *context, void *message)
     pipeline->has_save_failed = false;
     if (save->pipeline.floor_lsn > pipeline->saved_lsn)
         pipeline->saved_lsn = save->pipeline.floor_lsn;
+    bool is_intent_saved = is_of_this_epoch(pipeline, save);
     catalog_save_free(save);
     progress_check(pipeline);
     if (pipeline->is_end_wanted || pipeline->state == PIPELINE_ENDED)
@@ -330,7 +339,7 @@ void progress_on_reply(void *context, void *message)
         pg_stream_confirm(pipeline->stream, pipeline->saved_lsn);
     stream_renew_after_giant(pipeline);
     if (pipeline->state == PIPELINE_SNAPSHOT)
-        saved_in_snapshot_state(pipeline);
+        saved_in_snapshot_state(pipeline, is_intent_saved);
     else if (pipeline->is_snapshot_saving)
         copy_snapshot_saved(pipeline);
     if (pipeline->is_channels_saving)

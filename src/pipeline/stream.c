@@ -265,7 +265,7 @@ static bool on_truncate(struct pipeline *pipeline, const struct pgoutput_message
     if (!next_seq(pipeline, &change.seq))
         return false;
     for (uint32_t i = 0; i < message->truncate.relation_count; i++) {
-        struct pipeline_table *table = pipeline_find_table(pipeline, message->truncate.relation_oids[i]);
+        struct pipeline_table *table = pipeline_find_table(pipeline, pgoutput_truncated(message, i));
         if (table != NULL && table->is_joined && !append(pipeline, table, &change))
             return false;
     }
@@ -423,13 +423,10 @@ void stream_begin(struct pipeline *pipeline)
     CHECK(pipeline->stream == NULL);
     pipeline->is_text = pipeline->was_binary_refused;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
-        const bool *column_as_text = NULL;
         struct pipeline_table *table = pipeline->tables[i];
         table->is_relation_checked = false;
         table->row_lsn = LSN_NONE;
-        if (table->sink_table != NULL &&
-            pipeline->sink->operations->table_wants_text(table->sink_table, &column_as_text))
-            pipeline->is_text = true;
+        pipeline->is_text |= join_wants_text(table);
     }
     relations_clear(pipeline);
     pipeline->transaction.is_open = false;

@@ -492,6 +492,12 @@ def test_slot_that_was_dropped(source, standin, stream):
     assert_words("\n".join(findings_of(found)), [f"slot {slot} is gone"])
     assert "gone" in pipeline_status(program.status()).get("error", "")
 
+    # Made anew by hand it is there, and begins too late; the server would send from there without a word.
+    source.value("SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+    program = stream(*MERGE_OFTEN)
+    assert program.wait(60) == 1
+    assert_words("\n".join(program.other), [f"slot {slot} is at", "lost", "--on-slot-lost=resync"])
+
     second = run_through(source, standin, stream, "--on-slot-lost=resync")
     assert second["epoch"] > first["epoch"]
     assert second["slot"] == slot

@@ -195,7 +195,8 @@ def test_partitions_that_come_or_go_after_the_snapshot(source, room, change):
     assert one.event("ended") == "ended"
 
 
-def test_columns_that_changed_before_the_snapshot(source, room):
+@pytest.mark.parametrize("change", ["alter table big alter column id type bigint", "alter table big add column extra int; update big set extra = id"])
+def test_columns_that_changed_before_the_snapshot(source, room, change):
     """The catalog was read before the change, the snapshot is made after it: what we know of the columns is not what it holds."""
     make_big(source, rows=10, more="create table small (id int primary key); insert into small values (1);")
     with source.connect(autocommit=False) as other:
@@ -203,7 +204,7 @@ def test_columns_that_changed_before_the_snapshot(source, room):
         one = room(source.url(), "copy", "--temporary", "--quiet")
         wait_until(lambda: source.value("select count(*) from pg_locks where not granted and locktype = 'transactionid'"), 20,
                    "the slot to wait")
-        source.sql("alter table big alter column id type bigint")
+        source.sql(change)
         other.commit()
     line = one.event("failed", "done")
     assert line.startswith("failed lost schema_changed") and "public.big" in line

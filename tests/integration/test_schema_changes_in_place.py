@@ -16,7 +16,8 @@ KEPT = {
                         "update thing set name = 'm' where id = 6; insert into thing (id, extra) values (1000, 7), (1001, default)",
                         target='SELECT COUNT(*) FROM "THING" WHERE "EXTRA" = 42', gives="201"),
     "add_defaults": Case("""alter table thing add column a text default 'it''s "ü" \\ 5', add column b boolean default true, add column c numeric(20, 4) default -12.5,
-                            add column d double precision default 1e-7, add column e varchar(3) default '', add column f bigint default 9007199254740993;
+                            add column d double precision default 1e-7, add column e varchar(3) default '', add column f bigint default 9007199254740993,
+                            add column g box default '(1,1),(0,0)';
                             alter table thing alter column f set default 6, alter column a drop default""",
                          "update thing set b = false, a = null where id = 3; insert into thing (id) values (1000)"),
     "widen": Case("alter table thing alter column name type varchar(200), alter column amount type numeric(14, 2), alter column short type text",
@@ -119,6 +120,10 @@ def test_columns_that_change_without_a_copy(source, standin, stream):
     settle(source, standin, program)
     assert copied(program, "quiet") and copied(program, "drop")
     wait_until(lambda: str(Snowflake(standin.to).value('SELECT COUNT(*) FROM "T_QUIET" WHERE "ID" = 1000 AND "EXTRA" IS NULL')) == "1", 60, "NULL")
+    # A stream in binary cannot read this type: it is begun again in text.
+    run(source, "quiet", "alter table thing add column words tsquery; insert into thing (id, words) values (1002, 'a & b'); update thing set words = 'c' where id = 5")
+    settle(source, standin, program)
+    assert program.events("streaming")[-1]["message"].endswith("as text") and not program.events("parked")
     assert program.terminate() == 0
 
 

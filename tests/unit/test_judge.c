@@ -216,6 +216,11 @@ static void test_judge_our_slot(void **state)
     facts.slot_exists = false;
     expect_all(FINDING_ERROR, "slot_lost", "is gone", "");
     has_slot();
+    subject.floor_lsn = facts.slot_confirmed_lsn = 0x500;
+    assert_int_equal(judge().count, 0);
+    facts.slot_confirmed_lsn++;
+    expect_all(FINDING_ERROR, "slot_lost", "is at 0/501 and was read to 0/500 only", "");
+    has_slot();
     details.slot_spilled_bytes = 300LL << 20;
     expect_all(FINDING_NOTE, "decoding_spills", "300 MB to disk", "");
     has_slot();

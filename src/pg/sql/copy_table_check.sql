@@ -1,6 +1,7 @@
 -- A locked table, as the transaction's snapshot sees it against what it is now, and the parts it is read by: one row a part
 -- (a partitioned table's leaves; a table itself); one row without a part where there is none. $1 oid, $2 its quoted name,
--- $3 to $5 attribute numbers, types and modifiers of the columns that the owner knows, as arrays.
+-- $3 to $5 attribute numbers, types and modifiers of the columns that the owner knows, as arrays, $6 the highest number that any
+-- column had: one that was added since may have values already that nothing is streamed for.
 -- pg_class and pg_attribute are read in the snapshot; pg_relation_filenode, to_regclass, pg_partition_tree and the sizes tell
 -- what is so now.
 with recursive tree (relid) as (
@@ -26,7 +27,8 @@ checked as (
         c.relkind is distinct from 'p'
             or (select array_agg(relid order by relid) from tree)
                = (select array_agg(relid::oid order by relid::oid) from pg_partition_tree($1::oid::regclass)) as is_same_tree,
-        not exists (select
+        c.relnatts is not distinct from $6::int2 and not exists (
+                    select
                     from unnest($3::int2[], $4::oid[], $5::int4[]) as known (attnum, type_oid, modifier)
                     left join pg_attribute as a
                         on a.attrelid = $1::oid and a.attnum = known.attnum and not a.attisdropped

@@ -86,7 +86,8 @@ identities as (
     group by p.oid
 ),
 -- A partitioned table that is published as a whole. A partition is fresh when CREATE TABLE ... PARTITION OF made it: three commands lie
--- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached. Its place is
+-- between its attributes and its place in the tree then, and more when it was made by itself, perhaps filled, and attached; and its file
+-- is still its first one, named by its oid, so that no row that was streamed for it was truncated. Its place is
 -- written anew when it is detached and attached again, and so is that of what it is a part of. Old rows are sent by a partition's own
 -- identity: one whose index is no part of the table's is odd (publication_tables.sql looks closer), unless the table is append-only.
 tree (root_oid, oid, is_full, identity_root, is_fresh, place) as (
@@ -104,7 +105,7 @@ tree (root_oid, oid, is_full, identity_root, is_fresh, place) as (
     join pg_attribute as a on a.attrelid = i.inhrelid and a.attnum = -1
 ),
 leaves as (
-    select t.root_oid, string_agg('p' || t.oid || '=' || c.relfilenode || t.place || case when t.is_fresh then '+' else '' end, ' '
+    select t.root_oid, string_agg('p' || t.oid || '=' || c.relfilenode || t.place || case when t.is_fresh and c.relfilenode = c.oid then '+' else '' end, ' '
                                   order by t.oid) as marks,
            left(md5(string_agg(x.indexrelid::text, ' ' order by x.indexrelid)), 12) as odd_identities
     from tree as t

@@ -99,7 +99,7 @@ columns as (
                or p.relkind = 'p' and exists (select from pg_partition_tree(p.table_oid) as t
                                               join pg_attribute as l on l.attrelid = t.relid and l.attname = a.attname
                                               where l.atthasmissing) as has_missing,
-           case when a.atthasmissing then (a.attmissingval::text::text[])[1] end as missing_text
+           case when a.atthasmissing then array_to_string(a.attmissingval, '') end as missing_text
     from published as p
     cross join lateral (select * from pg_attribute as a where a.attrelid = p.table_oid and a.attnum > 0 and not a.attisdropped offset 0) as a
     where (p.attrs is null or jsonb_typeof(p.attrs) = 'null' or p.attrs @> to_jsonb(a.attnum))
