@@ -69,7 +69,7 @@ static char stop_message;
 // A test cannot wait for so long.
 static uint64_t give_up_us(void)
 {
-    return trap_is_set("claims_are_patient") ? GIVE_UP_US / 6 : GIVE_UP_US;
+    return trap_is_set("claims_are_patient") ? GIVE_UP_US / 3 : GIVE_UP_US;
 }
 
 // Advisory locks have numbers: FNV-1a of the name. Two names of one number would only never run in two processes.

@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "catalog/db.h"
 
-#define BUSY_TIMEOUT_MS 5000
+#define BUSY_TIMEOUT_MS 30000
 #define COLUMNS_MAX 64
 
 struct db_sqlite {

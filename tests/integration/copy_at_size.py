@@ -59,7 +59,7 @@ class AtSize:
             return
         assert self.load.poll() is None, "the load ended by itself"
         self.load.terminate()
-        self.load.wait(20)
+        self.load.wait(60)
         self.load = None
         self.script.unlink()
 

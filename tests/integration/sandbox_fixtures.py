@@ -58,7 +58,7 @@ def make_jwt(key, account="SANDBOX", user="ETL", **changes):
     """`changes` replace claims; None leaves one out. `alg` changes the header."""
     now = int(time.time())
     header = {"alg": changes.pop("alg", "RS256"), "typ": "JWT"}
-    claims = {"iss": f"{account}.{user}.{fingerprint(key)}", "sub": f"{account}.{user}", "iat": now, "exp": now + 600}
+    claims = {"iss": f"{account}.{user}.{fingerprint(key)}", "sub": f"{account}.{user}", "iat": now, "exp": now + 3600}
     claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
     signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
     return signed + "." + base64url(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))

@@ -1,7 +1,7 @@
 """The configuration database goes away and comes back: what runs runs on, confirms nothing that is not kept there, and stops when its
 claim cannot be renewed in time; then all goes on.
 
-The program of the traps build gives claims up after five seconds instead of thirty (ETL_TRAP=claims_are_patient).
+The program of the traps build gives claims up after ten seconds instead of thirty (ETL_TRAP=claims_are_patient).
 """
 import contextlib
 

@@ -66,9 +66,9 @@ def test_the_catalog_goes_away_and_comes_back(source, standin, stream, variables
         mark = program.mark()
         catalog_server.stop(mode)
         away = source.value("SELECT pg_current_wal_insert_lsn()::text")  # nothing from here on is durable while it is away
-        load.Load(source.conninfo, seed=7).run(30)
+        load.Load(source.conninfo, seed=7).run(5)  # it has to be back within half a minute
         program.wait_for_event("save_failed", 60, since=mark)
-        load.Load(source.conninfo, seed=8).run(30)
+        load.Load(source.conninfo, seed=8).run(5)
         assert source.value(is_behind, [away]), "nothing is confirmed that is not durable"
         catalog_server.start()
         program.wait_for_event("catalog_back", 60, since=mark)

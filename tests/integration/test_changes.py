@@ -242,7 +242,7 @@ class Run:
 
         def watch():
             assert program.is_running(), program.tail()
-        load.wait_for_row(Snowflake(standin.to), "MARKS", f'"ID" = {mark}', 60, watch)
+        load.wait_for_row(Snowflake(standin.to), "MARKS", f'"ID" = {mark}', 180, watch)
 
     def tables_of(self, name):
         """A partitioned table is published as its leaves, or as one."""

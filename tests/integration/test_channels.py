@@ -448,6 +448,7 @@ def drain_into(sink, source, start_stream, state, rows):
     return told
 
 
+@pytest.mark.timeout(900)
 def test_sixty_megabytes_a_second_on_one_table_within_the_limits(source, start_stream, tmp_path):
     source.sql("CREATE TABLE wide (id bigint PRIMARY KEY, filler text NOT NULL); CREATE PUBLICATION etl FOR TABLE wide")
     told, rate = drain(source, start_stream, tmp_path / "limited.db", 200_000, True)

@@ -432,7 +432,7 @@ def test_files_of_others(ends):
 
         def fails(state, **target):
             done = subprocess.run([program, "run", "--from", ends.source(), "--to", ends.target(ca_file=ca_file, **target)],
-                                  env=environment(state), text=True, capture_output=True, timeout=60, user=SERVER_USER,
+                                  env=environment(state), text=True, capture_output=True, timeout=150, user=SERVER_USER,
                                   cwd=folder, extra_groups=[] if SERVER_USER else None)
             assert done.returncode == 2
             return message_of(done)

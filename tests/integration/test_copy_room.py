@@ -526,7 +526,7 @@ def test_the_guard_holds_no_lock_on_the_catalog(source, room):
 # ---- the limit
 
 def test_the_limit_on_rate_is_kept_over_all_connections(source, room):
-    make_big(source)
+    make_big(source, 5 * ROWS)  # it goes on for as long as anybody measures
     one = start(room, source, "--quiet", "--rate-kb", "1000", connections=4, go=False)
     one.order("go")
     wait_until(lambda: one.stats()["bytes"] > 100000, 10, "the first rows")

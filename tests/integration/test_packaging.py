@@ -11,10 +11,11 @@ import urllib.parse
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from http_side import BEARER, JSON, LISTENS, TOKEN, Client, ports_of
+from http_side import JSON, LISTENS, TOKEN, Client, ports_of
 from pgserver import SERVER_USER, scratch_folder
 from program import PROGRAM, ROOT
 from service import Service
+from test_http_side import change
 
 UNIT = ROOT / "packaging" / "etl-stream.service"
 EXPOSURE_MAX = 2.0  # of 10; systemd calls that OK
@@ -136,8 +137,8 @@ def test_the_service_runs_as_the_unit_confines_it(root, source, standin, units_f
             assert done.returncode == 0, done.stderr
         service.wait_for_event("live", 60, pipeline="shop")
         assert client.ask("POST", "/api/v1/pipelines/shop/pause", "{}", **JSON).status == 401
-        paused = client.ask("POST", "/api/v1/pipelines/shop/pause", "{}", **JSON, **BEARER)
-        assert paused.status == 202 and paused.json["state"] == "paused", paused
+        paused = change(client, "/api/v1/pipelines/shop/pause")
+        assert paused.json["state"] == "paused", paused
         assert service.terminate() == 0
         assert (folder / "state/etl-stream.db").stat().st_mode & 0o777 == 0o600
     finally:

@@ -172,6 +172,7 @@ def test_beside_a_pipeline_that_runs_alone(sources, standin, start_stream, start
         assert f"process {program.pid} on " in done.stderr and "cannot be paused" in done.stderr and "--force" in done.stderr
         assert program.is_running() and catalog.execute("SELECT COUNT(*) FROM pipelines")[0][0] == 1
         assert program.terminate() == 0
+        wait_until(lambda: not program.status()["pipelines"][0]["is_running"], 60, "its session at the catalog's server to end")
         done = remove()
         assert done.returncode == 0 and "is removed" in done.stdout, done
         assert ours_on_the_source(source) == []

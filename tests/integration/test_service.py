@@ -236,6 +236,9 @@ def test_start_pause_and_resync_under_load(sources, standin, start_service):
             if round_number:
                 told = json.loads(done.stdout)
                 assert (told["done"], told["pipeline"], told["state"]) == (True, "p", "paused") and "\n" not in told["message"]
+            # Its reader ends a moment later: a start that finds the slot taken says so, and tries again.
+            wait_until(lambda: not source.value("SELECT count(*) FROM pg_replication_slots WHERE active AND database = current_database()"), 60,
+                       "the slot to be free")
             assert service.command("pipeline", "start", "p").returncode == 0
             mark = service.mark()
             done = service.command("pipeline", "resync", "p", *(["orders", "public.customers"] if round_number else []))
@@ -320,8 +323,7 @@ def test_a_resync_that_waits_for_a_pipeline_is_answered_when_that_will_not_run(s
     with ThreadPoolExecutor(1) as pool:
         resync = pool.submit(service.command, "pipeline", "resync", "p")
         # Held, as the pipeline is about to be tried again: taken from the table, and not answered.
-        wait_until(lambda: catalog.execute("SELECT COUNT(*) FROM etl_commands")[0][0] == 1, 20, "the command")
-        time.sleep(2)  # the service has looked at its commands: its poll interval is a second
+        wait_until(lambda: [tuple(row) for row in catalog.execute("SELECT state FROM etl_commands")] == [("taken",)], 60, "the command to be taken")
         assert not resync.done()
         if end == "paused":
             assert service.command("pipeline", "pause", "p").returncode == 0

@@ -43,7 +43,7 @@ def copy_and_stream(source, standin, start_stream, insert, count, form):
     insert(0)
     program = start_stream(source.url(), standin.to, *MERGE_OFTEN)
     program.wait_for_event("live", 60)
-    assert f"as {form}" in program.events("streaming")[0]["message"]
+    assert f"as {form}" in program.wait_for_event("streaming", 40)["message"]
     insert(1000)
     snowflake = Snowflake(standin.to)
     wait_for_rows(snowflake, program, "TYPED", 2 * count)

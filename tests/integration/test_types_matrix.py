@@ -212,7 +212,7 @@ def copy_and_stream(source, snowflake, stream, form, *options):
         count = insert_rows(connection, columns, 0)
         program = stream(*options)
         program.wait_for_event("live", 40)
-        assert f"as {form}" in program.events("streaming")[0]["message"]
+        assert f"as {form}" in program.wait_for_event("streaming", 40)["message"]
         insert_rows(connection, columns, 1000)
         wait_for_rows(snowflake, program, 2 * count)
         connection.execute(f'alter database "{source.name}" reset all')

@@ -403,8 +403,8 @@ static void test_what_the_monitor_keeps_is_the_claims(void **state)
 {
     struct fixture *fixture = *state;
     struct err error = {0};
-    struct catalog *service = start_service(fixture);
     uint64_t before_us = clock_system.monotonic_us(clock_system.context);
+    struct catalog *service = start_service(fixture);
     struct catalog_request *request = ask(service, CATALOG_ASK_CLAIM, CATALOG_WATCH_SCOPE);
     uint64_t claim = request->claim, after_us = clock_system.monotonic_us(clock_system.context);
     assert_true(request->sure_until_us > before_us);
