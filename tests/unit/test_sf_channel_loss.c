@@ -545,6 +545,27 @@ static void test_channel_that_stays_unhealthy_is_said(void **state)
     assert_failed(ERR_CONFIG, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED");
 }
 
+// An append is in flight: the opening waits for its answer, and what statuses tell until then is no news.
+static void test_unhealthy_statuses_before_the_opening_count_once(void **state)
+{
+    (void)state;
+    open_channel();
+    send_accepted("t01");
+    send("t02");
+    json_t *status = json_loads(status_text("ERR_CHANNEL_MUST_BE_REOPENED", NULL, 77, 0), 0, NULL);
+    for (int i = 0; i < 12; i++) {
+        sf_channel_status_asked(one.channel);
+        sf_channel_apply_status(one.channel, status);
+        assert_state(SF_CHANNEL_SENDING);
+    }
+    json_decref(status);
+    answer_append("n");
+    assert_state(SF_CHANNEL_REOPENING);
+    advance_ms(300);
+    answer_open("t02");
+    assert_int_equal(one.committed, 1);
+}
+
 static void test_refused_rows_are_seen(void **state)
 {
     (void)state;
@@ -728,6 +749,7 @@ int main(void)
         CASE(test_reopened_channel_that_is_another),
         CASE(test_unhealthy_status_reopens),
         CASE(test_channel_that_stays_unhealthy_is_said),
+        CASE(test_unhealthy_statuses_before_the_opening_count_once),
         CASE(test_refused_rows_are_seen),
         CASE(test_doubtful_statuses_are_decided_by_an_opening),
         CASE(test_status_from_before_an_opening_is_passed_over),

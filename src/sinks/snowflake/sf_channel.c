@@ -510,6 +510,9 @@ bool sf_channel_wants_status(const struct sf_channel *channel)
 
 static void on_unhealthy(struct sf_channel *channel, const struct sf_status *status)
 {
+    // As it was told before; the opening waits for the append in flight.
+    if (channel->is_reopen_wanted && !channel->is_stall_probe)
+        return;
     if (++channel->unhealthy_count > UNHEALTHY_COUNT_MAX) {
         struct err error;
         err_set(&error, ERR_CONFIG, status->code, "channel %s stays in status %s, also after it was opened again",
