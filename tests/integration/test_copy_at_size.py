@@ -9,6 +9,8 @@ import pytest
 from copy_at_size import AtSize
 from http_side import Client, ports_of
 from program import pipeline_status, wait_until
+from sandbox_fixtures import Client as StreamingClient
+from sandbox_fixtures import Pipe
 from snowflake_client import Snowflake
 from standin import COPY_CHANNELS
 from test_metrics import Scrape
@@ -210,6 +212,24 @@ def test_copied_rows_that_snowflake_lost(source, standin, stream):
     at_size.wait_until_merged(program, standin.to)
     assert not at_size.compare(standin.to)[1]
     assert program.terminate() == 0
+
+
+def test_another_program_that_copies_the_same_table_later(source, standin, stream):
+    """Its copy's tokens are higher, so ours would count as had: this one stops, and says why."""
+    source.sql("create table t (id int primary key, filler text); create publication etl for table t;"
+               "insert into t select n, repeat('x', 100) from generate_series(1, 30000) n")
+    held = standin.add_fault("append.before", hold=True, channel=COPY_CHANNELS)
+    program = stream("--merge-interval-seconds", 1)
+    name = wait_until(standin.copy_channels, 60, "the copy's channel")[0]
+    wait_until(lambda: standin.fault_hits(held), 60, "an append to be held back")
+    other = Pipe(StreamingClient(standin.told), "LANDING_T", schema="ETL_SCHEMA").channel(name)
+    other.open()
+    other.append([{"ID": 1, "_ETL_OP": "C"}], "CFFFFFFFFFFFFFFFF0000000000000001")
+    wait_until(lambda: any(one["channel_name"] == name and one["last_committed_offset_token"] for one in standin.channels()), 60,
+               "its row to be committed")
+    standin.ask(f"/faults/{held}", method="DELETE")
+    assert program.wait() == 1, program.tail()
+    assert any(f"another program copies into channel {name}" in line for line in program.other), program.tail()
 
 
 def test_progress_is_shown_by_range_and_table(source, standin, stream):

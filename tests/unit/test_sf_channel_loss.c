@@ -175,6 +175,9 @@ static void test_token_beyond_what_was_sent(void **state)
     assert_int_equal(one.rewound, 1);
     sf_channel_rewound(one.channel);
     assert_string_equal(sf_channel_high_token(one.channel)->text, "t05");
+    const struct sf_token had = {.text = "t05"}, next = {.text = "t06"};
+    assert_false(sf_channel_may_add(one.channel, &had));
+    assert_true(sf_channel_may_add(one.channel, &next));
 }
 
 static void test_throttled_append_is_repeated_unchanged(void **state)

@@ -92,6 +92,11 @@ const struct err *sf_channel_trouble(const struct sf_channel *channel)
     return channel->backoff.tries >= TROUBLE_TRIES && err_is_set(&channel->trouble) ? &channel->trouble : NULL;
 }
 
+bool sf_channel_may_add(const struct sf_channel *channel, const struct sf_token *token)
+{
+    return channel->state == SF_CHANNEL_FAILED || channel->is_rewinding || sf_token_compare(token, &channel->high) > 0;
+}
+
 struct buf *sf_channel_batch(struct sf_channel *channel)
 {
     return &channel->batch.data;

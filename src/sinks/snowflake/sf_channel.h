@@ -133,6 +133,8 @@ size_t sf_channel_held_bytes(const struct sf_channel *channel);  // what it has 
 const char *sf_channel_name(const struct sf_channel *channel);
 // Why its rows wait: what became of its newest request, after several that failed, or why there is no token. NULL: nothing.
 const struct err *sf_channel_trouble(const struct sf_channel *channel);
+// False: the channel has rows at or beyond the token that were not added here: another writer's.
+bool sf_channel_may_add(const struct sf_channel *channel, const struct sf_token *token);
 // Deletes it in Snowflake; all must be committed. → on_dropped. May be called inside on_committed.
 void sf_channel_drop(struct sf_channel *channel);
 

@@ -240,6 +240,17 @@ void sf_sink_copy_open(struct sink_table *sink_table, uint8_t epoch, lsn_t copy_
     sf_channel_open(copy->channel);
 }
 
+// Tokens of a later copy are higher, so another process has copied the table since this snapshot.
+static void fence(struct sf_copy *copy)
+{
+    struct err error;
+    err_set(&error, ERR_FENCED, "copy_token",
+            "another program copies into channel %s (it has committed offset token %s, which is beyond what was sent); "
+            "stop it, or this pipeline",
+            sf_channel_name(copy->channel), sf_channel_committed_token(copy->channel)->text);
+    sf_sink_table_fail(copy->table, &error);
+}
+
 enum sink_append_outcome sf_sink_copy_append(struct sink_table *sink_table, uint16_t range, uint64_t row_number,
                                              const struct row_view *row, struct err *out_error)
 {
@@ -248,13 +259,18 @@ enum sink_append_outcome sf_sink_copy_append(struct sink_table *sink_table, uint
     if (row_number <= copy->rows)
         return SINK_ALREADY;
     CHECK(row_number == copy->rows + 1 && !copy->is_finished);
+    token_set_row(&copy->token, row_number);
+    if (!sf_channel_may_add(copy->channel, &copy->token)) {
+        copy->rows = row_number;
+        fence(copy);
+        return SINK_ALREADY;
+    }
     struct row_change change = {.op = 'C', .seq = copy->seq, .new_row = *row};
     struct buf *batch = sf_channel_batch(copy->channel);
     size_t size_before = batch->size;
     if (!sf_row_append(table, &change, batch, out_error))
         return SINK_FAILED;
     set_filling(copy, true);
-    token_set_row(&copy->token, row_number);
     sf_channel_row_added(copy->channel, &copy->token, batch->size - size_before);
     copy->rows = row_number;
     table->rows++;
