@@ -28,6 +28,15 @@ bool copy_is_running(const struct pipeline *pipeline)
     return pipeline->copies != NULL;
 }
 
+bool copy_may_forget(const struct pipeline_table *table)
+{
+    for (const struct copy_run *run = table->pipeline->copies; run != NULL; run = run->next)
+        for (uint32_t i = 0; i < run->count; i++)
+            if (run->items[i] == table)
+                return false;
+    return table->copy == NULL;
+}
+
 static void copy_retry_later(struct pipeline *pipeline)
 {
     uint32_t delay_ms = 0;

@@ -245,12 +245,13 @@ void definition_was_named(struct pipeline_table *table, const struct catalog_tab
 }
 
 void definition_tell_renamed(struct pipeline *pipeline, const struct catalog_table *former,
-                             const struct table *definition)
+                             const struct table *definition, bool is_parked)
 {
     struct log_scope scope = {pipeline->options.name, definition->table_name};
     log_line(LOG_WARNING, &scope, "table_renamed",
-             "%s.%s is %s.%s now and is copied to the target of that name; the target of its old name stays as it is",
-             former->schema_name, former->table_name, definition->schema_name, definition->table_name);
+             "%s.%s is %s.%s now and %s to the target of that name; the target of its old name stays as it is",
+             former->schema_name, former->table_name, definition->schema_name, definition->table_name,
+             is_parked ? "stays parked; a resynchronisation copies it" : "is copied");
     forget_record(pipeline, former);
     meter_table_forget(pipeline, former->schema_name, former->table_name);
 }
@@ -261,7 +262,7 @@ void definition_rename(struct pipeline_table *table, const struct table *definit
     if (strcmp(record->schema_name, definition->schema_name) == 0 &&
         strcmp(record->table_name, definition->table_name) == 0)
         return;
-    definition_tell_renamed(table->pipeline, record, definition);
+    definition_tell_renamed(table->pipeline, record, definition, record->state == CATALOG_TABLE_PARKED);
     meter_table_end(&table->meter);  // what it shows from here on bears its new name
     definition_was_named(table, record);
     (void)snprintf(record->schema_name, sizeof record->schema_name, "%s", definition->schema_name);
@@ -269,11 +270,14 @@ void definition_rename(struct pipeline_table *table, const struct table *definit
     table->is_record_dirty = true;
 }
 
-bool definition_is_held(const struct pipeline *pipeline, const char *schema_name, const char *table_name)
+struct pipeline_table *definition_holder(const struct pipeline *pipeline, const struct table *definition)
 {
-    for (uint32_t i = 0; i < pipeline->table_count; i++)
-        if (strcmp(pipeline->tables[i]->record.schema_name, schema_name) == 0 &&
-            strcmp(pipeline->tables[i]->record.table_name, table_name) == 0)
-            return true;
-    return false;
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        const struct catalog_table *record = &pipeline->tables[i]->record;
+        if (pipeline->tables[i]->table->oid != definition->oid &&
+            strcmp(record->schema_name, definition->schema_name) == 0 &&
+            strcmp(record->table_name, definition->table_name) == 0)
+            return pipeline->tables[i];
+    }
+    return NULL;
 }

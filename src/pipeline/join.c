@@ -21,6 +21,7 @@
 
 #define LOOK_CONNECT_TIMEOUT_MS 15000
 #define LOOK_QUERY_TIMEOUT_MS 60000
+#define NAME_AWAITED "name_awaited"
 #define SOON_US 1000
 #define LOOK_BARRED_US 1000000  // the stream waits for what a look tells
 
@@ -67,6 +68,7 @@ static void become_new(struct pipeline_table *table)
     table->record.is_in_merge = false;
     table->record.reason[0] = table->record.reason_code[0] = '\0';
     table->is_marked = false;
+    table->awaited_oid = 0;
     progress_channels_forget(table);
     table->is_record_dirty = true;
 }
@@ -362,50 +364,128 @@ static bool may_be_redefined(const struct pipeline_table *table)
            !table->is_record_dirty && pipeline->save_inflight == NULL;
 }
 
-// Another table has the name and is not about to give it up.
-static bool is_name_held(struct pipeline *pipeline, const struct table *definition, struct table *const *definitions,
-                         const bool *is_due, uint32_t count)
+// What a look found of tables that we know: a definition is taken when its table is copied anew, or is parked and called otherwise.
+struct redefinition {
+    struct pipeline *pipeline;
+    struct table **definitions;
+    bool *is_taken;
+    uint32_t count;
+};
+
+static bool is_parked_elsewhere(const struct pipeline_table *table, const struct table *definition)
 {
-    for (uint32_t i = 0; i < pipeline->table_count; i++) {
-        const struct pipeline_table *other = pipeline->tables[i];
-        if (other->table->oid == definition->oid || strcmp(other->record.schema_name, definition->schema_name) != 0 ||
-            strcmp(other->record.table_name, definition->table_name) != 0)
-            continue;
-        for (uint32_t k = 0; k < count; k++)
-            if (is_due[k] && definitions[k] != NULL && definitions[k]->oid == other->table->oid)
-                return false;  // its definition has another name: two tables cannot share one at the source
-        return true;
-    }
+    return table->record.state == CATALOG_TABLE_PARKED &&
+           (strcmp(table->record.schema_name, definition->schema_name) != 0 ||
+            strcmp(table->record.table_name, definition->table_name) != 0);
+}
+
+// Another name is in its definition: two tables cannot share one at the source.
+static bool gives_its_name(const struct redefinition *all, const struct pipeline_table *holder)
+{
+    for (uint32_t i = 0; i < all->count; i++)
+        if (all->is_taken[i] && all->definitions[i]->oid == holder->table->oid)
+            return true;
     return false;
 }
 
+static void await_name(struct pipeline_table *table, const struct pipeline_table *holder,
+                       const struct table *definition)
+{
+    struct log_scope scope = scope_of(table);
+    bool is_told = table->awaited_oid == holder->table->oid && strcmp(table->trouble.code, NAME_AWAITED) == 0;
+    if (!wants_to_join(table))
+        return;
+    table->awaited_oid = holder->table->oid;
+    // One that is copied anew gives its name with the next look.
+    if (is_told || wants_to_join(holder))
+        return;
+    if (!err_is_set(&table->trouble))
+        table->trouble_since_us = loop_wall_us(table->pipeline->loop);
+    err_set(&table->trouble, ERR_TRANSIENT, NAME_AWAITED,
+            "%s.%s is %s.%s now and is copied when the table that was called so before has left (it is %s)",
+            table->table->schema_name, table->table->table_name, definition->schema_name, definition->table_name,
+            catalog_table_state_name(holder->record.state));
+    log_line(LOG_WARNING, &scope, table->trouble.code, "%s", table->trouble.text);
+}
+
+static void name_came(struct pipeline_table *table)
+{
+    if (table->awaited_oid != 0 && strcmp(table->trouble.code, NAME_AWAITED) == 0)
+        err_clear(&table->trouble);
+    table->awaited_oid = 0;
+}
+
+// Whether the definition may be taken as far as its name goes.
+static bool is_name_free(const struct redefinition *all, struct pipeline_table *table, const struct table *definition)
+{
+    struct pipeline_table *holder = definition_holder(all->pipeline, definition);
+    if (holder == NULL || gives_its_name(all, holder))
+        return true;
+    bool has_left = holder->record.state == CATALOG_TABLE_UNPUBLISHED;
+    // Its own record, and that its channels are gone, are in the catalog first.
+    if (has_left && !holder->is_record_dirty && start_may_forget(holder))
+        return true;
+    all->pipeline->is_look_wanted |= has_left && holder->is_record_dirty;
+    await_name(table, holder, definition);
+    return false;
+}
+
+// The names that are asked for depend on each other: until no table more has to wait.
+static void names_settle(const struct redefinition *all)
+{
+    bool has_changed = true;
+    while (has_changed) {
+        has_changed = false;
+        for (uint32_t i = 0; i < all->count; i++) {
+            struct pipeline_table *table =
+                all->is_taken[i] ? pipeline_find_table(all->pipeline, all->definitions[i]->oid) : NULL;
+            if (table == NULL || is_name_free(all, table, all->definitions[i]))
+                continue;
+            all->is_taken[i] = false;
+            has_changed = true;
+        }
+    }
+}
+
+static void take_name(const struct redefinition *all, const struct table *definition)
+{
+    struct pipeline_table *holder = definition_holder(all->pipeline, definition);
+    if (holder != NULL && holder->record.state == CATALOG_TABLE_UNPUBLISHED)
+        start_forget(holder);
+    struct pipeline_table *table = pipeline_find_table(all->pipeline, definition->oid);
+    name_came(table);
+    definition_rename(table, definition);
+}
+
 // Those that are to be copied anew get the definition that they have now. All of them before any goes on: tables may have taken
-// each other's names.
+// each other's names. A parked one gives up the name that it has no more, and stays parked.
 static void redefine(struct pipeline *pipeline, struct table **definitions, uint32_t count)
 {
     uint64_t now_us = loop_now_us(pipeline->loop);
-    bool *is_due = calloc((size_t)count + 1, sizeof *is_due);
-    CHECK(is_due != NULL);
+    struct redefinition all = {.pipeline = pipeline, .definitions = definitions, .count = count};
+    all.is_taken = calloc((size_t)count + 1, sizeof *all.is_taken);
+    CHECK(all.is_taken != NULL);
     for (uint32_t i = 0; i < count; i++) {
         const struct pipeline_table *table = pipeline_find_table(pipeline, definitions[i]->oid);
         bool is_wanted = table != NULL && wants_to_join(table) && table->retry_us <= now_us;
-        is_due[i] = is_wanted && may_be_redefined(table);
-        pipeline->is_look_wanted |= is_wanted && !is_due[i];
+        bool is_due = is_wanted && may_be_redefined(table);
+        pipeline->is_look_wanted |= is_wanted && !is_due;
+        all.is_taken[i] = is_due || (table != NULL && is_parked_elsewhere(table, definitions[i]));
     }
+    names_settle(&all);
+    for (uint32_t i = 0; i < count; i++)
+        if (all.is_taken[i])
+            take_name(&all, definitions[i]);
     for (uint32_t i = 0; i < count; i++) {
-        is_due[i] = is_due[i] && !is_name_held(pipeline, definitions[i], definitions, is_due, count);
-        if (is_due[i])
-            definition_rename(pipeline_find_table(pipeline, definitions[i]->oid), definitions[i]);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        if (!is_due[i])
+        if (!all.is_taken[i])
             continue;
         struct pipeline_table *table = pipeline_find_table(pipeline, definitions[i]->oid);
         start_redefine(table, definitions[i]);
         definitions[i] = NULL;
-        attach(table);
+        if (table->record.state != CATALOG_TABLE_PARKED)
+            attach(table);
     }
-    free(is_due);
+    free(all.is_taken);
 }
 
 static void add(struct pipeline *pipeline, struct table *take_definition)
@@ -457,12 +537,24 @@ static void on_look_tables(void *context, const PGresult *result, const struct e
     look_done(pipeline);
 }
 
+// The first merge of an epoch waits for all tables, and one of them for this one's name: it leaves as one does that is not copied yet.
+static bool is_in_the_way(const struct pipeline_table *table)
+{
+    const struct pipeline *pipeline = table->pipeline;
+    if (table->record.state != CATALOG_TABLE_COPIED || pipeline->record.state_epoch == pipeline->record.epoch)
+        return false;
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        if (pipeline->tables[i]->awaited_oid == table->table->oid)
+            return true;
+    return false;
+}
+
 // Taken out of the publication: what was committed before is merged, then it is not followed any more.
 static bool has_left(const struct pipeline_table *table)
 {
     const struct pipeline *pipeline = table->pipeline;
     if (table->sink_table == NULL || table->record.state == CATALOG_TABLE_NEW ||
-        table->record.state == CATALOG_TABLE_COPYING)
+        table->record.state == CATALOG_TABLE_COPYING || is_in_the_way(table))
         return true;
     if (pipeline->committed_lsn < table->left_lsn || pipeline->is_merging || pipeline->is_merge_resolving)
         return false;
@@ -528,7 +620,7 @@ static bool is_description_wanted(const struct pipeline *pipeline, const struct 
     for (uint32_t i = 0; i < look->table_count; i++) {
         const struct pipeline_table *table =
             pipeline_find_table((struct pipeline *)(uintptr_t)pipeline, look->tables[i].oid);
-        if ((table == NULL && !start_is_excluded(pipeline, look->tables[i].oid)) ||
+        if ((table == NULL && !start_is_still_excluded(pipeline, &look->tables[i])) ||
             (table != NULL && wants_to_join(table) && table->retry_us <= now_us) ||
             (table != NULL && evolve_wants_definition(table)))
             return true;

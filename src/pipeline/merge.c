@@ -101,6 +101,15 @@ static void add_table(struct pipeline *pipeline, struct pipeline_table *table)
     table->is_record_dirty |= is_first;
 }
 
+// Which tables had their first merge in it: of a merge that was not done, or never sent.
+static void forget_parts(struct pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        pipeline->tables[i]->is_record_dirty |= pipeline->tables[i]->record.is_in_merge;
+        pipeline->tables[i]->record.is_in_merge = false;
+    }
+}
+
 // Tables with new rows take part; with none, no statement is sent and no warehouse wakes.
 static void begin(struct pipeline *pipeline)
 {
@@ -110,6 +119,7 @@ static void begin(struct pipeline *pipeline)
         reallocarray(pipeline->merge_items, (size_t)pipeline->table_count + 1, sizeof(struct pipeline_table *));
     CHECK(pipeline->merge_tables != NULL && pipeline->merge_items != NULL);
     pipeline->merge_table_count = 0;
+    forget_parts(pipeline);
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         if (table_joins(pipeline, pipeline->tables[i]))
             add_table(pipeline, pipeline->tables[i]);
@@ -500,8 +510,7 @@ void merge_state_read(struct pipeline *pipeline, const struct sink_state *state,
     } else if (state->epoch == pipeline->record.state_epoch && state->merged_lsn == pipeline->record.state_lsn) {
         pipeline->record.merge_intent_lsn = LSN_NONE;
         pipeline->is_record_dirty = true;
-        for (uint32_t i = 0; i < pipeline->table_count; i++)
-            pipeline->tables[i]->record.is_in_merge = false;
+        forget_parts(pipeline);
     } else {
         state_is_foreign(pipeline, state);
     }

@@ -732,7 +732,7 @@ void pipeline_free(struct pipeline *pipeline)
     free(pipeline->gone);
     stream_deinit(pipeline);
     table_choice_deinit(&pipeline->choice);
-    free(pipeline->excluded_oids);
+    free(pipeline->excluded);
     join_deinit(pipeline);
     buf_deinit(&pipeline->name_scratch);
     pg_target_deinit(&pipeline->source);

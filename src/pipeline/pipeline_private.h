@@ -61,6 +61,7 @@ struct pipeline_table {
     bool is_marked;                  // record.marks are of a look since it became NEW: its definition may be read
     struct pipeline_change *change;  // of its definition, which is being followed in place; NULL: none
     lsn_t row_lsn;                   // commit LSN of its newest row that was read
+    uint32_t awaited_oid;            // the table that still has the name that this one has at the source; 0: none
     lsn_t left_lsn;                  // as of there the publication held it no more; LSN_NONE: it does
     uint32_t try_count;              // failures of its own since it was last well; more than table_retry_max park it
     uint64_t retry_us;
@@ -102,6 +103,7 @@ struct pipeline_resync_request {
 };
 
 #define PIPELINE_SOURCE_NAME_SIZE 64
+#define PIPELINE_SHAPE_SIZE 40
 
 struct pipeline {
     struct loop *loop;
@@ -122,7 +124,10 @@ struct pipeline {
     const struct encoding *encoding;
 
     struct table_choice choice;
-    uint32_t *excluded_oids;  // published and not chosen, as of the newest reading of definitions
+    struct pipeline_excluded {
+        uint32_t oid;
+        char shape[PIPELINE_SHAPE_SIZE];  // of its marks: another one may be another name
+    } * excluded;                         // published and not chosen, as of the newest reading of definitions
     uint32_t excluded_count;
     struct pipeline_table **tables;  // sorted by oid
     uint32_t table_count;
@@ -301,14 +306,17 @@ void definition_rename(struct pipeline_table *table,
 void definition_was_named(struct pipeline_table *table, const struct catalog_table *former);
 // Says so, and lets the catalog forget the record of the former name.
 void definition_tell_renamed(struct pipeline *pipeline, const struct catalog_table *former,
-                             const struct table *definition);
-bool definition_is_held(const struct pipeline *pipeline, const char *schema_name, const char *table_name);
+                             const struct table *definition, bool is_parked);
+// The table that the catalog knows by the definition's name, if that is another one; else NULL.
+struct pipeline_table *definition_holder(const struct pipeline *pipeline, const struct table *definition);
 
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well
 void start_check(struct pipeline *pipeline);
 // Frees those of the definitions that are not chosen and closes the gaps; *in_out_count: how many there are.
 void start_choose(struct pipeline *pipeline, struct table **definitions, uint32_t *in_out_count);
 bool start_is_excluded(const struct pipeline *pipeline, uint32_t oid);
+// And its name is the one by which it was not chosen, as far as a look tells.
+bool start_is_still_excluded(const struct pipeline *pipeline, const struct pg_published_table *published);
 void pipeline_checked(struct pipeline *pipeline);
 bool start_attach(struct pipeline_table *table);  // gives it a place at the sink; false: it is in trouble or parked
 // The definition that the source has now, of a table without a place at the sink. What the stream brings under an older one
@@ -317,6 +325,9 @@ void start_redefine(struct pipeline_table *table, struct table *take_definition)
 struct pipeline_table *start_table_add(struct pipeline *pipeline, struct table *take_definition);
 // A table of the same name and another oid is still being followed. One that is not any more gives its place.
 bool start_name_is_leaving(struct pipeline *pipeline, const struct table *definition);
+// It is not followed any more, and nothing under way speaks of it.
+bool start_may_forget(const struct pipeline_table *table);
+void start_forget(struct pipeline_table *table);  // it may
 
 // stream.c
 void stream_begin(struct pipeline *pipeline);
@@ -334,8 +345,9 @@ void copy_begin(struct pipeline *pipeline, bool makes_slot);  // of all tables t
 void copy_end(struct pipeline *pipeline);
 void copy_reap(struct pipeline *pipeline);  // frees what is over; what needs it is tried again later
 bool copy_is_running(const struct pipeline *pipeline);
-void copy_snapshot_saving(struct pipeline *pipeline);  // a save is sent
-void copy_snapshot_saved(struct pipeline *pipeline);   // and was answered
+bool copy_may_forget(const struct pipeline_table *table);  // no run speaks of it
+void copy_snapshot_saving(struct pipeline *pipeline);      // a save is sent
+void copy_snapshot_saved(struct pipeline *pipeline);       // and was answered
 void copy_range_opened(struct pipeline_table *table, uint16_t range);
 void copy_range_committed(struct pipeline_table *table, uint16_t range, uint64_t row_count);
 void copy_room(struct pipeline *pipeline);

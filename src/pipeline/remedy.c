@@ -19,6 +19,7 @@ static const struct rule rules[] = {
     {"fenced", "stop the other etl-stream that writes to these tables, then: etl-stream pipeline start {pipeline}"},
     {"published_again", "nothing: the table is copied anew by itself"},
     {"resync", "nothing: the table is copied anew by itself"},
+    {"name_awaited", "nothing: it is copied when what was committed to the other table is merged; look at the merges"},
     {"28", "set the user and password right: etl-stream source edit"},
     {"3D000", "set the database right: etl-stream source edit"},
     {"42501", "GRANT what the message names to the source's user"},

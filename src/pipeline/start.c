@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "pg/pg_conn.h"
 #include "pipeline/judge.h"
+#include "pipeline/marks.h"
 #include "pipeline/pipeline_private.h"
 
 #define CONNECT_TIMEOUT_MS 15000
@@ -101,6 +102,7 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
         table->is_prepared = table->is_stream_open = table->is_joined = false;
         copy_table_gone(table);
         table->record.copy_lsn = LSN_NONE;  // as start_table_add does
+        table->record.is_in_merge = false;
         table->is_record_dirty = true;
         if (table->record.state != CATALOG_TABLE_UNPUBLISHED)
             table->record.state = CATALOG_TABLE_NEW;
@@ -427,6 +429,7 @@ static struct pipeline_table *table_new(struct pipeline *pipeline, struct table 
     if (known != NULL && (known->oid != take_table->oid || known->state == CATALOG_TABLE_UNPUBLISHED ||
                           !pipeline->record.is_slot_made)) {
         table->record.state = CATALOG_TABLE_NEW;
+        table->record.is_in_merge = false;
         if (!pipeline->record.is_slot_made)
             table->record.copy_lsn = LSN_NONE;  // no later copy has to be above one of another epoch
         table->is_record_dirty = true;
@@ -455,10 +458,25 @@ struct pipeline_table *start_table_add(struct pipeline *pipeline, struct table *
     return table;
 }
 
-static void table_remove(struct pipeline *pipeline, uint32_t index)
+// A merge, or a search for the table that makes one fail, may speak of it; a copy as well.
+bool start_may_forget(const struct pipeline_table *table)
 {
-    struct pipeline_table *table = pipeline->tables[index];
-    CHECK(table->sink_table == NULL);
+    const struct pipeline *pipeline = table->pipeline;
+    bool is_merge_over = !pipeline->is_merging && !pipeline->is_trying && !pipeline->is_search_wanted &&
+                         pipeline->search.phase == MERGE_SEARCH_OFF;
+    return table->record.state == CATALOG_TABLE_UNPUBLISHED && table->sink_table == NULL && is_merge_over &&
+           copy_may_forget(table);
+}
+
+void start_forget(struct pipeline_table *table)
+{
+    struct pipeline *pipeline = table->pipeline;
+    uint32_t index = 0;
+    CHECK(start_may_forget(table));
+    while (pipeline->tables[index] != table)
+        index++;
+    if (pipeline->merge_accused == table)
+        pipeline->merge_accused = NULL;
     pipeline_retire_definition(pipeline, table->table);
     catalog_table_deinit(&table->record);
     free(table->channels);
@@ -472,13 +490,12 @@ static void table_remove(struct pipeline *pipeline, uint32_t index)
 bool start_name_is_leaving(struct pipeline *pipeline, const struct table *definition)
 {
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
-        const struct pipeline_table *table = pipeline->tables[i];
+        struct pipeline_table *table = pipeline->tables[i];
         if (table->table->oid == definition->oid || !is_same_name(table->table, definition))
             continue;
-        // A copy or a merge under way may still speak of it.
-        if (table->record.state != CATALOG_TABLE_UNPUBLISHED || copy_is_running(pipeline) || pipeline->is_merging)
+        if (!start_may_forget(table))
             return true;
-        table_remove(pipeline, i);
+        start_forget(table);
         return false;
     }
     return false;
@@ -511,7 +528,7 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
             definition_mark(present, published->marks);
         // Under the name of another one it has to wait until that one has given it up.
         bool is_renamed = !is_same_name(present->table, take_table);
-        if (!is_renamed || !definition_is_held(pipeline, take_table->schema_name, take_table->table_name)) {
+        if (!is_renamed || definition_holder(pipeline, take_table) == NULL) {
             start_redefine(present, take_table);
             start_attach(present);
             return;
@@ -545,7 +562,7 @@ static void tables_note_missing(struct pipeline *pipeline)
             continue;
         struct pipeline_table *renamed = pipeline_find_table(pipeline, known->oid);
         if (renamed != NULL) {
-            definition_tell_renamed(pipeline, known, renamed->table);
+            definition_tell_renamed(pipeline, known, renamed->table, false);
             continue;
         }
         struct table *definition = calloc(1, sizeof *definition);
@@ -568,25 +585,54 @@ static void tables_note_missing(struct pipeline *pipeline)
     }
 }
 
-bool start_is_excluded(const struct pipeline *pipeline, uint32_t oid)
+static const struct pipeline_excluded *find_excluded(const struct pipeline *pipeline, uint32_t oid)
 {
     for (uint32_t i = 0; i < pipeline->excluded_count; i++)
-        if (pipeline->excluded_oids[i] == oid)
-            return true;
-    return false;
+        if (pipeline->excluded[i].oid == oid)
+            return &pipeline->excluded[i];
+    return NULL;
+}
+
+bool start_is_excluded(const struct pipeline *pipeline, uint32_t oid)
+{
+    return find_excluded(pipeline, oid) != NULL;
+}
+
+static void shape_of(const char *marks, char out_shape[PIPELINE_SHAPE_SIZE])
+{
+    if (!marks_value(marks, "s=", out_shape, PIPELINE_SHAPE_SIZE))
+        out_shape[0] = '\0';
+}
+
+bool start_is_still_excluded(const struct pipeline *pipeline, const struct pg_published_table *published)
+{
+    char shape[PIPELINE_SHAPE_SIZE];
+    const struct pipeline_excluded *excluded = find_excluded(pipeline, published->oid);
+    shape_of(published->marks, shape);
+    return excluded != NULL && strcmp(excluded->shape, shape) == 0;
+}
+
+// The look before the definitions tells the shape: a name that changed in between is read again.
+static void exclude(struct pipeline *pipeline, const struct table *definition)
+{
+    struct pipeline_excluded *excluded = &pipeline->excluded[pipeline->excluded_count++];
+    const struct pg_published_table *published = pg_publication_look_find(&pipeline->look, definition->oid);
+    *excluded = (struct pipeline_excluded){.oid = definition->oid};
+    if (published != NULL)
+        shape_of(published->marks, excluded->shape);
 }
 
 void start_choose(struct pipeline *pipeline, struct table **definitions, uint32_t *in_out_count)
 {
     uint32_t count = *in_out_count, kept = 0;
     pipeline->excluded_count = 0;
-    pipeline->excluded_oids = reallocarray(pipeline->excluded_oids, (size_t)count + 1, sizeof(uint32_t));
-    CHECK(pipeline->excluded_oids != NULL);
+    pipeline->excluded = reallocarray(pipeline->excluded, (size_t)count + 1, sizeof *pipeline->excluded);
+    CHECK(pipeline->excluded != NULL);
     for (uint32_t i = 0; i < count; i++) {
         if (table_choice_includes(&pipeline->choice, definitions[i]->schema_name, definitions[i]->table_name)) {
             definitions[kept++] = definitions[i];
         } else {
-            pipeline->excluded_oids[pipeline->excluded_count++] = definitions[i]->oid;
+            exclude(pipeline, definitions[i]);
             table_free(definitions[i]);
         }
     }

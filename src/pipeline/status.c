@@ -101,7 +101,9 @@ static json_t *table_json(const struct pipeline_table *table)
     if (table->record.state == CATALOG_TABLE_PARKED && table->record.reason_code[0] != '\0')
         json_put_text(object, "reason_code", table->record.reason_code);
     json_put_text(object, "merge", merge_kind(table->table));
-    if (err_is_set(&table->trouble))
+    if (table->awaited_oid != 0 && err_is_set(&table->trouble))
+        json_put_text(object, "trouble", table->trouble.text);
+    else if (err_is_set(&table->trouble))
         json_object_set_new(object, "retry", retry_json(table));
     set_table_remedy(object, table);
     set_count(object, "rows_copied", copy_rows_of(table));

@@ -98,6 +98,9 @@ def test_tables_are_chosen_by_patterns(source, standin, stream, targets):
     source.sql("insert into tmp_y values (7)")
     targets.wait_for([7], "ABC")
     wait_for_states(program, {"public.a": "live", "public.ab": "live", "public.abc": "live"})
+    # And one that is called otherwise from now on.
+    source.sql("alter table tmp_y rename to abcd")
+    targets.wait_for([7], "ABCD")
     assert program.terminate() == 0
 
 

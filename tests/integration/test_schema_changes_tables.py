@@ -5,6 +5,7 @@ import load
 import pytest
 from program import pipeline_status, wait_until
 from snowflake_client import Snowflake, SnowflakeError
+from test_merge_options import window
 from test_schema_changes import OPTIONS, settle
 from test_tables_come_and_go import wait_for_table
 from versions import since
@@ -262,6 +263,56 @@ def test_two_tables_that_take_each_others_names(source, standin, stream):
     again = start(stream)
     settle(source, standin, again)
     assert not again.events("parked") and again.terminate() == 0
+
+
+def test_a_table_takes_the_name_of_one_that_is_gone(source, standin, stream):
+    two = "create table {0} (id int primary key, note text); insert into {0} values (1, 'of {0}')"
+    make(source, f"{two.format('shop')}; {two.format('shop_new')}", "shop", "shop_new")
+    program = start(stream)
+    run(source, "insert into shop values (2, 'last'); begin; alter table shop rename to shop_old; alter table shop_new rename to shop;"
+                "drop table shop_old; commit; insert into shop values (3, 'of the new one')")
+    settle(source, standin, program)
+    # The name is free for a while before another takes it.
+    run(source, f"{two.format('shop_newer')}; alter publication {source.publication} add table shop_newer")
+    wait_for_table(program, "shop_newer", "live")
+    mark = program.mark()
+    run(source, "drop table shop")
+    program.wait_for_event("table_left", 30, since=mark, table="shop")
+    run(source, "alter table shop_newer rename to shop; insert into shop values (4, 'of the newest')")
+    settle(source, standin, program)
+    assert not program.events("parked") and program.terminate() == 0
+
+
+def test_a_table_takes_the_name_of_one_that_is_not_copied_and_merged_yet(source, standin, stream):
+    """The first merge waits for all tables: this one, which waits for the other, must not wait for that."""
+    make(source, "create table shop (id int primary key); create table shop_new (id int primary key); insert into shop_new values (7)",
+         "shop", "shop_new")
+    program = stream(*OPTIONS, "--merge-windows", window(60, 120))
+    wait_for_table(program, "shop", "copied")
+    wait_for_table(program, "shop_new", "copied")
+    mark = program.mark()
+    run(source, "begin; alter table shop rename to shop_old; alter table shop_new rename to shop; drop table shop_old; commit")
+    program.wait_for_event("name_awaited", 30, since=mark, table="shop_new")
+    program.wait_for_event("copied", 60, since=mark, table="shop")
+    assert program.terminate() == 0
+    again = stream(*OPTIONS)
+    settle(source, standin, again)
+    assert count(standin, "SHOP") == 1 and again.terminate() == 0
+
+
+def test_a_table_takes_the_name_of_one_that_is_parked(source, standin, stream):
+    make(source, "create table odd (id numeric primary key, n int); create table even (id numeric primary key, n int); insert into even values (2)",
+         "odd", "even")
+    program = start(stream)
+    run(source, "insert into odd values ('NaN')")
+    program.wait_for_event("parked", 30, table="odd")
+    run(source, "begin; alter table odd rename to tmp; alter table even rename to odd; alter table tmp rename to even; commit; insert into odd values (4)")
+    wait_until(lambda: ask(standin, 'SELECT COUNT(*) FROM "ODD" WHERE "ID" IN (2, 4)') == [["2"]], 60, "the table that is called so now")
+    run(source, "alter table even rename to strange; create table even (id int primary key, n int); insert into even values (8);"
+                f"alter publication {source.publication} add table even")
+    wait_until(lambda: ask(standin, 'SELECT "ID" FROM "EVEN"') == [["8"]], 60, "the new table's row")
+    wait_for_table(program, "strange", "parked")
+    assert program.terminate() == 0
 
 
 def test_a_table_that_is_made_anew_under_its_name(source, standin, stream):
