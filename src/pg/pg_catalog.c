@@ -375,6 +375,20 @@ const char *pg_catalog_look_sql(void)
     return sql_pg_publication_look;
 }
 
+char *pg_catalog_left_sql(const char *sql)
+{
+    static const char published[] = "pg_get_publication_tables(p.pubname)";
+    static const char left[] = "(select (o ->> 'oid')::oid as relid, o -> 'attrs' as attrs "
+                               "from jsonb_array_elements($2::jsonb) as o)";
+    const char *place = strstr(sql, published);
+    CHECK(place != NULL && strstr(place + 1, published) == NULL);
+    size_t size = strlen(sql) + sizeof left;
+    char *text = malloc(size);
+    CHECK(text != NULL);
+    (void)snprintf(text, size, "%.*s%s%s", (int)(place - sql), sql, left, place + strlen(published));
+    return text;
+}
+
 bool pg_catalog_read_look(const PGresult *result, struct pg_publication_look *out_look, struct err *out_error)
 {
     struct reader reader = {.result = result};

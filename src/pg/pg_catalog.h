@@ -71,6 +71,10 @@ const struct pg_published_table *pg_publication_look_find(const struct pg_public
 bool pg_publication_look_shows(const struct pg_publication_look *look, uint32_t xid);
 void pg_publication_look_deinit(struct pg_publication_look *look);  // one of zeros is fine
 
+// publication_tables.sql or publication_look.sql for tables that the publication does not hold any more. $1 publication, $2 JSON: an
+// array of {"oid": 1, "attrs": [1, 2]}, where attrs are the numbers of the columns that it sent. Heap.
+char *pg_catalog_left_sql(const char *sql);
+
 // logical_slots.sql: the pgoutput slots of this database, a row each: its name, the process that reads it (or NULL), that
 // process's application and address, whether it holds back WAL, and how much, for people.
 const char *pg_catalog_slots_sql(void);

@@ -159,6 +159,18 @@ static bool find_type(const char *columns, int number, struct kept_type *out_typ
     return false;
 }
 
+void definition_append_numbers(const char *columns, struct buf *out)
+{
+    const char *separator = "";
+    int number;
+    for (const char *line = columns; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+        if (sscanf(line, "t%d ", &number) != 1)
+            continue;
+        buf_appendf(out, "%s%d", separator, number);
+        separator = ", ";
+    }
+}
+
 static uint16_t count_types(const char *columns)
 {
     uint16_t count = 0;

@@ -563,22 +563,24 @@ static bool has_left(const struct pipeline_table *table)
             pipeline->sink->operations->committed_row_lsn(table->sink_table) < pipeline->merged_lsn);
 }
 
+static bool is_to_be_merged(const struct pipeline_table *table)
+{
+    return table->pipeline->sink->operations->has_merge &&
+           (table->record.state == CATALOG_TABLE_LIVE || table->record.state == CATALOG_TABLE_COPIED);
+}
+
 static void leave(struct pipeline_table *table)
 {
     struct pipeline *pipeline = table->pipeline;
-    struct log_scope scope = scope_of(table);
     if (table->record.state == CATALOG_TABLE_UNPUBLISHED)
         return;
-    log_line(LOG_WARNING, &scope, "table_left",
-             "%s.%s is no longer in publication \"%s\" and is not followed any more; its target stays as it is",
-             table->table->schema_name, table->table->table_name, pipeline->options.publication);
+    bool is_merged = table->sink_table != NULL && table->record.state == CATALOG_TABLE_LIVE;
     become_new(table);
     join_recovered(table);
     meter_table_forget(pipeline, table->table->schema_name, table->table->table_name);
-    table->record.state = CATALOG_TABLE_UNPUBLISHED;
-    (void)snprintf(table->record.reason, sizeof table->record.reason,
-                   "no longer in publication \"%s\"; its target stays as it is", pipeline->options.publication);
+    left_tell(table, table->is_last_merge_owed && !is_merged);
     table->left_lsn = LSN_NONE;
+    table->is_last_merge_owed = false;
     progress_save_soon(pipeline);
     progress_update(pipeline);
 }
@@ -590,15 +592,18 @@ static void compare(struct pipeline_table *table, const struct pg_publication_lo
                                                      : pg_publication_look_find(look, table->table->oid);
     struct err why = {0};
     if (published == NULL) {
-        evolve_give_up(table, "it left the publication");
-        if (table->left_lsn == LSN_NONE)
+        if (table->left_lsn == LSN_NONE) {
             table->left_lsn = look->lsn;
+            table->is_last_merge_owed = is_to_be_merged(table);
+        }
+        evolve_give_up(table, "it left the publication");
         if (has_left(table))
             leave(table);
         return;
     }
     bool is_back = table->record.state == CATALOG_TABLE_UNPUBLISHED || table->left_lsn != LSN_NONE;
     table->left_lsn = LSN_NONE;
+    table->is_last_merge_owed = false;
     if (is_back) {
         err_set(&why, ERR_LOST, "published_again",
                 "its place in publication \"%s\" is another one: changes may be missing in between",

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define FORM_SIZE 128
+
 // The next word from *cursor on, and how long it is; NULL at the end.
 static const char *next_word(const char **cursor, size_t *out_size)
 {
@@ -34,6 +36,17 @@ bool marks_value(const char *marks, const char *key, char *out, size_t out_size)
         return false;
     memcpy(out, word + skip, size - skip);
     out[size - skip] = '\0';
+    return true;
+}
+
+bool marks_have_same_form(const char *known, const char *now)
+{
+    static const char *const keys[] = {"s=", "i="};
+    char then[FORM_SIZE], since[FORM_SIZE];
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (known == NULL || !marks_value(known, keys[i], then, sizeof then) ||
+            !marks_value(now, keys[i], since, sizeof since) || strcmp(then, since) != 0)
+            return false;
     return true;
 }
 

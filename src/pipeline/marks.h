@@ -35,6 +35,9 @@ enum marks_change {
 // The most telling difference; out_why says it in words. An empty text (nothing is known) is like any other.
 enum marks_change marks_compare(const char *known, const char *now, const char **out_why);
 
+// Name, columns and identity are the same, as far as both tell; what is not known is not.
+bool marks_have_same_form(const char *known, const char *now);
+
 // What stands behind "key=" into out; false: it is not there, or too long.
 bool marks_value(const char *marks, const char *key, char *out, size_t out_size);
 

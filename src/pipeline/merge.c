@@ -192,7 +192,7 @@ void merge_intent_failed(struct pipeline *pipeline)
 
 // Rides along with a merge, whose warehouse is awake. Live tables, for what was copied and not merged yet stays, and tables that
 // have left: were they followed again they would be copied anew. A parked one keeps its rows, which tell what went wrong, until it
-// is live again.
+// is live again, and so does one that left before they were merged.
 static void clean_next(struct pipeline *pipeline)
 {
     struct err error = {0};
@@ -201,7 +201,8 @@ static void clean_next(struct pipeline *pipeline)
         struct pipeline_table *table = pipeline->tables[pipeline->clean_next];
         if (pipeline->state != PIPELINE_RUNNING || !merge_may_wake(pipeline))
             return;  // the next merge begins where this one stopped
-        bool has_left = table->sink_table == NULL && table->record.state == CATALOG_TABLE_UNPUBLISHED;
+        bool has_left = table->sink_table == NULL && table->record.state == CATALOG_TABLE_UNPUBLISHED &&
+                        strcmp(table->record.reason_code, LEFT_UNMERGED) != 0;
         if (!has_left && (table->sink_table == NULL || table->record.state != CATALOG_TABLE_LIVE))
             continue;
         pipeline->is_cleaning = has_left ? pipeline->sink->operations->clean_left(pipeline->sink, table->table, &error)

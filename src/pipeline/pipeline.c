@@ -733,6 +733,7 @@ void pipeline_free(struct pipeline *pipeline)
     stream_deinit(pipeline);
     table_choice_deinit(&pipeline->choice);
     free(pipeline->excluded);
+    left_deinit(pipeline);
     join_deinit(pipeline);
     buf_deinit(&pipeline->name_scratch);
     pg_target_deinit(&pipeline->source);

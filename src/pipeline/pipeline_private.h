@@ -24,6 +24,7 @@
 #include "pipeline/meter.h"
 #include "pipeline/pipeline.h"
 
+#define LEFT_UNMERGED "left_unmerged"      // reason_code of a table that left: its landing rows are not deleted
 #define POSTGRES_EPOCH_US 946684800000000  // 2000-01-01 in microseconds since 1970-01-01
 
 enum pipeline_state {
@@ -63,6 +64,7 @@ struct pipeline_table {
     lsn_t row_lsn;                   // commit LSN of its newest row that was read
     uint32_t awaited_oid;            // the table that still has the name that this one has at the source; 0: none
     lsn_t left_lsn;                  // as of there the publication held it no more; LSN_NONE: it does
+    bool is_last_merge_owed;         // since then: what was committed before is to be merged
     uint32_t try_count;              // failures of its own since it was last well; more than table_retry_max park it
     uint64_t retry_us;
     int64_t trouble_since_us;        // wall clock
@@ -137,6 +139,8 @@ struct pipeline {
 
     struct pg_conn *check_conn;
     struct pg_publication_look look;  // of a start, until its tables are known
+    struct table **left;              // definitions of tables that left while nothing ran, likewise
+    uint32_t left_count;
     int check_step;
     struct pg_stream *stream;
     bool is_stream_started;
@@ -298,6 +302,7 @@ bool definition_has_changed(struct pipeline_table *table, const char *marks, str
 void definition_recall_names(struct pipeline_table *table);  // former names of its columns, for the destination
 void definition_keep(
     struct pipeline_table *table);  // names and types of its columns: the destination is ready for them
+void definition_append_numbers(const char *columns, struct buf *out);  // of the columns that are kept, "1, 2"
 // Its definition becomes what was kept, when no column had a number above attribute_count. False: that was another one in more than
 // names, longer types and columns that were added since; the definition is as it was.
 bool definition_go_back(struct pipeline_table *table, uint16_t attribute_count);
@@ -328,6 +333,19 @@ bool start_name_is_leaving(struct pipeline *pipeline, const struct table *defini
 // It is not followed any more, and nothing under way speaks of it.
 bool start_may_forget(const struct pipeline_table *table);
 void start_forget(struct pipeline_table *table);  // it may
+// With the parameters written in as literals. False: it could not be sent, and the start has failed.
+bool start_query(struct pipeline *pipeline, const char *sql, int count, const char *const *parameters,
+                 pg_on_result on_result);
+void start_failed(struct pipeline *pipeline, const struct err *error);
+void start_tables_known(struct pipeline *pipeline);  // also those that left_ask has added
+
+// left.c: tables that left while nothing ran
+#define PIPELINE_LEFT_BYTES_MAX (1U << 20)
+bool left_ask(struct pipeline *pipeline);  // of those with a last merge to come, then start_tables_known. False: none
+void left_note_missing(struct pipeline *pipeline);
+void left_deinit(struct pipeline *pipeline);
+// It is not followed any more: says so, and why. is_unmerged: what was to be merged of it never will be.
+void left_tell(struct pipeline_table *table, bool is_unmerged);
 
 // stream.c
 void stream_begin(struct pipeline *pipeline);

@@ -13,12 +13,12 @@
 
 #define CONNECT_TIMEOUT_MS 15000
 #define QUERY_TIMEOUT_MS 60000
-#define STATEMENT_BYTES_MAX 65536
+#define STATEMENT_BYTES_MAX (PIPELINE_LEFT_BYTES_MAX + 65536)
 
 static void tables_ask(struct pipeline *pipeline);
 static void history_ask(struct pipeline *pipeline);
 
-static void check_failed_with(struct pipeline *pipeline, const struct err *error)
+void start_failed(struct pipeline *pipeline, const struct err *error)
 {
     pipeline->is_reap_check = true;
     loop_defer(pipeline->loop, &pipeline->reap);
@@ -27,12 +27,12 @@ static void check_failed_with(struct pipeline *pipeline, const struct err *error
 
 static void on_broken(void *context, const struct err *error)
 {
-    check_failed_with(context, error);
+    start_failed(context, error);
 }
 
 // With the parameters written in as literals: a replication connection, which the history needs, takes none.
-static bool query(struct pipeline *pipeline, const char *sql, int count, const char *const *parameters,
-                  pg_on_result on_result)
+bool start_query(struct pipeline *pipeline, const char *sql, int count, const char *const *parameters,
+                 pg_on_result on_result)
 {
     struct err error = {0};
     struct buf text;
@@ -42,7 +42,7 @@ static bool query(struct pipeline *pipeline, const char *sql, int count, const c
         pg_conn_query(pipeline->check_conn, buf_text(&text), 0, NULL, QUERY_TIMEOUT_MS, on_result, pipeline, &error);
     buf_deinit(&text);
     if (!is_sent)
-        check_failed_with(pipeline, &error);
+        start_failed(pipeline, &error);
     return is_sent;
 }
 
@@ -114,7 +114,7 @@ static void slot_drop_done(void *context, const PGresult *result, const struct e
     struct pipeline *pipeline = context;
     (void)result;
     if (error != NULL) {
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
         return;
     }
     pipeline->facts.slot_exists = false;
@@ -127,7 +127,7 @@ static void slot_drop(struct pipeline *pipeline)
     const char *parameters[] = {pipeline->options.slot};
     log_line(LOG_INFO, &pipeline->scope, "slot_dropped", "dropping slot %s, which no copy belongs to",
              pipeline->options.slot);
-    query(pipeline, "SELECT pg_drop_replication_slot($1)", 1, parameters, slot_drop_done);
+    start_query(pipeline, "SELECT pg_drop_replication_slot($1)", 1, parameters, slot_drop_done);
 }
 
 static void facts_accepted(struct pipeline *pipeline)
@@ -162,11 +162,11 @@ static void on_facts(void *context, const PGresult *result, const struct err *er
     struct pipeline *pipeline = context;
     struct err problem = {0};
     if (error != NULL) {
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
         return;
     }
     if (!pg_catalog_read_facts(result, &pipeline->facts, &problem)) {
-        check_failed_with(pipeline, &problem);
+        start_failed(pipeline, &problem);
         return;
     }
     facts_judge(pipeline, &problem);
@@ -175,7 +175,7 @@ static void on_facts(void *context, const PGresult *result, const struct err *er
     } else if (!err_is_set(&problem) && pipeline->is_history_lost && pipeline->record.is_slot_made) {
         epoch_begin(pipeline, pipeline->last_error.text);
     } else if (err_is_set(&problem)) {
-        check_failed_with(pipeline, &problem);
+        start_failed(pipeline, &problem);
         return;
     }
     pipeline->encoding = encoding_find(pipeline->facts.encoding);
@@ -205,7 +205,7 @@ static void on_history(void *context, const PGresult *result, const struct err *
     struct catalog_pipeline *record = &pipeline->record;
     lsn_t end = LSN_NONE;
     if (error != NULL) {
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
         return;
     }
     const char *history = PQntuples(result) == 1 && PQnfields(result) == 2 ? PQgetvalue(result, 0, 1) : "";
@@ -232,11 +232,11 @@ static void on_history_conn_open(void *context, const struct err *error)
     struct pipeline *pipeline = context;
     char command[48];
     if (error != NULL) {
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
         return;
     }
     (void)snprintf(command, sizeof command, "TIMELINE_HISTORY %" PRIu32, pipeline->facts.timeline);
-    query(pipeline, command, 0, NULL, on_history);
+    start_query(pipeline, command, 0, NULL, on_history);
 }
 
 static void on_history_turn(struct loop_timer *timer)
@@ -249,7 +249,7 @@ static void on_history_turn(struct loop_timer *timer)
     // A replication connection to a database answers the history and plain queries alike.
     if (!pg_conn_open(pipeline->check_conn, pipeline->options.source, true, NULL, NULL, CONNECT_TIMEOUT_MS, &events,
                       &error))
-        check_failed_with(pipeline, &error);
+        start_failed(pipeline, &error);
 }
 
 // The connection is changed outside of its own callback: by a timer of no delay.
@@ -539,52 +539,6 @@ static void table_meet(struct pipeline *pipeline, struct table *take_table)
     table_free(take_table);
 }
 
-static void tell_left(const struct pipeline *pipeline, const struct catalog_table *known)
-{
-    struct log_scope scope = {pipeline->options.name, known->table_name};
-    log_line(LOG_WARNING, &scope, "table_left",
-             "%s.%s is no longer %s publication \"%s\" and is not followed any more; its target stays as it is",
-             known->schema_name, known->table_name, start_is_excluded(pipeline, known->oid) ? "chosen from" : "in",
-             pipeline->options.publication);
-}
-
-// Known from an earlier life and no longer in the publication: shown, and copied anew if it comes back.
-static void tables_note_missing(struct pipeline *pipeline)
-{
-    for (uint32_t i = 0;
-         !pipeline->has_run && pipeline->options.known != NULL && i < pipeline->options.known->table_count; i++) {
-        const struct catalog_table *known = &pipeline->options.known->tables[i];
-        bool is_there = false;
-        for (uint32_t j = 0; j < pipeline->table_count; j++)
-            is_there |= strcmp(pipeline->tables[j]->table->schema_name, known->schema_name) == 0 &&
-                        strcmp(pipeline->tables[j]->table->table_name, known->table_name) == 0;
-        if (is_there)
-            continue;
-        struct pipeline_table *renamed = pipeline_find_table(pipeline, known->oid);
-        if (renamed != NULL) {
-            definition_tell_renamed(pipeline, known, renamed->table, false);
-            continue;
-        }
-        struct table *definition = calloc(1, sizeof *definition);
-        CHECK(definition != NULL);
-        definition->schema_name = strdup(known->schema_name);
-        definition->table_name = strdup(known->table_name);
-        CHECK(definition->schema_name != NULL && definition->table_name != NULL);
-        definition->oid = known->oid;
-        definition->rows_estimate = -1;
-        struct pipeline_table *table = start_table_add(pipeline, definition);
-        bool was_known = known->state == CATALOG_TABLE_UNPUBLISHED;
-        table->record.state = CATALOG_TABLE_UNPUBLISHED;
-        (void)snprintf(table->record.reason, sizeof table->record.reason,
-                       "no longer %s publication \"%s\"; its target stays as it is",
-                       start_is_excluded(pipeline, known->oid) ? "chosen from" : "in", pipeline->options.publication);
-        progress_channels_forget(table);
-        table->is_record_dirty = true;
-        if (!was_known)
-            tell_left(pipeline, known);
-    }
-}
-
 static const struct pipeline_excluded *find_excluded(const struct pipeline *pipeline, uint32_t oid)
 {
     for (uint32_t i = 0; i < pipeline->excluded_count; i++)
@@ -661,6 +615,19 @@ static void tables_judge_count(const struct pipeline *pipeline, uint32_t publish
                 published, published == 1 ? "" : "s", pipeline->options.publication);
 }
 
+void start_tables_known(struct pipeline *pipeline)
+{
+    left_note_missing(pipeline);
+    left_deinit(pipeline);
+    pg_publication_look_deinit(&pipeline->look);
+    pipeline->is_reap_check = true;
+    loop_defer(pipeline->loop, &pipeline->reap);
+    if (err_is_set(&pipeline->start_error))
+        pipeline_fail(pipeline, &pipeline->start_error);
+    else
+        pipeline_checked(pipeline);
+}
+
 static void on_tables(void *context, const PGresult *result, const struct err *error)
 {
     struct pipeline *pipeline = context;
@@ -668,14 +635,14 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     uint32_t count = 0;
     struct err problem = {0};
     if (error != NULL) {
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
         return;
     }
     // A person who waits hears of all tables that cannot be read; later on each is in trouble by itself.
     bool must_read_all = pipeline->is_first_start && pipeline->options.is_attended;
     if (!(must_read_all ? pg_catalog_read_tables(result, &pipeline->choice, &tables, &count, &problem)
                         : pg_catalog_read_tables_as_they_are(result, &tables, &count, &problem))) {
-        check_failed_with(pipeline, &problem);
+        start_failed(pipeline, &problem);
         return;
     }
     uint32_t published_count = count;
@@ -685,15 +652,10 @@ static void on_tables(void *context, const PGresult *result, const struct err *e
     for (uint32_t i = 0; i < count; i++)
         table_meet(pipeline, tables[i]);
     free(tables);
-    tables_note_missing(pipeline);
-    pg_publication_look_deinit(&pipeline->look);
-    pipeline->is_reap_check = true;
-    loop_defer(pipeline->loop, &pipeline->reap);
-    tables_judge_count(pipeline, published_count, count, &problem);
-    if (err_is_set(&problem))
-        pipeline_fail(pipeline, &problem);
-    else
-        pipeline_checked(pipeline);
+    err_clear(&pipeline->start_error);
+    tables_judge_count(pipeline, published_count, count, &pipeline->start_error);
+    if (!left_ask(pipeline))
+        start_tables_known(pipeline);
 }
 
 // The look before the definitions: what changes in between shows at the next look.
@@ -704,15 +666,15 @@ static void on_look(void *context, const PGresult *result, const struct err *err
     struct err problem = {0};
     pg_publication_look_deinit(&pipeline->look);
     if (error != NULL || !pg_catalog_read_look(result, &pipeline->look, &problem))
-        check_failed_with(pipeline, error != NULL ? error : &problem);
+        start_failed(pipeline, error != NULL ? error : &problem);
     else
-        query(pipeline, pg_catalog_tables_sql(), 1, parameters, on_tables);
+        start_query(pipeline, pg_catalog_tables_sql(), 1, parameters, on_tables);
 }
 
 static void tables_ask(struct pipeline *pipeline)
 {
     const char *parameters[] = {pipeline->options.publication};
-    query(pipeline, pg_catalog_look_sql(), 1, parameters, on_look);
+    start_query(pipeline, pg_catalog_look_sql(), 1, parameters, on_look);
 }
 
 // --- beginning ---------------------------------------------------------------------------------------------------
@@ -720,14 +682,14 @@ static void tables_ask(struct pipeline *pipeline)
 static void facts_ask(struct pipeline *pipeline)
 {
     const char *parameters[] = {pipeline->options.publication, pipeline->options.slot};
-    query(pipeline, pg_catalog_facts_sql(), 2, parameters, on_facts);
+    start_query(pipeline, pg_catalog_facts_sql(), 2, parameters, on_facts);
 }
 
 static void on_evicted(void *context, const PGresult *result, const struct err *error)
 {
     struct pipeline *pipeline = context;
     if (error != NULL && pg_conn_state(pipeline->check_conn) != PG_CONN_IDLE) {
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
         return;
     }
     if (error != NULL)
@@ -748,14 +710,14 @@ static void evict(struct pipeline *pipeline)
     char first[PIPELINE_SOURCE_NAME_SIZE];
     const char *parameters[] = {first, pipeline->source.application_name, pipeline->options.slot};
     pipeline_source_name(pipeline->record.identity, 0, first);
-    query(pipeline, pg_catalog_evict_sql(), 3, parameters, on_evicted);
+    start_query(pipeline, pg_catalog_evict_sql(), 3, parameters, on_evicted);
 }
 
 static void on_open(void *context, const struct err *error)
 {
     struct pipeline *pipeline = context;
     if (error != NULL)
-        check_failed_with(pipeline, error);
+        start_failed(pipeline, error);
     else if (pipeline->source.application_name != NULL)
         evict(pipeline);
     else
@@ -772,5 +734,5 @@ void start_check(struct pipeline *pipeline)
     CHECK(pipeline->check_conn != NULL);
     if (!pg_conn_open(pipeline->check_conn, pipeline->options.source, false, NULL, NULL, CONNECT_TIMEOUT_MS, &events,
                       &error))
-        check_failed_with(pipeline, &error);
+        start_failed(pipeline, &error);
 }

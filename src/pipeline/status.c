@@ -95,10 +95,10 @@ static json_t *table_json(const struct pipeline_table *table)
     json_put_text(object, "schema", table->table->schema_name);
     json_put_text(object, "table", table->table->table_name);
     json_put_text(object, "state", catalog_table_state_name(table->record.state));
-    if (table->record.reason[0] != '\0' &&
-        (table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED))
+    bool is_told = table->record.state == CATALOG_TABLE_PARKED || table->record.state == CATALOG_TABLE_UNPUBLISHED;
+    if (is_told && table->record.reason[0] != '\0')
         json_put_text(object, "reason", table->record.reason);
-    if (table->record.state == CATALOG_TABLE_PARKED && table->record.reason_code[0] != '\0')
+    if (is_told && table->record.reason_code[0] != '\0')
         json_put_text(object, "reason_code", table->record.reason_code);
     json_put_text(object, "merge", merge_kind(table->table));
     if (table->awaited_oid != 0 && err_is_set(&table->trouble))

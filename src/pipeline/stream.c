@@ -163,6 +163,12 @@ static bool is_before_copy(const struct pipeline_table *table, lsn_t commit_lsn)
     }
 }
 
+// It is not followed any more, though its last merge may be to come: what is not chosen is sent all the same.
+static bool has_left(const struct pipeline_table *table, lsn_t commit_lsn)
+{
+    return table->left_lsn != LSN_NONE && commit_lsn >= table->left_lsn;
+}
+
 static void on_relation(struct pipeline *pipeline, const struct pgoutput_message *message, const uint8_t *data,
                         size_t size)
 {
@@ -236,6 +242,8 @@ static bool on_change(struct pipeline *pipeline, const struct pgoutput_message *
             pipeline->transaction.message_number--;
         return true;
     }
+    if (has_left(table, change.seq.commit_lsn))
+        return true;
     if (!table->is_relation_checked && is_before_copy(table, change.seq.commit_lsn))
         return true;
     if (!table->is_relation_checked && relation_find(pipeline, table->table->oid) != NULL) {
@@ -266,7 +274,8 @@ static bool on_truncate(struct pipeline *pipeline, const struct pgoutput_message
         return false;
     for (uint32_t i = 0; i < message->truncate.relation_count; i++) {
         struct pipeline_table *table = pipeline_find_table(pipeline, pgoutput_truncated(message, i));
-        if (table != NULL && table->is_joined && !append(pipeline, table, &change))
+        if (table != NULL && table->is_joined && !has_left(table, change.seq.commit_lsn) &&
+            !append(pipeline, table, &change))
             return false;
     }
     return true;

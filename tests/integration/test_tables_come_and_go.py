@@ -79,6 +79,46 @@ def test_a_table_that_is_taken_out_keeps_its_target_and_is_copied_anew_when_it_r
     assert program.terminate() == 0
 
 
+def landed(standin, table, condition="TRUE"):
+    snowflake = Snowflake(standin.to)
+    return int(snowflake.value(f"SELECT COUNT(*) FROM {snowflake.landing(table)} WHERE {condition}"))
+
+
+def test_what_was_not_merged_when_a_table_left_while_nothing_ran(source, standin, stream):
+    """It is merged as a running pipeline does; of a table that is not as it was its landing rows stay."""
+    make_tables(source)
+    names = ("guest", "part", "gone")
+    for name in names:
+        source.sql(f"CREATE TABLE {name} (id int PRIMARY KEY, note text); INSERT INTO {name} VALUES (1, 'one')")
+        source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE {name}")
+    program = stream("--merge-interval-seconds", 3600, "--poll-interval-seconds", 1)
+    program.wait_for_event("live", 60)
+    for name in names:
+        source.sql(f"INSERT INTO {name} VALUES (2, 'landed')")
+    wait_until(lambda: all(landed(standin, name, "\"_ETL_OP\" = 'I'") for name in names), 60, "the rows to land")
+    assert program.terminate() == 0
+    source.sql("INSERT INTO guest VALUES (3, 'in the slot')")
+    source.sql(f"ALTER PUBLICATION {source.publication} DROP TABLE guest, part; ALTER TABLE part RENAME note TO remark; DROP TABLE gone")
+    source.sql("INSERT INTO guest VALUES (4, 'not in the stream')")
+    again = stream(*OPTIONS, "--landing-retention", "2s")
+    again.wait_for_event("table_left", 60, count=3)
+    snowflake = Snowflake(standin.to)
+    assert [snowflake.value(f'SELECT COUNT(*) FROM "{name.upper()}"') for name in names] == ["3", "1", "1"]
+    left = wait_for_table(again, "gone", "unpublished")
+    assert left["reason_code"] == "left_unmerged" and "landing rows stay" in left["reason"]
+    wait_for_table(again, "guest", "unpublished")
+
+    def merge_on():
+        source.sql("UPDATE customers SET name = name || '.' WHERE id = 1")
+        return landed(standin, "guest") == 0
+    wait_until(merge_on, 60, "the landing rows that were merged to be deleted", pause=0.5)
+    before = len(again.events("cleaned"))
+    wait_until(lambda: merge_on() and len(again.events("cleaned")) > before, 60, "further rows to be deleted", pause=0.5)
+    assert landed(standin, "gone") > 0 and landed(standin, "part") > 0
+    settle(source, standin, again)
+    assert again.terminate() == 0
+
+
 def test_a_table_taken_out_and_put_in_again_between_two_looks_is_copied_anew(source, standin, stream):
     make_tables(source)
     source.sql("CREATE TABLE guest (id int PRIMARY KEY, note text)")
