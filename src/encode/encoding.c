@@ -11,12 +11,17 @@
 
 enum encoding_form {
     FORM_UTF8,
-    FORM_ONE_BYTE,   // a table of 256 characters, made once from iconv: no state, any thread
-    FORM_MULTI_BYTE  // iconv: its handle has state, so each thread has its own
+    FORM_ONE_BYTE,  // a table of 256 characters, made once from iconv: no state, any thread
+    // iconv, whose handle has state, so each thread has its own. They differ in how long a character is (character_size)
+    FORM_EUC,
+    FORM_EUC_JP,
+    FORM_EUC_JIS_2004,
+    FORM_EUC_TW
 };
 
 // Server encodings of PostgreSQL 15 (src/common/encnames.c). All hold ASCII as itself, and none but MULE_INTERNAL, which iconv does not
-// know, uses a byte below 0x80 inside a longer character.
+// know, uses a byte below 0x80 inside a longer character. iconv's EUC-JP is another one: it has other characters than PostgreSQL for "～" and
+// six more, and lacks the vendors' ("①").
 static const struct {
     const char *postgres_name;
     const char *iconv_name;
@@ -24,11 +29,11 @@ static const struct {
 } names[] = {
     {"UTF8", "UTF-8", FORM_UTF8},
     {"SQL_ASCII", "UTF-8", FORM_UTF8},
-    {"EUC_JP", "EUC-JP", FORM_MULTI_BYTE},
-    {"EUC_CN", "EUC-CN", FORM_MULTI_BYTE},
-    {"EUC_KR", "EUC-KR", FORM_MULTI_BYTE},
-    {"EUC_TW", "EUC-TW", FORM_MULTI_BYTE},
-    {"EUC_JIS_2004", "EUC-JISX0213", FORM_MULTI_BYTE},
+    {"EUC_JP", "EUC-JP-MS", FORM_EUC_JP},
+    {"EUC_CN", "EUC-CN", FORM_EUC},
+    {"EUC_KR", "EUC-KR", FORM_EUC},
+    {"EUC_TW", "EUC-TW", FORM_EUC_TW},
+    {"EUC_JIS_2004", "EUC-JISX0213", FORM_EUC_JIS_2004},
     {"LATIN1", "ISO-8859-1", FORM_ONE_BYTE},
     {"LATIN2", "ISO-8859-2", FORM_ONE_BYTE},
     {"LATIN3", "ISO-8859-3", FORM_ONE_BYTE},
@@ -221,9 +226,57 @@ static void flush_converter(iconv_t converter, append_utf8 append, struct buf *o
     (void)append((const uint8_t *)output, sizeof output - to_left, out);
 }
 
+static bool is_euc_byte(uint8_t byte)
+{
+    return byte >= 0xA1 && byte <= 0xFE;
+}
+
+// Bytes of the character at text[0 .. size), which need not exist; 1 if the bytes are none in form. (PostgreSQL, src/common/wchar.c:
+// pg_eucjp_verifychar and the like; UTF-8 can be turned into an EUC_TW that is of another plane than it lets in.)
+static size_t character_size(enum encoding_form form, const uint8_t *text, size_t size)
+{
+    bool is_japanese = form == FORM_EUC_JP || form == FORM_EUC_JIS_2004;
+    size_t character = 1;
+    if (is_euc_byte(text[0]))
+        character = 2;
+    else if (text[0] == 0x8E)
+        character = is_japanese ? 2 : form == FORM_EUC_TW ? 4 : 1;
+    else if (text[0] == 0x8F)
+        character = is_japanese ? 3 : 1;
+    if (character > size)
+        return 1;
+    for (size_t i = 1; i < character; i++) {
+        if (!is_euc_byte(text[i]))
+            return 1;
+    }
+    return character;
+}
+
+// Two characters, in UTF-8, that iconv's EUC-JISX0213 has for those of PostgreSQL: U+FFE3 for U+203E (A1B1), U+FFE5 for U+00A5 (A1EF). It has
+// them for nothing else.
+static size_t mend_jis_2004(uint8_t *text, size_t size)
+{
+    uint8_t *to = text;
+    for (size_t i = 0; i < size; i++) {
+        if (size - i >= 3 && memcmp(text + i, "\xEF\xBF\xA3", 3) == 0) {
+            memcpy(to, "\xE2\x80\xBE", 3);
+            to += 3;
+            i += 2;
+        } else if (size - i >= 3 && memcmp(text + i, "\xEF\xBF\xA5", 3) == 0) {
+            memcpy(to, "\xC2\xA5", 2);
+            to += 2;
+            i += 2;
+        } else {
+            *to++ = text[i];
+        }
+    }
+    return (size_t)(to - text);
+}
+
 // A run of bytes above ASCII, so of whole characters. It is fed in pieces whose output surely fits: no character of two bytes becomes more
 // than eight of UTF-8, and glibc 2.36 does not come back from a full output buffer (E2BIG for ever) in EUC-JISX0213.
-static bool append_converted(iconv_t converter, const uint8_t *text, size_t size, append_utf8 append, struct buf *out)
+static bool append_converted(enum encoding_form form, iconv_t converter, const uint8_t *text, size_t size,
+                             append_utf8 append, struct buf *out)
 {
     bool is_valid = true;
     char *from = (char *)(uintptr_t)text;  // iconv does not write to its input, its type is older than const
@@ -236,22 +289,26 @@ static bool append_converted(iconv_t converter, const uint8_t *text, size_t size
         size_t piece_size = from_left < PIECE_SIZE ? from_left : PIECE_SIZE;
         size_t piece_left = piece_size;
         (void)iconv(converter, &from, &piece_left, &to, &to_left);
-        (void)append((const uint8_t *)output, sizeof output - to_left, out);
+        size_t made = sizeof output - to_left;
+        if (form == FORM_EUC_JIS_2004)
+            made = mend_jis_2004((uint8_t *)output, made);
+        (void)append((const uint8_t *)output, made, out);
         from_left -= piece_size - piece_left;
-        if (piece_left == piece_size) {  // no step forward: what is left begins with no character
+        if (piece_left == piece_size) {  // no step forward: what is left begins with no character that iconv knows
             flush_converter(converter, append, out);
             buf_append(out, UTF8_REPLACEMENT, UTF8_REPLACEMENT_SIZE);
             is_valid = false;
-            from++;
-            from_left--;
+            size_t unknown = character_size(form, (const uint8_t *)from, from_left);
+            from += unknown;
+            from_left -= unknown;
         }
     }
     flush_converter(converter, append, out);
     return is_valid;
 }
 
-static bool append_multi_byte(const struct encoding *encoding, const uint8_t *text, size_t size, append_utf8 append,
-                              struct buf *out)
+static bool append_euc(const struct encoding *encoding, const uint8_t *text, size_t size, append_utf8 append,
+                       struct buf *out)
 {
     iconv_t converter = thread_converter(encoding);
     if (converter == ICONV_NONE) {
@@ -267,7 +324,8 @@ static bool append_multi_byte(const struct encoding *encoding, const uint8_t *te
         size_t end = position;
         while (end < size && text[end] >= 0x80)
             end++;
-        is_valid = append_converted(converter, text + position, end - position, append, out) && is_valid;
+        is_valid =
+            append_converted(encoding->form, converter, text + position, end - position, append, out) && is_valid;
         position = end;
     }
     return is_valid;
@@ -279,7 +337,10 @@ static bool append_by_form(const struct encoding *encoding, const uint8_t *text,
     switch (encoding->form) {
     case FORM_UTF8: return append(text, size, out);
     case FORM_ONE_BYTE: return append_one_byte(encoding, text, size, append, out);
-    case FORM_MULTI_BYTE: return append_multi_byte(encoding, text, size, append, out);
+    case FORM_EUC:
+    case FORM_EUC_JP:
+    case FORM_EUC_JIS_2004:
+    case FORM_EUC_TW: return append_euc(encoding, text, size, append, out);
     }
     check_failed("a known form of encoding", __FILE__, __LINE__);
 }

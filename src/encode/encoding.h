@@ -15,7 +15,8 @@ struct encoding;
 // iconv. NULL if this machine's iconv does not know it. Never freed: there is one per name.
 const struct encoding *encoding_find(const char *postgres_name);
 bool encoding_is_utf8(const struct encoding *encoding);
-// Appends text as the inside of a JSON string (escaped, without quotes). False if bytes were invalid (U+FFFD was written for each).
+// Appends text as the inside of a JSON string (escaped, without quotes). False if bytes were invalid (U+FFFD was
+// written for each, or for each whole character that is not known).
 bool encoding_append_json(const struct encoding *encoding, const uint8_t *text, size_t size, struct buf *out);
 // The same without JSON escaping.
 bool encoding_append_utf8(const struct encoding *encoding, const uint8_t *text, size_t size, struct buf *out);

@@ -492,6 +492,29 @@ def test_one_byte_encodings_are_converted_as_the_server_does(run, encode, encodi
             assert (json.loads(value), json.loads(original)) == ("\ufffd", f"\\x{byte:02x}"), hex(byte)
 
 
+def euc_characters(encoding):
+    """Every character that the encoding's form allows; of EUC_TW's planes those that the server converts."""
+    row = [bytes([byte]) for byte in range(0xa1, 0xff)]
+    pairs = [first + second for first in row for second in row]
+    longer = {"EUC_JP": [b"\x8e" + one for one in row[:63]] + [b"\x8f" + pair for pair in pairs],
+              "EUC_TW": [b"\x8e" + plane + pair for plane in row[:2] for pair in pairs]}
+    longer["EUC_JIS_2004"] = longer["EUC_JP"]
+    return pairs + longer.get(encoding, [])
+
+
+CONVERTED = """
+    create or replace function pg_temp.converted(characters bytea[], encoding name) returns setof text language plpgsql as $$
+    begin
+        return query select string_to_table(convert_from(string_agg(one, '\\x0a'), encoding), e'\\n') from unnest(characters) one;
+    exception when untranslatable_character then
+        if array_length(characters, 1) = 1 then
+            return next null;
+        else
+            return query select converted from unnest(characters) one, pg_temp.converted(array[one], encoding) converted;
+        end if;
+    end $$"""
+
+
 @pytest.mark.parametrize("encoding, text", [("EUC_JP", "日本語テキスト"), ("EUC_KR", "한국어"), ("EUC_CN", "中文文本"),
                                             ("EUC_TW", "中文文本"), ("EUC_JIS_2004", "日本語か゚")])
 def test_wider_encodings_are_converted_as_the_server_does(run, encode, encoding, text):
@@ -501,6 +524,21 @@ def test_wider_encodings_are_converted_as_the_server_does(run, encode, encoding,
     (outcome, value, original), = encode([(text_head(25, encoding), "T", b"a\xffb" + stored[-3:-2])])
     assert outcome == "C" and json.loads(value).startswith("a\ufffdb")
     assert json.loads(original) == "\\x" + (b"a\xffb" + stored[-3:-2]).hex()
+
+
+@pytest.mark.parametrize("encoding", ["EUC_JP", "EUC_KR", "EUC_CN", "EUC_TW", "EUC_JIS_2004"])
+def test_every_character_of_wider_encodings_is_converted_as_the_server_does(run, encode, encoding):
+    characters = euc_characters(encoding)
+    run.connection.execute(CONVERTED)
+    expected = [text for first in range(0, len(characters), 94) for text, in run.connection.execute(
+        "select pg_temp.converted(%s, %s)", [characters[first:first + 94], encoding])]
+    assert len(expected) == len(characters)
+    known = [(one, text) for one, text in zip(characters, expected) if text is not None]
+    assert len(known) > 7000
+    (_, value, _), (_, joined, _) = encode([(text_head(25, encoding), "T", separator.join(one for one, _ in known)) for separator in (b"|", b"")])
+    differing = [(one.hex(), text, ours) for (one, text), ours in zip(known, json.loads(value).split("|"), strict=True) if text != ours]
+    assert not differing, differing[:20]
+    assert json.loads(joined) == "".join(text for _, text in known)
 
 
 def test_bytes_that_are_not_utf8_are_shown_as_hex(encode):

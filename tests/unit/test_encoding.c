@@ -59,6 +59,30 @@ static void wider_encodings(void **state)
     check("EUC_JIS_2004", "\xA4\xF7\xA4\xAB", "か\xE3\x82\x9Aか", true);  // one character of two code points
 }
 
+// As the server converts them; iconv has others under the encodings' usual names.
+static void characters_are_postgresqls(void **state)
+{
+    (void)state;
+    check("EUC_JP", "\xA1\xC1\xA1\xC2\xA1\xDD\xA1\xF1\xA1\xF2\xA2\xCC\x8F\xA2\xC3", "～∥－￠￡￢￤", true);
+    check("EUC_JP", "\xAD\xA1\xAD\xB5", "①Ⅰ", true);
+    check("EUC_JIS_2004", "\xA1\xB1\xA1\xEF\xA4\xA2\xA1\xF0", "\xE2\x80\xBE\xC2\xA5あ＄", true);
+}
+
+// A character that Unicode has not, or that is cut, does not shift the ones behind it. The server stores those of EUC_TW's plane 14, which it
+// makes of UTF-8, and does not read them back itself.
+static void unknown_characters_are_left_whole(void **state)
+{
+    (void)state;
+    check("EUC_JP", "\xA4\xA2\xA9\xA1\xA4\xA2\xA4\xA2", "あ\xEF\xBF\xBDああ", false);
+    check("EUC_JP", "\xA4\xA2\x8F\xA1\xA1\xA4\xA2\xA4\xA2", "あ\xEF\xBF\xBDああ", false);
+    check("EUC_JP", "\xA4\xA2\x8F\xA1 \xA4\xA2", "あ\xEF\xBF\xBD\xEF\xBF\xBD あ", false);
+    check("EUC_JIS_2004", "\x8F\xA2\xA1\xA4\xA2", "\xEF\xBF\xBDあ", false);
+    check("EUC_KR", "\xB0\xA1\xC9\xA1\xB0\xA1\xB0\xA1", "가\xEF\xBF\xBD가가", false);
+    check("EUC_KR", "\xB0\xA1\xFF\xB0\xA1", "가\xEF\xBF\xBD가", false);
+    check("EUC_CN", "\xAA\xA1\xB0\xA1", "\xEF\xBF\xBD啊", false);
+    check("EUC_TW", "\xC4\xE3\x8E\xAE\xA1\xA6\xC4\xE3", "中\xEF\xBF\xBD中", false);
+}
+
 // Longer than any piece that is converted at once, at every alignment of characters to pieces.
 static void long_texts_have_no_seams(void **state)
 {
@@ -119,9 +143,14 @@ static void plain_text_is_not_escaped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_are_postgresqls),     cmocka_unit_test(one_byte_encodings),
-        cmocka_unit_test(wider_encodings),           cmocka_unit_test(long_texts_have_no_seams),
-        cmocka_unit_test(plain_text_is_not_escaped), cmocka_unit_test(threads_have_converters_of_their_own),
+        cmocka_unit_test(names_are_postgresqls),
+        cmocka_unit_test(one_byte_encodings),
+        cmocka_unit_test(wider_encodings),
+        cmocka_unit_test(characters_are_postgresqls),
+        cmocka_unit_test(unknown_characters_are_left_whole),
+        cmocka_unit_test(long_texts_have_no_seams),
+        cmocka_unit_test(plain_text_is_not_escaped),
+        cmocka_unit_test(threads_have_converters_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
