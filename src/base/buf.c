@@ -30,6 +30,7 @@ void buf_reset(struct buf *buf)
 {
     buf->size = 0;
     buf->failed = false;
+    buf->is_over = false;
 }
 
 void buf_check(const struct buf *buf)
@@ -47,6 +48,7 @@ bool buf_reserve(struct buf *buf, size_t more)
         return true;
     if (buf->size > buf->capacity_max || more > buf->capacity_max - buf->size) {
         buf->failed = true;
+        buf->is_over = true;
         return false;
     }
 

@@ -20,6 +20,7 @@ struct buf {
     size_t capacity;
     size_t capacity_max;  // growth beyond it fails instead
     bool failed;          // out of memory or over capacity_max; cleared by buf_reset
+    bool is_over;         // failed because of capacity_max
 };
 
 void buf_init(struct buf *buf, size_t capacity_max);

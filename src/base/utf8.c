@@ -148,3 +148,26 @@ bool utf8_append_checked(const uint8_t *text, size_t size, struct buf *out)
     }
     return is_valid;
 }
+
+// We escape ASCII alone.
+size_t utf8_json_character(const uint8_t *json, size_t *out_json_size)
+{
+    if (*json == '\\') {
+        *out_json_size = json[1] == 'u' ? 6 : 2;
+        return 1;
+    }
+    size_t size = *json < 0xC0 ? 1 : *json < 0xE0 ? 2 : *json < 0xF0 ? 3 : 4;
+    *out_json_size = size;
+    return size;
+}
+
+size_t utf8_json_text_size(const uint8_t *json, size_t size)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < size;) {
+        size_t json_size;
+        bytes += utf8_json_character(json + i, &json_size);
+        i += json_size;
+    }
+    return bytes;
+}

@@ -21,5 +21,9 @@ size_t utf8_ascii_run(const uint8_t *text, size_t size);
 bool utf8_append_json(const uint8_t *text, size_t size, struct buf *out);
 // The same without escaping.
 bool utf8_append_checked(const uint8_t *text, size_t size, struct buf *out);
+// The character at json, the inside of a JSON string that utf8_append_json wrote: the bytes of text that it stands for, and its own.
+size_t utf8_json_character(const uint8_t *json, size_t *out_json_size);
+// Bytes of the text behind such an inside of a string; or of several strings and what is between them.
+size_t utf8_json_text_size(const uint8_t *json, size_t size);
 
 #endif

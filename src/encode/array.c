@@ -230,5 +230,5 @@ enum value_outcome array_encode(const struct value_encoder *encoder, const struc
     bool is_array = value->state == VALUE_BINARY ? append_binary(encoder, value, out, &found)
                                                  : append_text(encoder, value, out, &found);
     return is_array ? server_text_finish_parts(encoder, value, out, start, &found, coerced)
-                    : server_text_unread(encoder, value, out, start, coerced);
+                    : server_text_unread(encoder, out, start, coerced);
 }

@@ -73,7 +73,7 @@ enum value_outcome composite_encode(const struct value_encoder *encoder, const s
     bool is_composite = value->state == VALUE_BINARY ? append_binary(encoder, value, out, &found)
                                                      : append_text(encoder, value, out, &found);
     if (!is_composite)
-        return server_text_unread(encoder, value, out, start, coerced);
+        return server_text_unread(encoder, out, start, coerced);
     buf_append_text(out, encoder->part_count > 0 ? "}" : "{}");
     return server_text_finish_parts(encoder, value, out, start, &found, coerced);
 }

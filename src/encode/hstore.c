@@ -1,6 +1,7 @@
 #include "encode/hstore.h"
 
 #include "encode/encoding.h"
+#include "encode/json_line.h"
 #include "encode/quoted.h"
 #include "encode/server_text.h"
 #include "encode/wire.h"
@@ -96,6 +97,16 @@ static bool append_text(const struct value_encoder *encoder, const struct value 
     return true;
 }
 
+// An hstore's keys differ, but not for certain any more when they are converted (see encode_json).
+static bool has_key_twice(const struct value_encoder *encoder, struct buf *out, size_t start)
+{
+    if (out->failed)
+        return false;
+    enum json_line_fit fit = json_line_make(out->data + start, out->size - start, encoder->scratch);
+    out->failed = encoder->scratch->failed;
+    return fit == JSON_LINE_INEXACT;
+}
+
 enum value_outcome hstore_encode(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                  struct buf *coerced)
 {
@@ -104,8 +115,13 @@ enum value_outcome hstore_encode(const struct value_encoder *encoder, const stru
     buf_reset(encoder->scratch);
     bool is_hstore = value->state == VALUE_BINARY ? append_binary(encoder, value, out, &found)
                                                   : append_text(encoder, value, out, &found);
+    bool may_repeat_keys = found.is_coerced || !encoding_is_utf8(encoder->encoding);
+    if (is_hstore && may_repeat_keys && has_key_twice(encoder, out, start)) {
+        out->size = start;
+        found.is_coerced = true;
+    }
     return is_hstore ? server_text_finish_parts(encoder, value, out, start, &found, coerced)
-                     : server_text_unread(encoder, value, out, start, coerced);
+                     : server_text_unread(encoder, out, start, coerced);
 }
 
 static void append_quoted(const struct value *text, struct buf *out)

@@ -6,8 +6,20 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "encode/decimal.h"
+#include "encode/scalar.h"
 
 #define SCRATCH_BYTES_MAX (256U << 20)
+
+// _ETL_COERCED is one VARIANT: originals are written while there is room for the sizes of all the others.
+static void limit_coerced(struct row_encoder *encoder, uint32_t variant_size_max)
+{
+    size_t sizes = 2;  // braces
+    for (uint16_t i = 0; i < encoder->table->column_count; i++)
+        sizes += (size_t)encoder->columns[i].key_size + 1 + SCALAR_SIZE_TEXT_MAX;
+    for (uint16_t i = 0; i < encoder->table->column_count; i++)
+        typemap_encoder_limit_coerced(&encoder->columns[i],
+                                      sizes < variant_size_max ? variant_size_max - (uint32_t)sizes : 0);
+}
 
 bool row_encoder_init(struct row_encoder *encoder, const struct table *table, const struct encoding *encoding,
                       const struct typemap_options *options, struct err *out_error)
@@ -27,6 +39,7 @@ bool row_encoder_init(struct row_encoder *encoder, const struct table *table, co
         }
         encoder->columns[i].index = i;
     }
+    limit_coerced(encoder, typemap_variant_size_max(options));
     return true;
 }
 
@@ -379,6 +392,7 @@ bool ndjson_append_change(struct row_encoder *encoder, const struct row_change *
         // As it was before: the rows that are in it already can still be sent.
         out->size = start;
         out->failed = false;
+        out->is_over = false;
         return false;
     }
     encoder->coerced_values += line.coerced_values;

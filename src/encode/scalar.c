@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/utf8.h"
 #include "encode/datetime.h"
 #include "encode/decimal.h"
 #include "encode/encoding.h"
@@ -104,9 +105,10 @@ static enum value_outcome encode_numeric_text(const struct value_encoder *encode
     size_t start = out->size;
     if (!scalar_append_numeric(value, out))
         return VALUE_MALFORMED;
-    if (is_oversized(encoder, out->size - start)) {
+    size_t size = out->size - start;
+    if (is_oversized(encoder, size)) {
         out->size = quote;
-        return server_text_coerce_oversized(encoder, value->size, coerced);
+        return server_text_coerce_oversized(encoder, size, coerced);
     }
     for (size_t i = start; i < out->size; i++) {
         uint8_t byte = out->data[i];
@@ -171,29 +173,6 @@ static enum value_outcome encode_numeric_float(const struct value_encoder *encod
     return is_exact ? VALUE_WRITTEN : server_text_coerce(encoder, value, coerced);
 }
 
-// A character of a JSON string as we write it: the bytes of UTF-8 that it stands for, and its own. We escape ASCII alone.
-static size_t json_character(const uint8_t *json, size_t *out_json_size)
-{
-    if (*json == '\\') {
-        *out_json_size = json[1] == 'u' ? 6 : 2;
-        return 1;
-    }
-    size_t size = *json < 0xC0 ? 1 : *json < 0xE0 ? 2 : *json < 0xF0 ? 3 : 4;
-    *out_json_size = size;
-    return size;
-}
-
-static size_t json_text_size(const uint8_t *json, size_t size)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < size;) {
-        size_t json_size;
-        bytes += json_character(json + i, &json_size);
-        i += json_size;
-    }
-    return bytes;
-}
-
 // The text is too long. Where the options say so, its longest beginning of whole characters stays: out->data[start ..) is a
 // JSON string as we write it.
 static enum value_outcome shorten_text(const struct value_encoder *encoder, size_t text_size, size_t start,
@@ -206,7 +185,7 @@ static enum value_outcome shorten_text(const struct value_encoder *encoder, size
     size_t position = start + 1;
     for (size_t bytes = 0; position < out->size - 1;) {
         size_t json_size;
-        size_t character = json_character(out->data + position, &json_size);
+        size_t character = utf8_json_character(out->data + position, &json_size);
         if (character > encoder->size_max - bytes)
             break;
         bytes += character;
@@ -228,7 +207,7 @@ enum value_outcome scalar_encode_text(const struct value_encoder *encoder, const
     buf_append_byte(out, '"');
     // Escapes and other encodings make the sizes differ: only where the JSON is long is the text behind it measured.
     if (!out->failed && is_oversized(encoder, out->size - start - 2)) {
-        size_t text_size = json_text_size(out->data + start + 1, out->size - start - 2);
+        size_t text_size = utf8_json_text_size(out->data + start + 1, out->size - start - 2);
         if (is_oversized(encoder, text_size))
             return shorten_text(encoder, text_size, start, out, coerced);
     }
@@ -395,12 +374,21 @@ static enum value_outcome encode_json(const struct value_encoder *encoder, const
     size_t start = out->size;
     if (!scalar_read_json(encoder->kind, value, &text))
         return VALUE_MALFORMED;
-    if (is_oversized(encoder, text.size))
+    // In other encodings than UTF-8 what counts is the UTF-8 that it becomes, of which no encoding takes twice as much.
+    if (is_oversized(encoder, encoding_is_utf8(encoder->encoding) ? text.size : text.size / 2))
         return server_text_coerce_oversized(encoder, text.size, coerced);
     bool is_valid = encoding_append_utf8(encoder->encoding, text.data, text.size, out);
     if (out->failed)
         return VALUE_WRITTEN;  // the row's writer sees the failure
-    struct buf *keys = encoder->kind == KIND_JSON ? encoder->scratch : NULL;
+    size_t size = out->size - start;
+    if (is_oversized(encoder, size)) {
+        out->size = start;
+        return server_text_coerce_oversized(encoder, size, coerced);
+    }
+    // The keys of a jsonb differ, but not for certain any more when they are converted: bytes that are no text become equal, and some
+    // characters of EUC_JP are the same in Unicode.
+    bool may_repeat_keys = encoder->kind == KIND_JSON || !is_valid || !encoding_is_utf8(encoder->encoding);
+    struct buf *keys = may_repeat_keys ? encoder->scratch : NULL;
     enum json_line_fit fit = json_line_make(out->data + start, out->size - start, keys);
     if (keys != NULL && keys->failed) {
         out->failed = true;

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/utf8.h"
 #include "encode/datetime.h"
 #include "encode/decimal.h"
 #include "encode/encoding.h"
@@ -17,6 +18,16 @@ void scalar_append_size(size_t size, struct buf *coerced)
     buf_append_text(coerced, " bytes\"");
 }
 
+void scalar_append_size_above(size_t size, struct buf *coerced)
+{
+    if (coerced == NULL)
+        return;
+    char digits[20];
+    buf_append_text(coerced, "\"more than ");
+    buf_append(coerced, digits, decimal_format_u64(size, digits));
+    buf_append_text(coerced, " bytes\"");
+}
+
 static void append_hex(const uint8_t *bytes, size_t size, struct buf *out)
 {
     static const char hex[] = "0123456789abcdef";
@@ -28,18 +39,44 @@ static void append_hex(const uint8_t *bytes, size_t size, struct buf *out)
     }
 }
 
+// Before it is written: what is longer stays longer.
+static bool original_may_fit(const struct value_encoder *encoder, size_t size)
+{
+    return (encoder->size_max == 0 || size <= encoder->size_max) &&
+           (size <= SCALAR_SIZE_TEXT_MAX || size <= encoder->coerced_size_max);
+}
+
+// The original was written to coerced from `start` on. What is as short as a size stays in any case.
+static bool original_fits(const struct value_encoder *encoder, const struct buf *coerced, size_t start)
+{
+    size_t size = coerced->size - start - 2;  // without its quotes
+    if (encoder->size_max != 0 && size > encoder->size_max &&
+        utf8_json_text_size(coerced->data + start + 1, size) > encoder->size_max)
+        return false;
+    return size + 2 <= SCALAR_SIZE_TEXT_MAX || coerced->size <= encoder->coerced_size_max ||
+           utf8_json_text_size(coerced->data, coerced->size) <= encoder->coerced_size_max;
+}
+
 void scalar_append_original(const struct value_encoder *encoder, const uint8_t *text, size_t size, struct buf *coerced)
 {
     if (coerced == NULL)
         return;
     size_t start = coerced->size;
-    buf_append_byte(coerced, '"');
-    if (!encoding_append_json(encoder->encoding, text, size, coerced) && !coerced->failed) {
-        coerced->size = start + 1;
-        buf_append_text(coerced, "\\\\x");  // a backslash, escaped, and x
-        append_hex(text, size, coerced);
+    bool fits = original_may_fit(encoder, size);
+    if (fits) {
+        buf_append_byte(coerced, '"');
+        if (!encoding_append_json(encoder->encoding, text, size, coerced) && !coerced->failed) {
+            coerced->size = start + 1;
+            buf_append_text(coerced, "\\\\x");  // a backslash, escaped, and x
+            append_hex(text, size, coerced);
+        }
+        buf_append_byte(coerced, '"');
+        fits = coerced->failed || original_fits(encoder, coerced, start);
     }
-    buf_append_byte(coerced, '"');
+    if (!fits) {
+        coerced->size = start;
+        scalar_append_size(size, coerced);
+    }
 }
 
 static bool append_integer(enum value_kind kind, const struct value *value, struct buf *out)
@@ -114,6 +151,16 @@ static bool append_other(enum value_kind kind, const struct value *value, struct
     }
 }
 
+// As servers from 16 on print it.
+static void append_char(uint8_t byte, struct buf *out)
+{
+    char escape[4] = {'\\', (char)('0' + (byte >> 6)), (char)('0' + (byte >> 3 & 7)), (char)('0' + (byte & 7))};
+    if (byte >= 0x80)
+        buf_append(out, escape, sizeof escape);
+    else if (byte != 0)
+        buf_append_byte(out, byte);
+}
+
 bool scalar_append_text(enum value_kind kind, const struct value *value, struct buf *out)
 {
     CHECK(value->state == VALUE_BINARY);
@@ -132,7 +179,7 @@ bool scalar_append_text(enum value_kind kind, const struct value *value, struct 
     case KIND_CHAR:
         if (value->size != 1)
             return false;
-        buf_append(out, value->data, value->data[0] != 0);
+        append_char(value->data[0], out);
         return true;
     case KIND_TEXT: buf_append(out, value->data, value->size); return true;
     case KIND_BYTEA:

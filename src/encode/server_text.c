@@ -24,32 +24,57 @@ bool server_text_append(const struct value_encoder *encoder, const struct value 
     }
 }
 
+// The text is larger than the scratch, and so than any target; how large is not known where it was to be made of the binary form.
+static bool is_beyond_scratch(const struct value_encoder *encoder, const struct value *value)
+{
+    return value->state == VALUE_TEXT ? value->size > VALUE_SCRATCH_BYTES_MAX : encoder->scratch->is_over;
+}
+
+static enum value_outcome coerce_beyond_scratch(const struct value_encoder *encoder, struct buf *coerced)
+{
+    if (encoder->fails_oversized)
+        return VALUE_OVERSIZED;
+    scalar_append_size_above(VALUE_SCRATCH_BYTES_MAX, coerced);
+    return VALUE_COERCED;
+}
+
+// The text of a binary value into the scratch; a text is its own. False: malformed. Without memory out fails, which the row's writer sees.
+static bool print_original(const struct value_encoder *encoder, const struct value *value, struct buf *out)
+{
+    struct buf *scratch = encoder->scratch;
+    buf_reset(scratch);
+    if (value->state == VALUE_BINARY && !server_text_append(encoder, value, scratch))
+        return false;
+    out->failed = out->failed || (scratch->failed && !scratch->is_over);
+    return true;
+}
+
 enum value_outcome server_text_encode(const struct value_encoder *encoder, const struct value *value, struct buf *out,
                                       struct buf *coerced)
 {
+    if (!print_original(encoder, value, out))
+        return VALUE_MALFORMED;
+    if (is_beyond_scratch(encoder, value))
+        return coerce_beyond_scratch(encoder, coerced);
     if (value->state == VALUE_TEXT)
         return scalar_encode_text(encoder, value, out, coerced);
-    struct buf *scratch = encoder->scratch;
-    buf_reset(scratch);
-    if (!server_text_append(encoder, value, scratch))
-        return VALUE_MALFORMED;
-    if (scratch->failed) {
-        out->failed = true;
-        return VALUE_WRITTEN;  // the row's writer sees the failure
-    }
+    const struct buf *scratch = encoder->scratch;
     struct value text = {.data = scratch->size > 0 ? scratch->data : (const uint8_t *)"",
                          .size = (uint32_t)scratch->size,
                          .state = VALUE_TEXT};
     return scalar_encode_text(encoder, &text, out, coerced);
 }
 
-// _ETL_COERCED is a VARIANT: an original that is larger than one holds is told of by its size.
-static void append_original(const struct value_encoder *encoder, const uint8_t *text, size_t size, struct buf *coerced)
+// Behind print_original, which had the memory for it, or has met its limit.
+static void append_original(const struct value_encoder *encoder, const struct value *value, struct buf *coerced)
 {
-    if (encoder->size_max != 0 && size > encoder->size_max)
-        scalar_append_size(size, coerced);
+    const struct buf *scratch = encoder->scratch;
+    if (is_beyond_scratch(encoder, value))
+        scalar_append_size_above(VALUE_SCRATCH_BYTES_MAX, coerced);
+    else if (value->state == VALUE_TEXT)
+        scalar_append_original(encoder, value->data, value->size, coerced);
     else
-        scalar_append_original(encoder, text, size, coerced);
+        scalar_append_original(encoder, scratch->data, scratch->size, coerced);
 }
 
 enum value_outcome server_text_coerce(const struct value_encoder *encoder, const struct value *value,
@@ -57,18 +82,9 @@ enum value_outcome server_text_coerce(const struct value_encoder *encoder, const
 {
     if (coerced == NULL)
         return VALUE_COERCED;
-    if (value->state == VALUE_TEXT) {
-        append_original(encoder, value->data, value->size, coerced);
-        return VALUE_COERCED;
-    }
-    struct buf *scratch = encoder->scratch;
-    buf_reset(scratch);
-    if (!server_text_append(encoder, value, scratch))
+    if (!print_original(encoder, value, coerced))
         return VALUE_MALFORMED;
-    if (scratch->failed)
-        scalar_append_size(value->size, coerced);
-    else
-        append_original(encoder, scratch->data, scratch->size, coerced);
+    append_original(encoder, value, coerced);
     return VALUE_COERCED;
 }
 
@@ -100,20 +116,36 @@ enum value_outcome server_text_finish_parts(const struct value_encoder *encoder,
                                             struct buf *out, size_t start, const struct parts_found *found,
                                             struct buf *coerced)
 {
+    size_t size = out->size - start;
+    bool is_large = encoder->size_max != 0 && !out->failed && size > encoder->size_max;
     if (found->is_oversized)
         return VALUE_OVERSIZED;
-    if (encoder->size_max != 0 && !out->failed && out->size - start > encoder->size_max) {
+    if (!is_large && !found->is_coerced)
+        return VALUE_WRITTEN;
+    if (coerced != NULL && !print_original(encoder, value, out))
+        return VALUE_MALFORMED;
+    // As server_text_unread has it: the text of such a value may be one that cannot be read.
+    bool is_beyond = coerced != NULL && is_beyond_scratch(encoder, value);
+    if (is_large || is_beyond)
         out->size = start;
-        return server_text_coerce_oversized(encoder, value->size, coerced);
-    }
-    return found->is_coerced ? server_text_coerce(encoder, value, coerced) : VALUE_WRITTEN;
+    if (is_beyond)
+        return coerce_beyond_scratch(encoder, coerced);
+    if (is_large)
+        return server_text_coerce_oversized(encoder, size, coerced);
+    if (coerced != NULL)
+        append_original(encoder, value, coerced);
+    return VALUE_COERCED;
 }
 
-enum value_outcome server_text_unread(const struct value_encoder *encoder, const struct value *value, struct buf *out,
-                                      size_t start, struct buf *coerced)
+enum value_outcome server_text_unread(const struct value_encoder *encoder, struct buf *out, size_t start,
+                                      struct buf *coerced)
 {
     if (!encoder->scratch->failed)
         return VALUE_MALFORMED;
+    if (!encoder->scratch->is_over) {
+        out->failed = true;
+        return VALUE_WRITTEN;
+    }
     out->size = start;
-    return server_text_coerce_oversized(encoder, value->size, coerced);
+    return coerce_beyond_scratch(encoder, coerced);
 }

@@ -34,8 +34,9 @@ enum value_outcome server_text_finish_parts(const struct value_encoder *encoder,
                                             struct buf *out, size_t start, const struct parts_found *found,
                                             struct buf *coerced);
 // What it returns when the text was not read to its end, encoder->scratch having been reset before. A quoted part that the scratch
-// cannot take is larger than any target's size: the value does not fit, and its size tells of it. All else is malformed.
-enum value_outcome server_text_unread(const struct value_encoder *encoder, const struct value *value, struct buf *out,
-                                      size_t start, struct buf *coerced);
+// cannot take is larger than any target's size: the value does not fit, as one does of whose binary form such a text would be made. All else is
+// malformed.
+enum value_outcome server_text_unread(const struct value_encoder *encoder, struct buf *out, size_t start,
+                                      struct buf *coerced);
 
 #endif

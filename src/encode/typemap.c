@@ -19,7 +19,6 @@
 #define NUMBER_PRECISION_MAX 38
 #define NUMBER_SCALE_MAX 37
 #define UNBOUNDED_SCALE 9
-#define SCRATCH_BYTES_MAX (64U << 20)
 #define HEIGHT_MAX 32  // of types in types; what is above is the server's text
 #define OID_XML 142
 #define MODIFIER_OFFSET 4  // VARHDRSZ, which numeric's type modifier includes
@@ -185,10 +184,17 @@ static value_encode encode_of(const struct value_encoder *encoder)
     }
 }
 
+// A VARIANT's size grew with that of VARCHAR.
+uint32_t typemap_variant_size_max(const struct typemap_options *options)
+{
+    return options->varchar_length_max != 0 ? options->varchar_length_max : VARCHAR_LENGTH_DEFAULT;
+}
+
 static void choose_lengths(const struct chooser *chooser, struct value_encoder *encoder)
 {
     const struct typemap_options *options = chooser->options;
-    uint32_t varchar_length = options->varchar_length_max != 0 ? options->varchar_length_max : VARCHAR_LENGTH_DEFAULT;
+    uint32_t varchar_length = typemap_variant_size_max(options);
+    encoder->coerced_size_max = varchar_length;
     switch (encoder->target.kind) {
     case TARGET_VARCHAR:
         encoder->target.length = encoder->kind == KIND_UUID ? 36 : varchar_length;
@@ -310,7 +316,7 @@ static const struct value_encoder *choose_encoder(struct chooser *chooser, const
     encoder->scratch = malloc(sizeof *encoder->scratch);
     choose_kind(type, encoder);
     if (encoder->scratch != NULL)
-        buf_init(encoder->scratch, SCRATCH_BYTES_MAX);
+        buf_init(encoder->scratch, VALUE_SCRATCH_BYTES_MAX);
     if (encoder->scratch == NULL || !choose_parts(chooser, encoder) || !keep_encoder(chooser, encoder)) {
         encoder_free(encoder);
         return NULL;
@@ -350,6 +356,12 @@ void typemap_encoder_limit(struct column_encoder *column, uint32_t bytes_max)
     for (uint16_t i = 0; i < column->type_count; i++)
         if (column->types[i] == column->value)
             column->types[i]->size_max = is_less ? bytes_max : column->size_max;
+}
+
+void typemap_encoder_limit_coerced(struct column_encoder *column, uint32_t bytes_max)
+{
+    for (uint16_t i = 0; i < column->type_count; i++)
+        column->types[i]->coerced_size_max = bytes_max;
 }
 
 void typemap_encoder_deinit(struct column_encoder *encoder)

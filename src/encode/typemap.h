@@ -94,6 +94,7 @@ enum value_outcome {
 
 struct value_encoder;
 struct encoding;
+#define VALUE_SCRATCH_BYTES_MAX (64U << 20)
 // Appends the JSON of a VALUE_BINARY or VALUE_TEXT value to out (never called for NULL or UNCHANGED). On VALUE_COERCED the text of the
 // original (as PostgreSQL prints it) is appended to coerced as a JSON string, and out gets nothing, or the nearest value. coerced is NULL for
 // the parts of a value (elements, fields): the whole tells for all of them.
@@ -113,8 +114,9 @@ struct value_encoder {
     const struct source_type *type;
     enum value_kind kind;
     struct target_type target;
-    uint32_t size_max;  // bytes of text, JSON or BINARY that the target holds; 0: no limit applies
-    bool has_binary;    // its binary form, and that of all its parts, is decoded here and sent by the server
+    uint32_t size_max;          // bytes of text, JSON or BINARY that the target holds; 0: no limit applies
+    uint32_t coerced_size_max;  // bytes that _ETL_COERCED holds, those of other columns before it among them
+    bool has_binary;            // its binary form, and that of all its parts, is decoded here and sent by the server
     bool fails_oversized;
     bool truncates_oversized;
     uint8_t height;  // parts below parts
@@ -151,6 +153,9 @@ void typemap_encoder_limit(struct column_encoder *column, uint32_t bytes_max);
 enum numeric_unbounded { NUMERIC_UNBOUNDED_NUMBER, NUMERIC_UNBOUNDED_VARCHAR, NUMERIC_UNBOUNDED_FLOAT };
 enum oversized_rule { OVERSIZED_NULL, OVERSIZED_TRUNCATE, OVERSIZED_FAIL };
 
+// _ETL_COERCED may have at most so many bytes with an original of the column's.
+void typemap_encoder_limit_coerced(struct column_encoder *column, uint32_t bytes_max);
+
 // Options of the destination that decide types. All zero is the default.
 struct typemap_options {
     uint32_t varchar_length_max;  // 0: 16,777,216 (older accounts hold that; 134,217,728 where the account allows)
@@ -161,6 +166,8 @@ struct typemap_options {
     bool preserves_case;  // column names stay as they are; else upper case of ASCII
 };
 
+// Bytes of text, JSON or keys and values that a VARIANT holds.
+uint32_t typemap_variant_size_max(const struct typemap_options *options);
 // Fills *out_encoder for the column. Never fails for a type it does not know: that is VARCHAR with the server's text.
 bool typemap_choose(const struct column *column, const struct encoding *encoding, const struct typemap_options *options,
                     struct column_encoder *out_encoder, struct err *out_error);

@@ -67,7 +67,8 @@ def types_query():
 
 def type_head(connection, oid, modifier, encoding="UTF8", unbounded=0, oversized=0, size_max=0):
     nodes, = connection.execute(types_query(), [oid, modifier]).fetchone()
-    return f"{oid} {modifier} {unbounded} {oversized} {size_max} {nodes.encode().hex()} {encoding}"
+    nodes = nodes if isinstance(nodes, bytes) else nodes.encode()  # text of a connection in SQL_ASCII is bytes
+    return f"{oid} {modifier} {unbounded} {oversized} {size_max} {nodes.hex()} {encoding}"
 
 
 def encode_query(connection, encode, statement, **options):
@@ -200,6 +201,12 @@ def test_text_kinds(run):
             assert (datum.outcome, json.loads(datum.json)) == ("W", datum.text.decode())
     assert jsons(run(values("char(5)", "ab"))) == ['"ab   "']
     assert jsons(run(values('"char"', "", "a", '"', "\\"))) == ['""', '"a"', '"\\""', '"\\\\"']
+    octal = [f"\\{n:03o}" if n >= 0x80 else chr(n) if n else "" for n in range(256)]
+    bytes_query = "from generate_series(0, 255) n, lateral (select (n - 256 * (n / 128))::\"char\") t(c) order by n"
+    assert [json.loads(datum.json) for datum in run(f"select c {bytes_query}")] == octal
+    assert [json.loads(datum.json) for datum in run(f"select array[c, 'b', null] {bytes_query}")] == [[one, "b", None] for one in octal]
+    if MAJOR >= 16:  # before, the server's text of such an array is no text in UTF-8
+        assert run("select array_fill((-28)::\"char\", array[1], array[0])")[0].outcome == "C"
     assert jsons(run(values("xml", "<a>ä &amp; b</a>"))) == ['"<a>ä &amp; b</a>"']
     run.connection.execute("create type mood as enum ('sad', 'o''k', 'ha\"ppy')")
     assert jsons(run(values("mood", "sad", "o'k", 'ha"ppy'))) == ['"sad"', '"o\'k"', '"ha\\"ppy"']
@@ -277,6 +284,9 @@ def test_arrays(run):
     assert jsons(run("""select array['{"a":[1,"x,y"]}', 'null', NULL]::jsonb[]""")) == ['[{"a": [1, "x,y"]},null,null]']
     assert jsons(run("""select array['{"a":\n1}']::json[]""")) == ['[{"a": 1}]']
     assert jsons(run(values("uuid[]", "{A0EEBC999c0b4ef8bb6d6bb9bd380a11}"))) == ['["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]']
+    run.connection.execute("create domain ints as int[]; create domain square as box")
+    assert jsons(run("select array['{1,2}', null, '{}', '{{NULL}}']::ints[]")) == ["[[1,2],null,[],[[null]]]"]
+    assert jsons(run(values("square[]", "{(1,1),(0,0);NULL;(2,2),(1,1)}"))) == ['["(1,1),(0,0)",null,"(2,2),(1,1)"]']
     run.connection.execute("create type colour as enum ('red', 'light blue')")
     assert jsons(run(values("colour[]", '{red,"light blue"}'))) == ['["red","light blue"]']
 
@@ -388,6 +398,7 @@ def test_ranges(run):
     printed(run, "tsmultirange", '{["2026-11-23 01:02:03","2026-11-24 00:00:00.5")}')
     run.connection.execute("create type textrange as range (subtype = text)")
     printed(run, "textrange", '["a b","c""d"]', '("","\\\\")', "[a,b)", '["(","[["]', "(ä,ö)", '["a,b",c)')
+    printed(run, "textmultirange", "{}", '{["a,b","c""d"),["{x","{y\\\\")}', '{(,""],[" ","("),["[,]",)}')
     assert jsons(run(values("int4range[]", '{"[1,5)",NULL,empty}'))) == ['["[1,5)",null,"empty"]']
 
 
@@ -464,12 +475,15 @@ def test_oversized_values_by_the_option(run, encode):
             ("truncate", "text", '"\n€€€€', ("C", '"\\"\\n€€"', '"14 bytes"')), ("truncate", "text", "12345678€", ("C", '"12345678"', '"11 bytes"')),
             ("truncate", "bytea", "\\x" + "00" * 11, ("C", "", '"11 bytes"')), ("fail", "bytea", "\\x" + "00" * 11, ("O", "", "")),
             ("truncate", "jsonb", '"01234567890"', ("C", "", '"13 bytes"')), ("fail", "int4[]", "{1,2,3,4,5,6}", ("O", "", None)),
+            ("null", "int4[]", "{1,2,3,4,5,6}", ("C", "", '"13 bytes"')), ("null", "text[]", '{"a\\"b","c d"}', ("C", "", '"14 bytes"')),
             ("fail", "text", "0123456789", ("W", '"0123456789"', "")), ("truncate", "inet", "100.100.100.100", ("C", '"100.100.10"', '"15 bytes"'))]:
         datum, = encode_query(run.connection, encode, values(type_name, text), oversized=rule[name], size_max=10)
         for outcome, value, original in (datum.from_binary, datum.from_text):
             assert outcome == expected[0], (name, type_name, text)
             if outcome != "O":
                 assert (value, original) == expected[1:], (name, type_name, text)
+    datum, = encode_query(run.connection, encode, values("numeric", "123456789.12"), unbounded=1, size_max=10)
+    assert datum.from_binary == datum.from_text == ("C", "", '"12 bytes"')
 
 
 def server_encodings():
@@ -545,6 +559,29 @@ def test_bytes_that_are_not_utf8_are_shown_as_hex(encode):
     for type_oid, form in (("25", "B"), ("25", "T"), ("1043", "B")):
         (outcome, value, original), = encode([(text_head(type_oid, "SQL_ASCII"), form, b"a\xe4\xff\xc3\xa4")])
         assert (outcome, json.loads(value), json.loads(original)) == ("C", "a\ufffd\ufffdä", "\\x61e4ffc3a4")
+
+
+def test_bytes_that_are_no_text_inside_of_other_values(postgres, encode):
+    postgres.sql("create database no_text encoding 'SQL_ASCII' template template0 locale 'C'")
+    with postgres.connect("no_text") as connection:
+        connection.execute(r"""create extension hstore; create type part as (a int, "B" text); create domain label as text; create type mood as enum (e'\xe4', 'b');
+            create type textrange as range (subtype = text)""")
+        for statement, expected in [
+                (r"row(1, e'a\xe4\"')::part", {"a": 1, "B": 'a\ufffd"'}), (r"array[e'\xe4', 'b', e'\xff,\xff\xc3\xa4']", ["\ufffd", "b", "\ufffd,\ufffdä"]),
+                (r"array[row(null, e'\xe4')::part, null]", [{"a": None, "B": "\ufffd"}, None]), (r"e'\xe4'::mood", "\ufffd"),
+                (r"array[e'\xe4', 'b']::mood[]", ["\ufffd", "b"]), (r"e'\xe4'::label", "\ufffd"), (r"textrange(e'\xe4', e'\xff x')", '[\ufffd,"\ufffd x")'),
+                (r"e'{\"\xe4\": [\"\xff\"]}'::json", {"\ufffd": ["\ufffd"]}), (r"e'{\"\xe4\": [\"\xff\"]}'::jsonb", {"\ufffd": ["\ufffd"]}),
+                (r"hstore(e'\xe4', e'b\xff')", {"\ufffd": "b\ufffd"}), (r"hstore(array['a', 'b', e'\xe4'], array[null, e'\xff', ''])",
+                                                                      {"a": None, "b": "\ufffd", "\ufffd": ""}),
+                # Keys that were not equal, and would be
+                (r"e'{\"\xe4\": 1, \"\xff\": 2}'::jsonb", None), (r"hstore(array[e'\xe4', e'\xff'], array['1', '2'])", None),
+                (r"array[hstore(array[e'\xe4', 'a', e'\xff'], array['1', 'b', '2']), hstore('a', 'b')]", [None, {"a": "b"}]),
+                (r"array[e'{\"a\": {\"\xe4\": 1, \"\xff\": 2}}', '1']::jsonb[]", [None, 1])]:
+            datum, = encode_query(connection, encode, "select " + statement, encoding="SQL_ASCII")
+            assert datum.from_binary == datum.from_text, statement
+            assert (datum.outcome, datum.json and json.loads(datum.json)) == ("C", expected or ""), statement
+            assert json.loads(datum.original) == "\\x" + datum.text.hex(), statement
+    postgres.drop_database("no_text")
 
 
 if __name__ == "__main__":

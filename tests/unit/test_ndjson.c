@@ -249,6 +249,29 @@ static void coerced_values_keep_their_text(void **state)
     check('I', binary, NULL, HEAD("I") ",\"ID\":7,\"_ETL_COERCED\":{\"PRICE\":\"NaN\"}}\n");
 }
 
+// All originals of a row are in one VARIANT.
+static void originals_beyond_a_variant_leave_their_sizes(void **state)
+{
+    (void)state;
+    set_up(IDENTITY_KEY, 1, 0, 0);
+    // Without the sizes that all columns may leave (143 bytes) it holds 120.
+    struct typemap_options options = {.varchar_length_max = 263};
+    row_encoder_deinit(&encoder);
+    assert_true(row_encoder_init(&encoder, &table, encoding_find("UTF8"), &options, &error));
+    struct value row[] = {text_value("7"), text_value("0123456789012345678901234567890123\xFF"), text_value("infinity"),
+                          text_value("1234567890123456789012345678901.125")};
+    check('I', row, NULL,
+          HEAD("I") ",\"ID\":7,\"NOTE\":\"0123456789012345678901234567890123\xEF\xBF\xBD\",\"_ETL_COERCED\":{\"NOTE\":"
+                    "\"\\\\x30313233343536373839303132333435363738393031323334353637383930313233ff\","
+                    "\"AT\":\"infinity\",\"PRICE\":\"35 bytes\"}}\n");
+    row[2] = null_value();
+    row[3] = text_value("123456789012345678901234567890.125");
+    check('I', row, NULL,
+          HEAD("I") ",\"ID\":7,\"NOTE\":\"0123456789012345678901234567890123\xEF\xBF\xBD\",\"_ETL_COERCED\":{\"NOTE\":"
+                    "\"\\\\x30313233343536373839303132333435363738393031323334353637383930313233ff\","
+                    "\"PRICE\":\"123456789012345678901234567890.125\"}}\n");
+}
+
 static void keys_that_cannot_be_merged_by_are_refused(void **state)
 {
     (void)state;
@@ -337,6 +360,7 @@ int main(void)
         cmocka_unit_test_teardown(unchanged_values_are_not_taken_from_a_partitions_old_row, tear_down),
         cmocka_unit_test_teardown(only_inserts_of_a_table_without_identity, tear_down),
         cmocka_unit_test_teardown(coerced_values_keep_their_text, tear_down),
+        cmocka_unit_test_teardown(originals_beyond_a_variant_leave_their_sizes, tear_down),
         cmocka_unit_test_teardown(a_limit_holds_for_values_outside_of_the_key, tear_down),
         cmocka_unit_test_teardown(keys_that_cannot_be_merged_by_are_refused, tear_down),
         cmocka_unit_test_teardown(malformed_values_name_their_column, tear_down),

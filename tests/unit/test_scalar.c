@@ -126,8 +126,9 @@ static void single_byte_char_above_ascii_is_octal(void **state)
     assert_string_equal(buf_text(&out), "\"\"");
 }
 
-// A part of more than the scratch takes (64 MB), with an escape in it, so that it cannot be read in place.
-static void parts_beyond_any_size_leave_the_values_size(void **state)
+// A part of more than the scratch takes (64 MB), with an escape in it, so that it cannot be read in place. What is made of the binary form is
+// the same.
+static void parts_beyond_any_size_leave_no_more_than_that(void **state)
 {
     (void)state;
     const size_t part_size = (64U << 20) + 10;
@@ -135,10 +136,15 @@ static void parts_beyond_any_size_leave_the_values_size(void **state)
     add_part(composite, "a", base_type(OID_TEXT, -1));
     const struct source_type *types[] = {array_type(base_type(OID_TEXT, -1)), composite};
     static const char *const brackets[] = {"{}", "()"};
-    uint8_t *text = malloc(part_size + 6);
+    // An array of one dimension, one text; a composite of one text. Then the text's length, part_size.
+    static const uint8_t array_head[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 4, 0, 0, 10};
+    static const uint8_t composite_head[] = {0, 0, 0, 1, 0, 0, 0, 25, 4, 0, 0, 10};
+    const uint8_t *const heads[] = {array_head, composite_head};
+    const size_t head_sizes[] = {sizeof array_head, sizeof composite_head};
+    uint8_t *text = malloc(part_size + sizeof array_head);
     assert_non_null(text);
-    memset(text, 'x', part_size + 6);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        memset(text, 'x', part_size + sizeof array_head);
         text[0] = (uint8_t)brackets[i][0];
         memcpy(text + 1, "\"\\\\", 3);
         text[part_size + 4] = '"';
@@ -149,9 +155,16 @@ static void parts_beyond_any_size_leave_the_values_size(void **state)
         struct typemap_options options = {.oversized = OVERSIZED_NULL};
         assert_int_equal(encode_with(&options, column, value, "UTF8"), VALUE_COERCED);
         assert_int_equal(out.size, 0);
-        assert_string_equal(buf_text(&coerced), "\"67108880 bytes\"");
+        assert_string_equal(buf_text(&coerced), "\"more than 67108864 bytes\"");
         options.oversized = OVERSIZED_FAIL;
         assert_int_equal(encode_with(&options, column, value, "UTF8"), VALUE_OVERSIZED);
+        memcpy(text, heads[i], head_sizes[i]);
+        struct value binary = binary_value(text, head_sizes[i] + part_size);
+        assert_int_equal(encode_with(&options, column, binary, "UTF8"), VALUE_OVERSIZED);
+        options.oversized = OVERSIZED_NULL;
+        assert_int_equal(encode_with(&options, column, binary, "UTF8"), VALUE_COERCED);
+        assert_int_equal(out.size, 0);
+        assert_string_equal(buf_text(&coerced), "\"more than 67108864 bytes\"");
         // A smaller one afterwards is judged by itself.
         value.data = (const uint8_t *)"{\"";
         value.size = 2;
@@ -169,6 +182,21 @@ static void an_original_beyond_a_variant_leaves_its_size(void **state)
     assert_int_equal(encode_with(&options, column, text_value("{01234567890,a}"), "UTF8"), VALUE_COERCED);
     assert_string_equal(buf_text(&out), "[null,\"a\"]");
     assert_string_equal(buf_text(&coerced), "\"15 bytes\"");
+    // What counts is what would be written: hex of bytes that are no text is twice as long, Latin-1 may become so.
+    struct column text = make_column("c", OID_TEXT, 1, -1);
+    assert_int_equal(encode_with(&options, text, text_value("abc\xFF"), "UTF8"), VALUE_COERCED);
+    assert_string_equal(buf_text(&coerced), "\"\\\\x616263ff\"");
+    assert_int_equal(encode_with(&options, text, text_value("abcd\xFF"), "UTF8"), VALUE_COERCED);
+    assert_string_equal(buf_text(&out), "\"abcd\xEF\xBF\xBD\"");
+    assert_string_equal(buf_text(&coerced), "\"5 bytes\"");
+    struct column json = make_column("c", OID_JSONB, 1, -1);
+    assert_int_equal(encode_with(&options, json, text_value("[\"\xFF\"]"), "UTF8"), VALUE_COERCED);
+    assert_string_equal(buf_text(&coerced), "\"5 bytes\"");
+    column.type = array_type(base_type(OID_DATE, -1));
+    assert_int_equal(encode_with(&options, column, text_value("{infinity}"), "UTF8"), VALUE_COERCED);
+    assert_string_equal(buf_text(&coerced), "\"{infinity}\"");
+    assert_int_equal(encode_with(&options, column, text_value("{-infinity}"), "UTF8"), VALUE_COERCED);
+    assert_string_equal(buf_text(&coerced), "\"11 bytes\"");
 }
 
 static void oversized_values_leave_their_size(void **state)
@@ -197,9 +225,34 @@ static void oversized_values_leave_their_size(void **state)
     assert_int_equal(encode_with(&options, column, text_value("\xE4\xE4\xE4\xE4\xE4"), "LATIN1"), VALUE_WRITTEN);
     assert_int_equal(encode_with(&options, column, text_value("\xE4\xE4\xE4\xE4\xE4\xE4"), "LATIN1"), VALUE_COERCED);
     assert_string_equal(buf_text(&coerced), "\"12 bytes\"");
+    struct column json = make_column("c", OID_JSONB, 1, -1);
+    assert_int_equal(encode_with(&options, json, text_value("[\"\xE4\xE4\xE4\"]"), "LATIN1"), VALUE_WRITTEN);
+    assert_int_equal(encode_with(&options, json, text_value("[\"\xE4\xE4\xE4\xE4\"]"), "LATIN1"), VALUE_COERCED);
+    assert_int_equal(out.size, 0);
+    assert_string_equal(buf_text(&coerced), "\"12 bytes\"");
     struct column array = make_column("c", OID_INT4_ARRAY, 1, -1);
     assert_int_equal(encode_with(&options, array, text_value("{1,2,3,4}"), "UTF8"), VALUE_WRITTEN);
     assert_int_equal(encode_with(&options, array, text_value("{1,2,3,4,5}"), "UTF8"), VALUE_COERCED);
+}
+
+// A jsonb's keys may become the same when they are converted, and a VARIANT cannot hold one twice.
+static void keys_that_become_equal_are_not_written(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *encoding, *text, *original;
+    } cases[] = {{"SQL_ASCII", "{\"\xE4\": 1, \"\xFF\": 2}", "\"\\\\x7b22e4223a20312c2022ff223a20327d\""},
+                 {"WIN1252", "{\"\x81\": 1, \"\x8D\": 2}", "\"\\\\x7b2281223a20312c20228d223a20327d\""},
+                 {"EUC_JP", "{\"\xA2\xE2\": 1, \"\xAD\xF0\": 2}", "\"{\\\"≒\\\": 1, \\\"≒\\\": 2}\""}};
+    struct typemap_options options = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct column column = make_column("c", OID_JSONB, 1, -1);
+        assert_int_equal(encode_with(&options, column, text_value(cases[i].text), cases[i].encoding), VALUE_COERCED);
+        assert_int_equal(out.size, 0);
+        assert_string_equal(buf_text(&coerced), cases[i].original);
+    }
+    assert_int_equal(encode(OID_JSONB, text_value("{\"\xFF\": 1, \"b\": {\"\xFF\": 2}}")), VALUE_COERCED);
+    assert_string_equal(buf_text(&out), "{\"\xEF\xBF\xBD\": 1, \"b\": {\"\xEF\xBF\xBD\": 2}}");
 }
 
 static void json_with_bad_bytes_is_kept_and_noted(void **state)
@@ -359,7 +412,8 @@ int main(void)
         cmocka_unit_test(floats_of_older_servers_have_more_digits),
         cmocka_unit_test(single_byte_char_above_ascii_is_octal),
         cmocka_unit_test(oversized_values_leave_their_size),
-        cmocka_unit_test(parts_beyond_any_size_leave_the_values_size),
+        cmocka_unit_test(keys_that_become_equal_are_not_written),
+        cmocka_unit_test(parts_beyond_any_size_leave_no_more_than_that),
         cmocka_unit_test(an_original_beyond_a_variant_leaves_its_size),
         cmocka_unit_test(json_with_bad_bytes_is_kept_and_noted),
         cmocka_unit_test(malformed_arrays_are_refused),
