@@ -13,10 +13,12 @@ static bool read_header(const struct value_encoder *encoder, const struct value 
     return wire_read_u32(wire, &count) && count == encoder->part_count;
 }
 
-static bool read_field(struct wire *wire, struct value *out_field)
+// Of another type than the catalog told: the attribute is another one by now.
+static bool read_field(const struct value_encoder *encoder, uint16_t index, struct wire *wire, struct value *out_field)
 {
     uint32_t type_oid;
-    return wire_read_u32(wire, &type_oid) && wire_read_value(wire, out_field);
+    return wire_read_u32(wire, &type_oid) && type_oid == encoder->type->parts[index].oid &&
+           wire_read_value(wire, out_field);
 }
 
 static void append_key(const struct value_encoder *encoder, uint16_t index, struct buf *out)
@@ -34,7 +36,8 @@ static bool append_binary(const struct value_encoder *encoder, const struct valu
     for (uint16_t i = 0; i < encoder->part_count; i++) {
         struct value field;
         append_key(encoder, i, out);
-        if (!read_field(&wire, &field) || !server_text_append_part(encoder->parts[i].value, &field, out, found))
+        if (!read_field(encoder, i, &wire, &field) ||
+            !server_text_append_part(encoder->parts[i].value, &field, out, found))
             return false;
     }
     return wire_is_at_end(&wire);
@@ -87,7 +90,7 @@ bool composite_append_text(const struct value_encoder *encoder, const struct val
     buf_append_byte(out, '(');
     for (uint16_t i = 0; i < encoder->part_count; i++) {
         struct value field;
-        if (!read_field(&wire, &field))
+        if (!read_field(encoder, i, &wire, &field))
             return false;
         if (i > 0)
             buf_append_byte(out, ',');

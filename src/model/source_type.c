@@ -115,7 +115,7 @@ static void read_parts(struct reader *reader, struct source_type *type, struct l
         read_byte(reader, ' ');
         char *name = read_name(reader);
         if (name != NULL)
-            type->parts[type->part_count++] = (struct source_part){.name = name};
+            type->parts[type->part_count++] = (struct source_part){.name = name, .oid = part->oid};
     }
 }
 
@@ -261,7 +261,7 @@ static bool is_same_part(const struct source_part *a, const struct source_part *
 {
     if (a->type == NULL || b->type == NULL)
         return a->type == b->type;
-    return a->type->oid == b->type->oid && strcmp(a->name, b->name) == 0;
+    return a->oid == b->oid && a->type->oid == b->type->oid && strcmp(a->name, b->name) == 0;
 }
 
 bool source_types_are_same(const struct source_types *a, const struct source_types *b)

@@ -19,7 +19,8 @@ enum source_kind {
 };
 
 struct source_part {
-    char *name;  // an attribute's, in UTF-8; "" otherwise
+    char *name;    // an attribute's, in UTF-8; "" otherwise
+    uint32_t oid;  // as declared: a domain's where it is one
     const struct source_type *type;
 };
 

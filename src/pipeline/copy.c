@@ -272,7 +272,7 @@ static void on_row(void *context, uint32_t table_index, uint16_t range, uint64_t
         return;
     }
     switch (operations->copy_append(table->sink_table, range, row_number, row, &error)) {
-    case SINK_FAILED: pipeline_park(table, &error); return;
+    case SINK_FAILED: join_refused(table, &error); return;
     case SINK_ALREADY: return;  // read again
     case SINK_APPENDED: break;
     }

@@ -188,6 +188,14 @@ static bool has_composite(const struct source_types *types)
     return false;
 }
 
+bool definition_has_composite(const struct table *definition)
+{
+    for (uint16_t i = 0; i < definition->column_count; i++)
+        if (has_composite(&definition->columns[i].types))
+            return true;
+    return false;
+}
+
 // Rows of then are read by the type of now: that is the same, or takes each value as it was.
 static bool may_go_back(const char *columns, const struct column *column, struct buf *name, struct kept_type *type)
 {

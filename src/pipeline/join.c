@@ -23,6 +23,7 @@
 #define LOOK_QUERY_TIMEOUT_MS 60000
 #define NAME_AWAITED "name_awaited"
 #define SOON_US 1000
+#define MISFITS_MAX 2           // under one definition
 #define LOOK_BARRED_US 1000000  // the stream waits for what a look tells
 
 static void on_look_due(struct loop_timer *timer);
@@ -134,6 +135,23 @@ void pipeline_park(struct pipeline_table *table, const struct err *error)
     progress_update(pipeline);
 }
 
+// Attributes of a composite come and go without a word in the stream: its rows have the new form at once, those of before that are
+// still to be read have the old one, and the next look may come later than either. So a value that does not fit makes the table be copied
+// with what the catalog tells now. That may still be the definition of before once, while the change waits for a synchronous
+// standby; from then on another copy would not help.
+void join_refused(struct pipeline_table *table, const struct err *error)
+{
+    struct err why = {0};
+    if (strcmp(error->code, "malformed_value") != 0 || !definition_has_composite(table->table) ||
+        table->misfit_count == MISFITS_MAX) {
+        pipeline_park(table, error);
+        return;
+    }
+    table->misfit_count++;
+    err_set(&why, ERR_LOST, "schema_changed", "a type that it uses seems to have changed: %s", error->text);
+    pipeline_resync_table(table, &why);
+}
+
 // --- copying anew ----------------------------------------------------------------------------------------------------
 
 void pipeline_resync_table(struct pipeline_table *table, const struct err *why)
@@ -173,6 +191,7 @@ static void resync_apply(struct pipeline *pipeline, struct pipeline_resync_reque
             !is_named(table, (const char *const *)request->names, request->name_count))
             continue;
         request->table_count++;
+        table->misfit_count = 0;
         pipeline_resync_table(table, &why);
     }
     pipeline->is_resync_dirty = true;

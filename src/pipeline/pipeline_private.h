@@ -69,6 +69,7 @@ struct pipeline_table {
     uint64_t retry_us;
     int64_t trouble_since_us;        // wall clock
     struct err trouble;              // not set: none
+    uint32_t misfit_count;           // copies begun because a row did not fit this definition
     struct table_copy *copy;         // its copy under way; NULL: none
     bool is_publishing;              // on_published is awaited (destinations without a merge)
     lsn_t unchanged_lsn, moved_lsn;  // newest commit that brought such a row; UINT64_MAX after a restart: not known …
@@ -269,6 +270,8 @@ bool join_wants_text(const struct pipeline_table *table);  // it has a column of
 // The table failed for reasons of its own: it is tried again after a while, copied anew, or parked when that helps no more.
 void join_trouble(struct pipeline_table *table, const struct err *error);
 void join_recovered(struct pipeline_table *table);
+// The destination cannot take a row of it. Where a type may have changed the table is copied anew, else it is parked.
+void join_refused(struct pipeline_table *table, const struct err *error);
 void pipeline_park(struct pipeline_table *table, const struct err *error);
 // Copied anew by its own snapshot while the stream goes on; readers keep the old content until then.
 void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
@@ -314,6 +317,7 @@ void definition_tell_renamed(struct pipeline *pipeline, const struct catalog_tab
                              const struct table *definition, bool is_parked);
 // The table that the catalog knows by the definition's name, if that is another one; else NULL.
 struct pipeline_table *definition_holder(const struct pipeline *pipeline, const struct table *definition);
+bool definition_has_composite(const struct table *definition);  // a column's type is one, or made of one
 
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well
 void start_check(struct pipeline *pipeline);
@@ -355,7 +359,8 @@ void stream_continue(struct pipeline *pipeline);  // unless something else holds
 bool stream_relation_fits(struct pipeline_table *table,
                           const struct table *definition);  // the one that fitted no table
 void stream_relation_recall(struct pipeline_table *table);  // it joined: does the newest description fit it?
-void stream_renew_after_giant(struct pipeline *pipeline);   // the giant row's commit is durable: give its memory back
+bool stream_describes_alike(const struct table *a, const struct table *b);  // a description fits both or neither
+void stream_renew_after_giant(struct pipeline *pipeline);  // the giant row's commit is durable: give its memory back
 
 // copy.c
 void copy_init(struct pipeline *pipeline);

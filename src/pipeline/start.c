@@ -304,7 +304,10 @@ void start_redefine(struct pipeline_table *table, struct table *take_definition)
         table_free(take_definition);
         return;
     }
-    table->is_relation_checked = false;
+    // The server describes the table again only if what it tells of it has changed.
+    if (!stream_describes_alike(table->table, take_definition))
+        table->is_relation_checked = false;
+    table->misfit_count = 0;
     pipeline_retire_definition(table->pipeline, table->table);
     table->table = take_definition;
 }

@@ -38,6 +38,11 @@ static bool is_name(struct pipeline *pipeline, const char *raw, const char *name
            strcmp(buf_text(scratch), name) == 0;
 }
 
+static bool is_key(const struct table *table, uint16_t index)
+{
+    return table->identity == IDENTITY_KEY && table->columns[index].key_position >= 0;
+}
+
 // What rows are told apart by: with FULL every column is named as part of it.
 static bool identity_matches(const struct table *table, const struct pgoutput_message *message)
 {
@@ -45,8 +50,7 @@ static bool identity_matches(const struct table *table, const struct pgoutput_me
     if (is_full != (table->identity == IDENTITY_FULL))
         return false;
     for (uint16_t i = 0; i < table->column_count && !is_full; i++)
-        if (message->relation.columns[i].is_key !=
-            (table->identity == IDENTITY_KEY && table->columns[i].key_position >= 0))
+        if (message->relation.columns[i].is_key != is_key(table, i))
             return false;
     return true;
 }
@@ -77,6 +81,20 @@ static bool relation_matches(struct pipeline *pipeline, const struct table *tabl
             (void)snprintf(out_why, why_size, "column \"%s\" changed", table->columns[i].name);
             return false;
         }
+    }
+    return true;
+}
+
+bool stream_describes_alike(const struct table *a, const struct table *b)
+{
+    if (strcmp(a->schema_name, b->schema_name) != 0 || strcmp(a->table_name, b->table_name) != 0 ||
+        a->column_count != b->column_count || (a->identity == IDENTITY_FULL) != (b->identity == IDENTITY_FULL))
+        return false;
+    for (uint16_t i = 0; i < a->column_count; i++) {
+        const struct column *x = &a->columns[i], *y = &b->columns[i];
+        if (strcmp(x->name, y->name) != 0 || x->type_oid != y->type_oid || x->type_modifier != y->type_modifier ||
+            is_key(a, i) != is_key(b, i))
+            return false;
     }
     return true;
 }
@@ -152,13 +170,15 @@ void stream_relation_recall(struct pipeline_table *table)
         relation_forget(table->pipeline, table->table->oid);
 }
 
-// Its copy's snapshot, taken or still to come, holds what is read now: the stream may bring it under an older definition.
+// Its copy's snapshot, taken or still to come, holds what is read now: the stream may bring it under an older definition. Of a table
+// that is live it is read again after a connection was lost.
 static bool is_before_copy(const struct pipeline_table *table, lsn_t commit_lsn)
 {
     switch (table->record.state) {
     case CATALOG_TABLE_NEW: return true;
     case CATALOG_TABLE_COPYING:
-    case CATALOG_TABLE_COPIED: return commit_lsn < table->record.copy_lsn;
+    case CATALOG_TABLE_COPIED:
+    case CATALOG_TABLE_LIVE: return commit_lsn < table->record.copy_lsn;
     default: return false;
     }
 }
@@ -203,7 +223,10 @@ static bool append(struct pipeline *pipeline, struct pipeline_table *table, cons
     switch (pipeline->sink->operations->append(table->sink_table, change, &error)) {
     case SINK_APPENDED: break;
     case SINK_ALREADY: return true;
-    case SINK_FAILED: pipeline_park(table, &error); return true;
+    case SINK_FAILED:
+        if (!is_before_copy(table, change->seq.commit_lsn))
+            join_refused(table, &error);
+        return true;
     }
     if (encoder->unchanged_rows != unchanged_rows && table->unchanged_lsn != UINT64_MAX)
         table->unchanged_lsn = change->seq.commit_lsn;

@@ -52,6 +52,7 @@ static inline void add_part(struct source_type *type, const char *name, const st
 {
     CHECK(type->part_count < TEST_PARTS_MAX);
     memcpy(&type->parts[type->part_count].name, &name, sizeof name);
+    type->parts[type->part_count].oid = part->oid;
     type->parts[type->part_count++].type = part;
     type->has_binary_send = type->has_binary_send && part->has_binary_send;
 }

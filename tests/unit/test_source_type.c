@@ -50,9 +50,39 @@ static void domains_are_resolved_at_any_depth(void **state)
                                "5 8 b , 1 \"numeric\" \"\"";
     assert_true(read_types(text, 1, -1));
     assert_int_equal(type->oid, 3);
+    assert_int_equal(type->parts[0].oid, 4);
     assert_int_equal(type->parts[0].type->oid, 5);
     assert_int_equal(type->parts[0].type->modifier, 8);
     source_types_deinit(&types);
+}
+
+static bool is_same_composite(const char *parts)
+{
+    static const char format[] = "1 -1 c , 1 \"c\" \"\"%s\n"
+                                 "2 -1 d , 1 \"a\" \"\" 4 -1 \"\"\n"
+                                 "3 -1 d , 1 \"b\" \"\" 4 -1 \"\"\n"
+                                 "4 -1 b , 1 \"int4\" \"\"";
+    char text[256];
+    struct source_types known;
+    (void)snprintf(text, sizeof text, format, " 2 -1 \"x\" 3 -1 \"y\"");
+    assert_true(source_types_read(text, 1, -1, &known, &type, &error));
+    (void)snprintf(text, sizeof text, format, parts);
+    assert_true(read_types(text, 1, -1));
+    bool is_same = source_types_are_same(&known, &types);
+    source_types_deinit(&known);
+    source_types_deinit(&types);
+    return is_same;
+}
+
+// Also where it is another domain of the same type: that is what is sent.
+static void other_attributes_make_another_type(void **state)
+{
+    (void)state;
+    assert_true(is_same_composite(" 2 -1 \"x\" 3 -1 \"y\""));
+    assert_false(is_same_composite(" 2 -1 \"x\" 3 -1 \"z\""));
+    assert_false(is_same_composite(" 3 -1 \"x\" 2 -1 \"y\""));
+    assert_false(is_same_composite(" 2 -1 \"x\" 3 -1 \"y\" 4 -1 \"z\""));
+    assert_false(is_same_composite(" 2 -1 \"x\""));
 }
 
 static void a_part_without_a_send_function_taints_the_whole(void **state)
@@ -102,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_type_is_taken_apart),
         cmocka_unit_test(domains_are_resolved_at_any_depth),
+        cmocka_unit_test(other_attributes_make_another_type),
         cmocka_unit_test(a_part_without_a_send_function_taints_the_whole),
         cmocka_unit_test(descriptions_that_make_no_sense_are_refused),
     };
