@@ -146,7 +146,9 @@ const struct metric_family metric_families[METRIC_ID_COUNT] = {
     [METRIC_PIPELINE_LAG_SECONDS] = OURS(
         "etl_pipeline_lag_seconds", METRIC_GAUGE, "Age of the oldest change that is not committed in the destination",
         "Since the commit of the oldest transaction that was read and is not committed at the destination; 0 when "
-        "there is none. While the stream is interrupted, since nothing was pending last; absent until the stream ran",
+        "there is none. While the stream is interrupted, or waits for a changed definition to be followed, since "
+        "nothing was "
+        "pending last; absent until the stream ran",
         "pipeline_name"),
     [METRIC_PIPELINE_TABLES] = OURS("etl_pipeline_tables", METRIC_GAUGE, "Tables of a pipeline by state",
                                     "state as `etl-stream status` shows it", "pipeline_name", "state"),

@@ -158,6 +158,16 @@ static void print_merge(const json_t *merge)
         printf("  asking how the last merge ended; it may still be under way\n");
 }
 
+static void print_following(const json_t *following)
+{
+    const json_t *tables = json_object_get(following, "tables");
+    if (following != NULL)
+        printf("  following the changed definition of %s%s: since %s nothing is read, it waits for %s\n",
+               json_array_size(tables) > 0 ? json_string_value(json_array_get(tables, 0)) : "a table",
+               json_array_size(tables) > 1 ? " and others" : "", text_of(following, "since"),
+               text_of(following, "waits_for"));
+}
+
 static void print_copy(const json_t *copy)
 {
     printf("  copying: %" PRId64 " of about %" PRId64 " rows, %" PRId64 " of %" PRId64 " tables, %" PRId64
@@ -202,6 +212,7 @@ static void print_pipeline(const json_t *pipeline)
     if (copy != NULL)
         print_copy(copy);
     print_merge(json_object_get(pipeline, "merge"));
+    print_following(json_object_get(pipeline, "following"));
     print_trouble(pipeline);
     json_array_foreach(json_object_get(pipeline, "tables"), index, table) print_table(table);
 }

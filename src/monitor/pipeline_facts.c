@@ -34,6 +34,12 @@ static void mix(uint64_t *mark, uint64_t number)
     }
 }
 
+static void mix_text(uint64_t *mark, const char *text)
+{
+    for (const char *at = text != NULL ? text : ""; *at != '\0'; at++)
+        mix(mark, (uint64_t)(unsigned char)*at);
+}
+
 static void mix_counts(uint64_t *mark, const json_t *object, const char *const *keys, size_t key_count)
 {
     for (size_t i = 0; i < key_count; i++)
@@ -78,10 +84,11 @@ void pipeline_facts_read(struct pipeline_facts *facts, const char *status_json)
     facts->committed_lsn = lsn_of(positions, "committed");
     facts->confirmed_lsn = lsn_of(positions, "confirmed");
     facts->is_copying = copy != NULL;
+    facts->waits_for = copy_text(json_object_get(status, "following"), "waits_for");
     facts->rows_sent = (uint64_t)json_integer_value(json_object_get(status, "rows_sent"));
     facts->progress_mark = 0xCBF29CE484222325;
-    for (const char *at = facts->state != NULL ? facts->state : ""; *at != '\0'; at++)
-        mix(&facts->progress_mark, (uint64_t)(unsigned char)*at);
+    mix_text(&facts->progress_mark, facts->state);
+    mix_text(&facts->progress_mark, facts->waits_for);
     mix(&facts->progress_mark, facts->committed_lsn);
     mix(&facts->progress_mark, facts->confirmed_lsn);
     mix(&facts->progress_mark, lsn_of(positions, "merged"));
@@ -104,6 +111,7 @@ void pipeline_facts_deinit(struct pipeline_facts *facts)
     free(facts->error);
     free(facts->reason);
     free(facts->remedy);
+    free(facts->waits_for);
     for (uint32_t i = 0; i < facts->parked_count; i++) {
         free(facts->parked[i].name);
         free(facts->parked[i].reason);

@@ -22,6 +22,7 @@ struct pipeline_facts {
     char *remedy;                                      // or NULL
     lsn_t received_lsn, committed_lsn, confirmed_lsn;  // LSN_NONE: not told
     bool is_copying;
+    char *waits_for;  // its stream, until a changed definition is followed; NULL: it does not stand
     uint64_t rows_sent;
     uint64_t progress_mark;  // differs when anything was committed, merged or copied
     bool has_tables;         // it says what its tables are

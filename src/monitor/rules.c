@@ -311,7 +311,7 @@ static void see_stuck(struct pass *pass, const struct watched_pipeline *pipeline
     uint64_t behind = facts->received_lsn > facts->committed_lsn ? facts->received_lsn - facts->committed_lsn : 0;
     bool is_slot_standing = pipeline->slot.is_found && pipeline->slot.held_bytes >= STUCK_BYTES_MIN &&
                             now_us - pipeline->slot_moved_us >= patience_us;
-    if (!is_starting && behind == 0 && !facts->is_copying && !is_slot_standing)
+    if (!is_starting && behind == 0 && !facts->is_copying && !is_slot_standing && facts->waits_for == NULL)
         return;  // idle
     begin(pass, ALERT_PIPELINE_STUCK, ALERT_WARNING, pipeline->name);
     uint64_t minutes = (now_us - pipeline->progress_us) / (60 * pass->settings->second_us);
@@ -319,6 +319,11 @@ static void see_stuck(struct pass *pass, const struct watched_pipeline *pipeline
         (void)snprintf(pass->message, sizeof pass->message,
                        "pipeline %s has been starting (%s) for %" PRIu64 " minutes and got no further", pipeline->name,
                        facts->state, minutes);
+    else if (facts->waits_for != NULL)
+        (void)snprintf(pass->message, sizeof pass->message,
+                       "pipeline %s has read nothing for %" PRIu64
+                       " minutes: a definition changed at its source, and to follow it the stream waits for %s",
+                       pipeline->name, minutes, facts->waits_for);
     else
         (void)snprintf(pass->message, sizeof pass->message,
                        "pipeline %s has got no further for %" PRIu64 " minutes: %" PRIu64

@@ -78,6 +78,13 @@ static void paused_forget_table(struct copy_run *run, uint32_t index)
             run->paused[i] = run->paused[--run->paused_count];
 }
 
+// A run that began after the newest failure got further, or nothing is to be copied any more.
+static void trouble_passed(struct copy_run *run)
+{
+    if (!run->is_older)
+        err_clear(&run->pipeline->copy_error);
+}
+
 // Nothing more of it is read, and what was taken of it counts for nothing.
 static void give_up(struct pipeline_table *table)
 {
@@ -151,7 +158,9 @@ static void on_snapshot(void *context, lsn_t lsn)
         pipeline->record.is_slot_made = true;
         pipeline->record.floor_lsn = pipeline->record.received_lsn = pipeline->record.merged_lsn = lsn;
         pipeline->saved_lsn = pipeline->committed_lsn = pipeline->received_lsn = pipeline->merged_lsn = lsn;
-        pipeline->lag.count = 0;  // positions of before may be another server's
+        pipeline->lag.count = pipeline->unmerged.count = 0;  // positions of before may be another server's
+        pipeline->merged_commit_us = 0;
+        pipeline->row_lsn = LSN_NONE;
         pipeline->server_lsn = lsn;
         pipeline->is_record_dirty = true;
     }
@@ -299,6 +308,7 @@ static void on_range_done(void *context, uint32_t table_index, uint16_t range, u
     struct copy_run *run = context;
     struct pipeline_table *table = table_at(run, table_index);
     paused_forget(run, table_index, range);
+    trouble_passed(run);
     if (table == NULL)
         return;
     struct copy_item_range *item = &table->copy->ranges[range];
@@ -372,8 +382,10 @@ static void on_ended(void *context, const struct err *error)
     struct copy_run *run = context;
     struct pipeline *pipeline = run->pipeline;
     run_over(run);
-    if (error == NULL)
+    if (error == NULL) {
+        trouble_passed(run);
         return;
+    }
     bool is_worth_another_try =
         error->kind == ERR_TRANSIENT || (error->kind == ERR_CONFIG && pipeline->state == PIPELINE_RUNNING);
     if (pipeline->state == PIPELINE_SNAPSHOT || !is_worth_another_try) {
@@ -381,7 +393,9 @@ static void on_ended(void *context, const struct err *error)
         return;
     }
     // The stream runs on; what an operator has to mend shows in the status meanwhile.
-    pipeline->last_error = *error;
+    pipeline->copy_error = *error;
+    for (struct copy_run *other = pipeline->copies; other != NULL; other = other->next)
+        other->is_older = true;
     log_line(LOG_WARNING, &pipeline->scope, "copy_again", "what was not read yet is copied in a new snapshot: %s",
              error->text);
     copy_retry_later(pipeline);
@@ -492,6 +506,8 @@ void copy_begin(struct pipeline *pipeline, bool makes_slot)
     collect(run);
     if (run->count == 0 && !makes_slot) {
         run_free(run);
+        if (runs == 0)
+            err_clear(&pipeline->copy_error);
         return;
     }
     struct pg_copy_events events = {.on_snapshot = on_snapshot,
@@ -544,6 +560,7 @@ void copy_end(struct pipeline *pipeline)
     while (pipeline->copies != NULL)
         run_free(pipeline->copies);
     loop_timer_stop(pipeline->loop, &pipeline->copy_timer);
+    err_clear(&pipeline->copy_error);
 }
 
 void copy_table_free(struct pipeline_table *table)

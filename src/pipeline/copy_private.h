@@ -34,6 +34,7 @@ struct copy_run {
     lsn_t lsn;
     bool is_waiting, is_saving;  // for its LSN to be durable
     bool is_over;                // freed at the next reaping
+    bool is_older;               // than the newest failure of a run: how it goes says nothing of that
     uint64_t bytes_seen;
     struct copy_paused {
         uint32_t index;

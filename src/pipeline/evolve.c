@@ -104,8 +104,11 @@ static void bar(struct pipeline_table *table)
     struct pipeline *pipeline = table->pipeline;
     table->change->phase = CHANGE_BARRED;
     hold_break(pipeline, HOLD_FOLLOWING "; start the comparison again");
-    if (!pipeline->is_stream_barred && pipeline->stream != NULL)
-        pg_stream_pause(pipeline->stream);
+    if (!pipeline->is_stream_barred) {
+        pipeline->barred_since_us = loop_wall_us(pipeline->loop);
+        if (pipeline->stream != NULL)
+            pg_stream_pause(pipeline->stream);
+    }
     pipeline->is_stream_barred = true;
     loop_timer_set(pipeline->loop, &pipeline->tick, 1);
 }
@@ -334,24 +337,59 @@ static bool needs_any_merge(const struct pipeline *pipeline)
     return false;
 }
 
-// Everything that was read is committed, in the targets where need be, and will not be read again.
-static bool is_still(struct pipeline *pipeline)
+enum stillness { STILL, STILL_LACKS_COMMITS, STILL_LACKS_MERGE, STILL_IN_MERGE, STILL_LACKS_SAVE };
+
+// Still: everything that was read is committed, in the targets where need be, and will not be read again.
+static enum stillness stillness(const struct pipeline *pipeline)
 {
     if (pipeline->committed_lsn < pipeline->received_lsn)
-        return false;
-    if (needs_any_merge(pipeline) && pipeline->merged_lsn < pipeline->received_lsn && merge_has_rows(pipeline)) {
+        return STILL_LACKS_COMMITS;
+    if (needs_any_merge(pipeline) && pipeline->merged_lsn < pipeline->received_lsn && merge_has_rows(pipeline))
+        return STILL_LACKS_MERGE;
+    if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_trying || pipeline->is_search_wanted ||
+        pipeline->search.phase != MERGE_SEARCH_OFF)
+        return STILL_IN_MERGE;
+    return pipeline->saved_lsn < pipeline->received_lsn ? STILL_LACKS_SAVE : STILL;
+}
+
+static bool become_still(struct pipeline *pipeline)
+{
+    switch (stillness(pipeline)) {
+    case STILL: return true;
+    case STILL_LACKS_MERGE:
         if (merge_may_wake(pipeline))
             pipeline->is_merge_now = true;
         else
             give_up_those_that_need_a_merge(pipeline);
         return false;
+    case STILL_LACKS_SAVE: progress_save_soon(pipeline); return false;
+    case STILL_LACKS_COMMITS:
+    case STILL_IN_MERGE: return false;
     }
-    if (pipeline->is_merging || pipeline->is_merge_resolving || pipeline->is_trying || pipeline->is_search_wanted ||
-        pipeline->search.phase != MERGE_SEARCH_OFF)
-        return false;
-    if (pipeline->saved_lsn < pipeline->received_lsn)
-        progress_save_soon(pipeline);
-    return pipeline->saved_lsn == pipeline->received_lsn;
+    return false;
+}
+
+const char *evolve_waits_for(const struct pipeline *pipeline)
+{
+    if (!pipeline->is_stream_barred)
+        return NULL;
+    if (evolve_is_switching(pipeline))
+        return "the destination's tables to be altered";
+    if (is_any_undescribed(pipeline))
+        return "the source to show the new definition";
+    static const char *const words[] = {
+        [STILL] = "the destination's tables to be altered",
+        [STILL_LACKS_COMMITS] = "the destination to commit what was read before the change",
+        [STILL_LACKS_MERGE] = "a merge of what was read before the change",
+        [STILL_IN_MERGE] = "the end of a merge that is under way",
+        [STILL_LACKS_SAVE] = "the catalog to keep the position of the change",
+    };
+    return words[stillness(pipeline)];
+}
+
+bool evolve_is_waited_for(const struct pipeline_table *table)
+{
+    return table->change != NULL && table->change->phase != CHANGE_NOTICED;
 }
 
 // --- switching ---------------------------------------------------------------------------------------------------
@@ -390,7 +428,7 @@ void evolve_tick(struct pipeline *pipeline)
     }
     bar_those_passed(pipeline);
     if (!is_any_in(pipeline, CHANGE_BARRED) || evolve_is_switching(pipeline) || is_any_undescribed(pipeline) ||
-        !is_still(pipeline))
+        !become_still(pipeline))
         return;
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         if (pipeline->tables[i]->change != NULL && pipeline->tables[i]->change->phase == CHANGE_BARRED)

@@ -344,6 +344,14 @@ void join_look_soon(struct pipeline *pipeline)
         loop_timer_set(pipeline->loop, &pipeline->look_timer, SOON_US);
 }
 
+// What a table waited for may be in the catalog now. While that is away nobody asks the source again and again.
+void join_saved(struct pipeline *pipeline)
+{
+    if (pipeline->is_look_after_save)
+        join_look_soon(pipeline);
+    pipeline->is_look_after_save = false;
+}
+
 static void look_failed(struct pipeline *pipeline, const struct err *error)
 {
     log_line(LOG_WARNING, &pipeline->scope, "look_failed", "the publication could not be looked at: %s", error->text);
@@ -488,7 +496,7 @@ static void redefine(struct pipeline *pipeline, struct table **definitions, uint
         const struct pipeline_table *table = pipeline_find_table(pipeline, definitions[i]->oid);
         bool is_wanted = table != NULL && wants_to_join(table) && table->retry_us <= now_us;
         bool is_due = is_wanted && may_be_redefined(table);
-        pipeline->is_look_wanted |= is_wanted && !is_due;
+        pipeline->is_look_after_save |= is_wanted && !is_due;
         all.is_taken[i] = is_due || (table != NULL && is_parked_elsewhere(table, definitions[i]));
     }
     names_settle(&all);
@@ -688,6 +696,8 @@ static void on_look(void *context, const PGresult *result, const struct err *err
     }
     if (pipeline->state != PIPELINE_RUNNING)
         return;
+    if (look->lsn > pipeline->server_lsn)
+        pipeline->server_lsn = look->lsn;
     publication_judge(pipeline, look);
     // Of a publication that is gone nothing can be said: it may be made again.
     for (uint32_t i = 0; look->publication_exists && i < pipeline->table_count; i++)
@@ -759,7 +769,7 @@ void join_end(struct pipeline *pipeline)
 {
     loop_timer_stop(pipeline->loop, &pipeline->look_timer);
     look_close(pipeline);
-    pipeline->is_look_broken = pipeline->is_look_wanted = false;
+    pipeline->is_look_broken = pipeline->is_look_wanted = pipeline->is_look_after_save = false;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
         struct pipeline_table *table = pipeline->tables[i];
         if (table->is_preparing || table->is_stream_opening)

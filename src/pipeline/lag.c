@@ -7,6 +7,7 @@ static void merge_neighbours(struct lag *lag)
     for (uint32_t i = 0; i < LAG_RUNS_MAX / 2; i++)
         lag->runs[i] = (struct lag_run){.last_lsn = lag->runs[2 * i + 1].last_lsn,
                                         .first_time_us = lag->runs[2 * i].first_time_us,
+                                        .last_time_us = lag->runs[2 * i + 1].last_time_us,
                                         .commits = lag->runs[2 * i].commits + lag->runs[2 * i + 1].commits};
     lag->count = LAG_RUNS_MAX / 2;
 }
@@ -17,7 +18,8 @@ void lag_note(struct lag *lag, lsn_t commit_lsn, int64_t commit_time_us)
         return;
     if (lag->count == LAG_RUNS_MAX)
         merge_neighbours(lag);
-    lag->runs[lag->count++] = (struct lag_run){.last_lsn = commit_lsn, .first_time_us = commit_time_us, .commits = 1};
+    lag->runs[lag->count++] = (struct lag_run){
+        .last_lsn = commit_lsn, .first_time_us = commit_time_us, .last_time_us = commit_time_us, .commits = 1};
 }
 
 bool lag_take(struct lag *lag, lsn_t committed_lsn, struct lag_run *out_run)
@@ -39,4 +41,14 @@ bool lag_oldest(struct lag *lag, lsn_t committed_lsn, int64_t *out_commit_time_u
         return false;
     *out_commit_time_us = lag->runs[0].first_time_us;
     return true;
+}
+
+bool lag_newest_below(const struct lag *lag, lsn_t lsn, int64_t *out_commit_time_us)
+{
+    for (uint32_t i = lag->count; i > 0; i--)
+        if (lag->runs[i - 1].last_lsn < lsn) {
+            *out_commit_time_us = lag->runs[i - 1].last_time_us;
+            return true;
+        }
+    return false;
 }

@@ -123,8 +123,10 @@ static void begin(struct pipeline *pipeline)
     for (uint32_t i = 0; i < pipeline->table_count; i++)
         if (table_joins(pipeline, pipeline->tables[i]))
             add_table(pipeline, pipeline->tables[i]);
-    if (pipeline->merge_table_count == 0)
+    if (pipeline->merge_table_count == 0) {
+        err_clear(&pipeline->merge_error);  // what it was of has left
         return;
+    }
     // The intent is durable before the statement is sent: a crash in between is resolved by the destination's state.
     pipeline->merge_below_lsn = hold_bound(pipeline);
     pipeline->record.merge_intent_lsn = pipeline->merge_below_lsn;
@@ -138,14 +140,14 @@ static void begin(struct pipeline *pipeline)
 static struct sink_merge merge_of(const struct pipeline *pipeline, const struct sink_merge_table *tables,
                                   uint32_t count)
 {
+    int64_t commit_wall_us = pipeline->merged_commit_us;
+    (void)lag_newest_below(&pipeline->unmerged, pipeline->merge_below_lsn, &commit_wall_us);
     struct sink_merge merge = {.epoch = pipeline->record.epoch,
                                .state_epoch = pipeline->record.state_epoch,
                                .state_lsn = pipeline->record.state_lsn,
                                .from_lsn = pipeline->merged_lsn,
                                .below_lsn = pipeline->merge_below_lsn,
-                               .commit_wall_us = pipeline->received_commit_time_us == 0
-                                                     ? 0
-                                                     : pipeline->received_commit_time_us + POSTGRES_EPOCH_US,
+                               .commit_wall_us = commit_wall_us,
                                .tables = tables,
                                .table_count = count};
     (void)snprintf(merge.writer, sizeof merge.writer, "%s", pipeline->record.writer);
@@ -268,6 +270,7 @@ static void first_merge_done(struct pipeline_table *table)
 
 static void done(struct pipeline *pipeline, lsn_t below_lsn)
 {
+    struct lag_run merged;
     pipeline->is_merging = false;
     pipeline->record.merge_intent_lsn = LSN_NONE;
     pipeline->record.state_epoch = pipeline->record.epoch;
@@ -280,6 +283,9 @@ static void done(struct pipeline *pipeline, lsn_t below_lsn)
         table->record.is_in_merge = false;
         if (table->unchanged_lsn == UINT64_MAX && table->is_stream_open && below_lsn > table->observed_from_lsn)
             table->unchanged_lsn = table->moved_lsn = pipeline->received_lsn;  // what came since counts as perhaps such
+    }
+    (void)lag_newest_below(&pipeline->unmerged, below_lsn, &pipeline->merged_commit_us);
+    while (lag_take(&pipeline->unmerged, below_lsn, &merged)) {
     }
     err_clear(&pipeline->merge_error);
     backoff_reset(&pipeline->merge_backoff);

@@ -384,8 +384,14 @@ static void on_prepared(void *context, void *table_context, const struct err *er
 
 static void channels_check_done(struct pipeline *pipeline)
 {
+    struct err why = {0};
     if (pipeline->state != PIPELINE_CHANNELS || pipeline->pending_count > 0)
         return;
+    if (!start_branch_fits(pipeline, &why)) {
+        pipeline->is_history_lost = true;  // the next start begins a new epoch
+        pipeline_restart(pipeline, &why);
+        return;
+    }
     // A channel is in the catalog before its first row: rows refused in a life that nobody recorded would go unseen.
     pipeline->is_channels_dirty = true;
     progress_save_soon(pipeline);

@@ -146,6 +146,7 @@ struct pipeline {
     struct pg_stream *stream;
     bool is_stream_started;
     bool is_stream_paused, is_stream_barred;  // until the sink has room; until a changed definition is followed
+    int64_t barred_since_us;                  // wall clock
     bool is_text;                             // binary is not possible, or caused an error
     bool was_binary_refused;
     struct pgoutput_scratch *scratch;
@@ -157,6 +158,7 @@ struct pipeline {
     struct pg_conn *look_conn;
     struct loop_timer look_timer;
     bool is_looking, is_look_wanted, is_look_broken;
+    bool is_look_after_save;            // another look when a save has been made
     struct err publication_error;       // what the newest look found wrong
     struct stream_relation *relations;  // descriptions that fit no joined table of ours
     uint32_t relation_count;
@@ -170,14 +172,18 @@ struct pipeline {
     struct copy_run *copies;       // under way
     struct loop_timer copy_timer;  // another try
     struct backoff copy_backoff;
+    struct err copy_error;         // what ended a run, until one is known to get further than that
     struct rate_limit copy_limit;  // over all of them
     struct rate_window copy_rate;
     uint64_t copied_rows, copied_bytes;
 
     lsn_t received_lsn, committed_lsn, saved_lsn, merged_lsn;
-    int64_t received_commit_time_us;
-    lsn_t server_lsn;      // the end of the source's WAL as it was told last; LSN_NONE: not yet
-    struct lag lag;        // commits that were read and are not committed
+    lsn_t server_lsn;          // the end of the source's WAL as it was told last; LSN_NONE: not yet
+    struct lag lag;            // commits that were read and are not committed
+    struct lag unmerged;       // and those that are not merged
+    int64_t merged_commit_us;  // commit time (1970) of the newest known below merged_lsn; 0: none is
+    lsn_t
+        branch_lsn;  // where the source's timeline left the one of ours, until all channels are open; LSN_NONE: it did not
     int64_t pending_us;    // commit time (1970) of the oldest of them; 0: none
     int64_t caught_up_us;  // wall clock: when none was pending last while the stream ran; 0: it was not yet seen so
     lsn_t giant_lsn;       // commit LSN of a giant message whose buffer libpq still holds; LSN_NONE: none
@@ -189,6 +195,7 @@ struct pipeline {
     lsn_t saving_lsn;  // the floor in it; LSN_NONE: none is in flight
     bool is_save_wanted;
     bool has_save_failed;                        // the newest one: another try after a while
+    struct err save_error;                       // of that one
     bool is_channels_dirty, is_channels_saving;  // the stream waits until its channels are in the catalog
     bool is_resync_dirty, is_resync_saving;      // on_resync_taken waits until what was asked for is durable
     bool is_snapshot_dirty, is_snapshot_saving;  // a copy waits until its LSN is durable
@@ -225,7 +232,7 @@ struct pipeline {
     struct loop_timer tick;                                   // positions, saves, merges, status
     struct loop_timer restart_timer, stop_timer, turn_timer;  // turn: what has to leave a callback first
     struct backoff backoff;
-    struct err last_error;
+    struct err last_error;      // why it was started again, until its stream runs
     int64_t trouble_since_us;   // wall clock of the first of the failures that last_error is the newest of
     struct loop_deferred reap;  // frees what ended, outside its own callbacks
     bool is_reap_copy, is_reap_check, is_restart_wanted;
@@ -261,6 +268,7 @@ void join_resyncs_saved(struct pipeline *pipeline);  // what was asked for is du
 void join_begin(struct pipeline *pipeline);          // RUNNING begins
 void join_end(struct pipeline *pipeline);            // the source's connections close
 void join_look_soon(struct pipeline *pipeline);
+void join_saved(struct pipeline *pipeline);
 // The table goes on without a place at the destination: what it had there stays, nothing is added.
 void join_detach(struct pipeline_table *table);
 void join_prepared(struct pipeline_table *table, const struct err *error);
@@ -279,8 +287,11 @@ void pipeline_resync_table(struct pipeline_table *table, const struct err *why);
 void join_stop(struct pipeline_table *table);  // it leaves the sink; everything else stays as it is
 
 // evolve.c: changed definitions that are followed in place
-bool evolve_is_barred(const struct pipeline *pipeline);     // the stream waits for one
-bool evolve_is_switching(const struct pipeline *pipeline);  // and nothing may be merged
+bool evolve_is_barred(const struct pipeline *pipeline);  // the stream waits for one
+const char *evolve_waits_for(
+    const struct pipeline *pipeline);  // as what it then waits for: words for people; NULL: it is not
+bool evolve_is_waited_for(const struct pipeline_table *table);  // its change is one of those
+bool evolve_is_switching(const struct pipeline *pipeline);      // and nothing may be merged
 // The stream describes the table otherwise. True: it is barred there, and the change followed; false: the table is copied anew.
 bool evolve_told(struct pipeline_table *table);
 // A look found these marks. True: they are of a change that is followed, and kept by us until that is done.
@@ -321,6 +332,8 @@ bool definition_has_composite(const struct table *definition);  // a column's ty
 
 // start.c: facts, tables, epoch; calls pipeline_checked when all is well
 void start_check(struct pipeline *pipeline);
+// All channels are open. False: rows are at the destination that the source's new timeline does not have.
+bool start_branch_fits(struct pipeline *pipeline, struct err *out_why);
 // Frees those of the definitions that are not chosen and closes the gaps; *in_out_count: how many there are.
 void start_choose(struct pipeline *pipeline, struct table **definitions, uint32_t *in_out_count);
 bool start_is_excluded(const struct pipeline *pipeline, uint32_t oid);
@@ -441,10 +454,11 @@ void follow_published(struct pipeline_table *table);
 // pipeline_status with positions and lag as of now, published on the board as well. Heap.
 uint64_t status_marks(const struct pipeline *pipeline);  // another one when the status has changed, positions aside
 char *status_take(struct pipeline *pipeline);
-// bytes: from what is confirmed to the end of the source's WAL, as it was told last; not known before it was told. seconds: since
-// the commit of the oldest transaction that was read and is not committed at the destination; 0 when there is none. While
-// the stream does not run nobody knows what was committed at the source: then since nothing was pending last, so that it
-// grows until the stream runs again; not known before it ran. The commit's time is the source's clock, now is ours.
+// bytes: from what is confirmed to the end of the source's WAL, as the stream or a look told it last; not known before. seconds:
+// since the commit of the oldest transaction that was read and is not committed at the destination; 0 when there is none. While
+// the stream does not run, or waits for a change to be followed, nobody knows what was committed at the source: then since nothing
+// was pending last, so that it grows until the stream runs again; not known before it ran. The commit's time is the source's
+// clock, now is ours.
 struct pipeline_lag {
     bool has_bytes, has_seconds;
     uint64_t bytes;

@@ -246,7 +246,7 @@ void progress_save_now(struct pipeline *pipeline)
 static void save_failed(struct pipeline *pipeline, const struct err *error)
 {
     // Nothing is confirmed beyond what is durable, so waiting loses nothing. Everything is written again.
-    if (!pipeline->has_save_failed || strcmp(error->text, pipeline->last_error.text) != 0)
+    if (!pipeline->has_save_failed || strcmp(error->text, pipeline->save_error.text) != 0)
         log_line(LOG_ERROR, &pipeline->scope, "save_failed", "%s", error->text);
     pipeline->has_save_failed = true;
     for (uint32_t i = 0; i < pipeline->table_count; i++) {
@@ -266,7 +266,7 @@ static void save_failed(struct pipeline *pipeline, const struct err *error)
     merge_intent_failed(pipeline);
     hold_saved(pipeline, true);
     pipeline->is_save_wanted = true;
-    pipeline->last_error = *error;
+    pipeline->save_error = *error;
 }
 
 // What was saved: records of channels that are gone are not kept any longer, and steps of the spread may be used.
@@ -327,6 +327,7 @@ void progress_on_reply(void *context, void *message)
         return;
     }
     pipeline->has_save_failed = false;
+    err_clear(&pipeline->save_error);
     if (save->pipeline.floor_lsn > pipeline->saved_lsn)
         pipeline->saved_lsn = save->pipeline.floor_lsn;
     bool is_intent_saved = is_of_this_epoch(pipeline, save);
@@ -351,6 +352,7 @@ void progress_on_reply(void *context, void *message)
         pipeline->is_resync_saving = false;
         join_resyncs_saved(pipeline);
     }
+    join_saved(pipeline);
     if (pipeline->is_save_wanted)
         progress_save_soon(pipeline);  // asked for meanwhile
 }

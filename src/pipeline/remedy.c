@@ -17,6 +17,7 @@ static const struct rule rules[] = {
     {"claimed", "nothing, while the other process is well; it takes over within seconds when that one ends"},
     {"claim_lost", "nothing: it is claimed again when the catalog answers; look at the machine's load and the network"},
     {"fenced", "stop the other etl-stream that writes to these tables, then: etl-stream pipeline start {pipeline}"},
+    {"timeline_left", "nothing: all tables are copied anew by themselves"},
     {"published_again", "nothing: the table is copied anew by itself"},
     {"resync", "nothing: the table is copied anew by itself"},
     {"name_awaited", "nothing: it is copied when what was committed to the other table is merged; look at the merges"},

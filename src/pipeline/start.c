@@ -74,6 +74,7 @@ static void epoch_begin(struct pipeline *pipeline, const char *why)
 {
     struct catalog_pipeline *record = &pipeline->record;
     pipeline->is_history_lost = false;
+    pipeline->branch_lsn = LSN_NONE;
     log_line(LOG_WARNING, &pipeline->scope, "new_epoch", "all tables are copied anew: %s", why);
     record->is_slot_made = false;
     record->merge_intent_lsn = LSN_NONE;
@@ -142,6 +143,7 @@ static void facts_compare_history(struct pipeline *pipeline)
 {
     struct catalog_pipeline *record = &pipeline->record;
     const struct pg_source_facts *facts = &pipeline->facts;
+    pipeline->branch_lsn = LSN_NONE;
     if (pipeline->is_destination_changed) {
         pipeline->is_destination_changed = false;
         epoch_begin(pipeline, "the destination is of another kind than before");
@@ -203,28 +205,63 @@ static void on_history(void *context, const PGresult *result, const struct err *
 {
     struct pipeline *pipeline = context;
     struct catalog_pipeline *record = &pipeline->record;
-    lsn_t end = LSN_NONE;
+    // The record's is as old as the newest save; in this process more may have been read since.
+    lsn_t end = LSN_NONE, read_lsn = record->received_lsn;
+    if (pipeline->received_lsn > read_lsn)
+        read_lsn = pipeline->received_lsn;
+    if (pipeline->committed_lsn > read_lsn)
+        read_lsn = pipeline->committed_lsn;
     if (error != NULL) {
         start_failed(pipeline, error);
         return;
     }
     const char *history = PQntuples(result) == 1 && PQnfields(result) == 2 ? PQgetvalue(result, 0, 1) : "";
-    if (!history_find_end(history, record->timeline, &end) || end < record->received_lsn) {
+    if (!history_find_end(history, record->timeline, &end) || end < read_lsn) {
         char why[256];
         (void)snprintf(why, sizeof why,
                        "the source's timeline %" PRIu32 " left ours (%" PRIu32 ") at " LSN_FORMAT
                        ", below what was read from it (" LSN_FORMAT ")",
-                       pipeline->facts.timeline, record->timeline, LSN_ARGUMENTS(end),
-                       LSN_ARGUMENTS(record->received_lsn));
+                       pipeline->facts.timeline, record->timeline, LSN_ARGUMENTS(end), LSN_ARGUMENTS(read_lsn));
         epoch_begin(pipeline, why);
+        record->timeline = pipeline->facts.timeline;
     } else {
-        log_line(LOG_INFO, &pipeline->scope, "new_timeline",
-                 "the source went on to timeline %" PRIu32 "; nothing that was read is missing there",
-                 pipeline->facts.timeline);
+        pipeline->branch_lsn = end;  // our timeline stays the old one until start_branch_fits
     }
-    record->timeline = pipeline->facts.timeline;
     pipeline->is_record_dirty = true;
     facts_accepted(pipeline);
+}
+
+// What the catalog knows to have been read may be older than what is at the destination: rows are there within a millisecond, and the
+// position is saved later. A commit at or above the branch point is not on the new timeline.
+static bool is_beyond_branch(const struct pipeline_table *table, lsn_t branch_lsn)
+{
+    const struct sink_operations *operations = table->pipeline->sink->operations;
+    bool is_copied = table->record.state == CATALOG_TABLE_COPYING || table->record.state == CATALOG_TABLE_COPIED ||
+                     table->record.state == CATALOG_TABLE_LIVE;
+    return table->sink_table != NULL && ((is_copied && table->record.copy_lsn > branch_lsn) ||
+                                         operations->committed_row_lsn(table->sink_table) >= branch_lsn);
+}
+
+bool start_branch_fits(struct pipeline *pipeline, struct err *out_why)
+{
+    lsn_t branch_lsn = pipeline->branch_lsn;
+    if (branch_lsn == LSN_NONE)
+        return true;
+    bool is_beyond = pipeline->row_lsn >= branch_lsn;
+    for (uint32_t i = 0; i < pipeline->table_count && !is_beyond; i++)
+        is_beyond = is_beyond_branch(pipeline->tables[i], branch_lsn);
+    if (is_beyond)
+        return err_set(out_why, ERR_LOST, "timeline_left",
+                       "the source's timeline %" PRIu32 " left ours (%" PRIu32 ") at " LSN_FORMAT
+                       ", and the destination holds rows of commits behind that",
+                       pipeline->facts.timeline, pipeline->record.timeline, LSN_ARGUMENTS(branch_lsn));
+    log_line(LOG_INFO, &pipeline->scope, "new_timeline",
+             "the source went on to timeline %" PRIu32 "; nothing that was read is missing there",
+             pipeline->facts.timeline);
+    pipeline->branch_lsn = LSN_NONE;
+    pipeline->record.timeline = pipeline->facts.timeline;
+    pipeline->is_record_dirty = true;
+    return true;
 }
 
 static void on_history_conn_open(void *context, const struct err *error)

@@ -162,8 +162,9 @@ static json_t *merge_json(const struct pipeline *pipeline)
 // What is wrong now, the gravest first; NULL: nothing.
 static const struct err *error_of(const struct pipeline *pipeline)
 {
-    const struct err *const errors[] = {&pipeline->end_error, &pipeline->last_error, &pipeline->merge_state_error,
-                                        &pipeline->merge_error, &pipeline->publication_error};
+    const struct err *const errors[] = {
+        &pipeline->end_error,         &pipeline->last_error,  &pipeline->save_error,       &pipeline->copy_error,
+        &pipeline->merge_state_error, &pipeline->merge_error, &pipeline->publication_error};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
         if (err_is_set(errors[i]))
             return errors[i];
@@ -204,7 +205,7 @@ static json_t *positions_json(const struct pipeline *pipeline)
 
 static bool is_streaming(const struct pipeline *pipeline)
 {
-    return pipeline->stream != NULL && pipeline->is_stream_started &&
+    return pipeline->stream != NULL && pipeline->is_stream_started && !pipeline->is_stream_barred &&
            pg_stream_stats(pipeline->stream)->received_lsn != LSN_NONE;
 }
 
@@ -275,6 +276,25 @@ static json_t *held_json(const struct pipeline *pipeline)
     return object;
 }
 
+// The stream stands until changed definitions are followed.
+static json_t *following_json(const struct pipeline *pipeline)
+{
+    json_t *object = json_object(), *tables = json_array();
+    CHECK(object != NULL && tables != NULL);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        char name[320];
+        const struct table *table = pipeline->tables[i]->table;
+        if (!evolve_is_waited_for(pipeline->tables[i]))
+            continue;
+        (void)snprintf(name, sizeof name, "%s.%s", table->schema_name, table->table_name);
+        json_array_append_new(tables, json_string(name));
+    }
+    json_object_set_new(object, "tables", tables);
+    json_put_time(object, "since", pipeline->barred_since_us);
+    json_put_text(object, "waits_for", evolve_waits_for(pipeline));
+    return object;
+}
+
 char *pipeline_status(const struct pipeline *pipeline)
 {
     struct sink_stats stats;
@@ -310,6 +330,8 @@ char *pipeline_status(const struct pipeline *pipeline)
         json_object_set_new(object, "merge", merge_json(pipeline));
     if (hold_is_on(pipeline))
         json_object_set_new(object, "merge_held", held_json(pipeline));
+    if (evolve_waits_for(pipeline) != NULL)
+        json_object_set_new(object, "following", following_json(pipeline));
     if (stats.circuit != NULL)
         json_object_set_new(object, "circuit", circuit_json(pipeline, &stats));
     if (copy_is_shown(pipeline))
@@ -351,6 +373,8 @@ uint64_t status_marks(const struct pipeline *pipeline)
                               pipeline->hold.until_us,  pipeline->table_count,   (uint64_t)pipeline->pending_us};
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         hash = hash_mix(hash, marks[i]);
+    const char *waits_for = evolve_waits_for(pipeline);
+    hash = mix_text(hash, waits_for != NULL ? waits_for : "");
     hash = mix_text(hash, merge_state(pipeline));
     hash = mix_text(hash, stats.circuit != NULL ? stats.circuit : "");
     hash = mix_error(hash, error_of(pipeline));

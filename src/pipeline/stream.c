@@ -314,8 +314,11 @@ static bool on_begin(struct pipeline *pipeline, const struct pgoutput_message *m
                                                           .commit_lsn = message->begin.commit_lsn,
                                                           .commit_time_us = message->begin.commit_time_us,
                                                           .xid = message->begin.xid};
+    int64_t commit_wall_us = message->begin.commit_time_us + POSTGRES_EPOCH_US;
     if (message->begin.commit_lsn >= pipeline->committed_lsn)  // else it is read again
-        lag_note(&pipeline->lag, message->begin.commit_lsn, message->begin.commit_time_us + POSTGRES_EPOCH_US);
+        lag_note(&pipeline->lag, message->begin.commit_lsn, commit_wall_us);
+    if (message->begin.commit_lsn >= pipeline->merged_lsn)
+        lag_note(&pipeline->unmerged, message->begin.commit_lsn, commit_wall_us);
     received_raise(pipeline, message->begin.commit_lsn);
     return true;
 }
@@ -325,7 +328,6 @@ static bool on_commit(struct pipeline *pipeline, const struct pgoutput_message *
     if (!pipeline->transaction.is_open || message->commit.commit_lsn != pipeline->transaction.commit_lsn)
         return stop_with(pipeline, ERR_DATA, "protocol", "the server ended a transaction that it had not begun");
     pipeline->transaction.is_open = false;
-    pipeline->received_commit_time_us = message->commit.commit_time_us;
     received_raise(pipeline, message->commit.end_lsn);
     return true;
 }

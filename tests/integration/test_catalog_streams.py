@@ -1,10 +1,12 @@
 """Streams with PostgreSQL as the catalog: kills, the catalog away, frozen processes."""
 import os
 import signal
+import time
 
 import pytest
 
 import load
+from http_side import Client, ports_of
 from pgserver import PgServer
 from program import run_command, wait_until
 from test_pipeline import MERGE_OFTEN, assert_no_stream_row_twice, make_tables, settle
@@ -59,8 +61,18 @@ def test_kills_lose_and_double_nothing(source, standin, stream, variables, tmp_p
 
 def test_the_catalog_goes_away_and_comes_back(source, standin, stream, variables, catalog_server):
     make_tables(source, 100)
-    program = stream(*MERGE_OFTEN, **variables)
+    source.sql("CREATE TABLE altered (id int PRIMARY KEY); ALTER PUBLICATION etl ADD TABLE altered")
+    program = stream(*MERGE_OFTEN, "--poll-interval-seconds", 5, HEALTH_ADDR="127.0.0.1:0", **variables)
     program.wait_for_event("live", 90)
+    client = Client(ports_of(program)[1])
+
+    def shown():
+        return client.get("/api/v1/status").json["pipelines"][0]
+
+    def newest_look():
+        time.sleep(0.05)
+        return source.value("SELECT max(query_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                            "AND backend_type = 'client backend'")
     is_behind = "SELECT confirmed_flush_lsn <= %s::pg_lsn FROM pg_replication_slots WHERE database = current_database() AND NOT temporary"
     for mode in ("fast", "immediate"):
         mark = program.mark()
@@ -68,10 +80,18 @@ def test_the_catalog_goes_away_and_comes_back(source, standin, stream, variables
         away = source.value("SELECT pg_current_wal_insert_lsn()::text")  # nothing from here on is durable while it is away
         load.Load(source.conninfo, seed=7).run(5)  # it has to be back within half a minute
         program.wait_for_event("save_failed", 60, since=mark)
+        wait_until(lambda: shown().get("error"), 60, "the failure to be shown")
+        # A table that begins anew waits for the catalog; the source is not asked about it over and over meanwhile.
+        source.sql(f"ALTER TABLE altered ADD COLUMN of_{mode} uuid DEFAULT gen_random_uuid(); INSERT INTO altered VALUES ({len(mode)})")
+        program.wait_for_event("resync", 60, since=mark, table="altered")
+        looks = {newest_look() for _ in range(20)}
+        assert len(looks) < 10, "a look each time"
         load.Load(source.conninfo, seed=8).run(5)
         assert source.value(is_behind, [away]), "nothing is confirmed that is not durable"
         catalog_server.start()
         program.wait_for_event("catalog_back", 60, since=mark)
+        wait_until(lambda: "error" not in shown(), 60, "the failure not to be shown any more")
+        program.wait_for_event("copied", 60, since=mark, table="altered")
         wait_until(lambda: not source.value(is_behind, [away]), 60, "the position to move on")
     settle(source, standin, program)
     assert len(program.events("save_failed")) < 20, "said once, not at every try"

@@ -3,6 +3,7 @@ import datetime
 
 from program import pipeline_status, run_command, wait_until
 from snowflake_client import OBJECT_IS_MISSING, Snowflake, SnowflakeError
+from test_channels import channels_of
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
 SETUP = ("create table orders (id int primary key, what text); create table events (what text); create table mark (id bigint primary key);"
@@ -53,6 +54,27 @@ def test_deleted_rows_stay_marked_with_their_time(source, standin, stream):
     settle(source, snowflake, program, 2)
     assert orders(snowflake) == [("1", "again", "1"), ("2", "b", "1"), ("3", "new", "0"), ("9", "b", "1")]
     assert any("append-only" in line["message"] for line in program.events("soft_deletes"))
+    assert program.terminate() == 0
+
+
+def test_no_time_is_told_that_is_later_than_what_was_merged(source, standin, stream):
+    source.sql(SETUP)
+    snowflake = Snowflake(standin.to)
+    program = stream(*MERGE_OFTEN, "--soft-deletes")
+    program.wait_for_event("live", 60)
+    held = {table: standin.add_fault("append.before", hold=True, times=None, channel=channels_of(standin, table)[0]["channel_name"])
+            for table in ("orders", "events")}
+    source.sql("delete from orders where id = 1")
+    between = source.value("select clock_timestamp()")
+    source.sql("insert into events values ('later')")
+    wait_until(lambda: all(standin.fault_hits(number) for number in held.values()), 60, "both rows to be on their way")
+    standin.ask(f"/faults/{held['orders']}", method="DELETE")
+    wait_until(lambda: orders(snowflake)[0] == ("1", "a", "1"), 60, "the deletion to be merged")
+    state = snowflake.qualified(f"_ETL_STATE_{source.name}_etl", snowflake.landing_schema)
+    times = snowflake.query(f'select "COMMIT_AT" from {state} union all select "_ETL_DELETED_AT" from {snowflake.qualified("ORDERS")} where "ID" = 1')
+    assert len(times) == 2 and all(float(row[0].split()[0]) <= between.timestamp() for row in times), (times, between)
+    standin.remove_faults()
+    settle(source, snowflake, program, 1)
     assert program.terminate() == 0
 
 

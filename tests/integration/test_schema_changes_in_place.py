@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from program import wait_until
+from program import pipeline_status, wait_until
 from snowflake_client import Snowflake, SnowflakeError
 from test_schema_changes import OPTIONS, TABLE, Case, make, run, settle
 from test_schema_changes_tables import start
@@ -170,7 +170,16 @@ def test_readers_never_see_a_default_missing(source, standin, stream):
     reader.start()
     for number in range(20):
         run(source, "pair", f"update thing set note = '{number}' where id % 7 = {number % 7}")
+    # While the merge that has to come first takes its time, the status says what the stream waits for and how far behind it is.
+    held = standin.add_fault("sql.before_commit", hold=True, times=1)
+    run(source, "pair", "update thing set note = 'held' where id = 1")
+    wait_until(lambda: standin.fault_hits(held), 60, "a merge to be held")
     run(source, "pair", "alter table thing add column extra int not null default 42")
+    source.sql("create table unpublished as select repeat('x', 100) as v from generate_series(1, 10000)")
+    shown = pipeline_status(program.wait_for_status(lambda status: (one := pipeline_status(status)).get("following") and one["lag"]["seconds"] > 2, 60))
+    assert shown["following"]["tables"] == ["public.t_pair"] and "merge" in shown["following"]["waits_for"] and shown["lag"]["bytes"] > 10**6
+    standin.remove_faults()
+    program.wait_for_status(lambda status: "following" not in (one := pipeline_status(status)) and one["lag"]["seconds"] < 2, 60)
     for number in range(20):
         run(source, "pair", f"update thing set amount = amount + 1, extra = extra + 1 where id % 5 = {number % 5}; insert into thing values ({1000 + number}, 5, 'new', 47)")
     settle(source, standin, program)

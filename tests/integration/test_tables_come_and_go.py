@@ -1,9 +1,11 @@
 """Tables that join a running pipeline and leave it: the stream is never restarted for it, and nothing is missing."""
+import contextlib
+
 import pytest
 
 import compare
 import load
-from program import wait_until
+from program import pipeline_status, wait_until
 from snowflake_client import Snowflake
 
 OPTIONS = ("--merge-interval-seconds", 1, "--poll-interval-seconds", 1, "--table-error-retry-delay-ms", 500)
@@ -32,6 +34,16 @@ def table_status(program, name):
 def wait_for_table(program, name, state, seconds=60):
     return wait_until(lambda: (found := table_status(program, name)).get("state") == state and found, seconds,
                       f"{name} to be {state}", pause=0.2)
+
+
+@contextlib.contextmanager
+def every_slot_taken(source):
+    source.sql("DO $$ BEGIN FOR i IN 1..1000 LOOP PERFORM pg_create_physical_replication_slot('taken_' || i); END LOOP;"
+               "EXCEPTION WHEN configuration_limit_exceeded THEN NULL; END $$")
+    try:
+        yield
+    finally:
+        source.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'taken_%'")
 
 
 @pytest.mark.threads
@@ -71,8 +83,14 @@ def test_a_table_that_is_taken_out_keeps_its_target_and_is_copied_anew_when_it_r
     assert int(Snowflake(standin.to).value('SELECT COUNT(*) FROM "GUEST"')) == 3
     source.sql("UPDATE guest SET note = 'unseen'")
     source.sql("DELETE FROM guest WHERE id = 1")
-    source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+    # Its copy cannot begin at first: that shows, and does no more once it has passed.
+    def shown_error():
+        return pipeline_status(program.status()).get("error", "")
+    with every_slot_taken(source):
+        source.sql(f"ALTER PUBLICATION {source.publication} ADD TABLE guest")
+        wait_until(lambda: "slots are in use" in shown_error(), 60, "the failure to be shown", pause=0.2)
     wait_for_table(program, "guest", "live")
+    wait_until(lambda: shown_error() == "", 60, "the failure not to be shown any more", pause=0.2)
     source.sql("INSERT INTO guest VALUES (4, 'four')")
     settle(source, standin, program)
     assert len(program.events("streaming")) == STREAMED_ONCE

@@ -54,6 +54,44 @@ static void test_lag_is_never_too_small(void **state)
     }
 }
 
+// Against the same model: never too late, exact while what is pending fits, and near even where it does not.
+static void test_lag_newest_below_is_never_too_late(void **state)
+{
+    (void)state;
+    enum { COMMITS = 5000 };
+    unsigned seed = 20261126;
+    struct lag lag = {0};
+    struct lag_run run;
+    lsn_t merged_lsn = 1;
+    int64_t time_us = -1;
+    assert_false(lag_newest_below(&lag, 1000, &time_us));
+    assert_int_equal(time_us, -1);
+    for (unsigned i = 1; i <= COMMITS; i++) {
+        lag_note(&lag, (lsn_t)i * 10, (int64_t)i * 1000);
+        unsigned behind = (unsigned)rand_r(&seed) % (i < 300 ? i : 300);
+        lsn_t bound_lsn = (lsn_t)(i - behind) * 10 + 1;  // commits are below it up to this one
+        if (bound_lsn <= merged_lsn)
+            continue;
+        bool is_exact = lag.count > 0 && (bound_lsn - merged_lsn) / 10 + behind < LAG_RUNS_MAX / 2;
+        bool is_known = lag_newest_below(&lag, bound_lsn, &time_us);
+        if (is_known)
+            assert_true(time_us <= (int64_t)(i - behind) * 1000);
+        if (is_exact || behind == 0) {
+            assert_true(is_known);
+            assert_int_equal(time_us, (int64_t)(i - behind) * 1000);
+        }
+        if (rand_r(&seed) % 20 == 0) {
+            merged_lsn = bound_lsn;
+            lag = (struct lag){.count = 0};
+            for (unsigned k = i - behind + 1; k <= i; k++)
+                lag_note(&lag, (lsn_t)k * 10, (int64_t)k * 1000);
+        }
+    }
+    while (lag_take(&lag, UINT64_MAX, &run)) {
+    }
+    assert_false(lag_newest_below(&lag, UINT64_MAX, &time_us));
+}
+
 // However many commits become one run, each is told once, with a time that is at most its own.
 static void test_lag_take_tells_every_commit_once(void **state)
 {
@@ -85,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lag_is_the_oldest_pending_commit),
         cmocka_unit_test(test_lag_is_never_too_small),
+        cmocka_unit_test(test_lag_newest_below_is_never_too_late),
         cmocka_unit_test(test_lag_take_tells_every_commit_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

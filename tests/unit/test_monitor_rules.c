@@ -394,6 +394,16 @@ static void test_rules_a_pipeline_that_gets_no_further(void **state)
     take_slot(&bench, &taken);
     go(&bench, 0);
     assert_int_equal(raised_count(&bench), 0);
+    // All that was read is committed, and nothing is read: a merge comes first, and takes long.
+    static const char following[] =
+        "{\"state\":\"running\",\"positions\":{\"received\":\"0/44\",\"committed\":\"0/44\"},"
+        "\"following\":{\"tables\":[\"public.t\"],\"waits_for\":\"a merge\"}}";
+    take_status(&bench, following);
+    go(&bench, 14);
+    assert_int_equal(raised_count(&bench), 0);
+    take_status(&bench, following);
+    go(&bench, 1);
+    assert_non_null(strstr(raised(&bench, ALERT_PIPELINE_STUCK)->message, "the stream waits for a merge"));
     bench_close(&bench);
 }
 

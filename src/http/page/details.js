@@ -4,7 +4,7 @@
 import {make, setAttribute, setHidden, setNote, setText, syncList} from "./dom.js";
 import {LagChart} from "./chart.js";
 import {bytes, count, duration, microseconds, percent, plural, relative} from "./format.js";
-import {copySentence, copyTimeLeft, mergeSentence, pipelineTroubles, tableIsInTrouble, tableName, tableState, tableTrouble,
+import {copySentence, copyTimeLeft, followingSentence, mergeSentence, pipelineTroubles, tableIsInTrouble, tableName, tableState, tableTrouble,
         walSentence} from "./words.js";
 
 // "What to do: …" with what happened above it.
@@ -191,7 +191,7 @@ export class Details {
     update(pipeline, {nowMs, points, slot, takesChanges}) {
         const troubles = pipelineTroubles(pipeline, nowMs).map((trouble, index) => ({...trouble, index}));
         syncList(this.troubleList, this.troubles, troubles, ({index}) => index, () => new TroubleView());
-        setNote(this.heldBack, pipeline.held_back);
+        setNote(this.heldBack, pipeline.held_back ?? followingSentence(pipeline.following));
         setHidden(this.copy.element, pipeline.copy === undefined);
         if (pipeline.copy !== undefined)
             this.copy.update(pipeline.copy.rows, pipeline.copy.rows_expected,

@@ -127,6 +127,12 @@ export function mergeSentence(merge, nowMs) {
     }
 }
 
+export function followingSentence(following) {
+    return following === undefined ? ""
+        : `Follows the changed definition of ${following.tables.join(", ")}: nothing is read since ${clockTime(Date.parse(following.since))}, ` +
+            `it waits for ${following.waits_for}.`;
+}
+
 export function copySentence(copy) {
     const parts = [`${count(copy.rows)} of about ${plural(copy.rows_expected, "row")}`];
     if (copy.rows_per_second > 0)

@@ -65,7 +65,7 @@ void sf_ddl_create_target(const struct sf_table_layout *layout, const char *pipe
 // The state table of a pipeline, one row:
 //   PIPELINE   its name
 //   POSITION   everything below it is merged: epoch (2 hex digits) and LSN (16)
-//   COMMIT_AT  the source's commit time there, NULL if it is not known
+//   COMMIT_AT  the source's commit time of the newest commit below it, or of one shortly before; NULL if it is not known
 //   MERGED_AT  when that merge ran
 //   CLEAN_POSITION  landing rows below it were merged longer ago than they are kept; NULL: none were
 //   MARK_POSITION, MARKED_AT  what will be the next one, and since when it is merged

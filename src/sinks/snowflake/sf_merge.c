@@ -71,7 +71,7 @@ static void append_wall_time(struct buf *out, int64_t wall_us)
                 parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int)(wall_us % 1000000));
 }
 
-// {commit_at}: the source's commit time at the bound, or NULL; {commit_at:NOW}: or this very time.
+// {commit_at}: the source's commit time at the bound, never a later one, or NULL; {commit_at:NOW}: or this very time.
 // By way of VARIANT, which reads it in automatic format whatever the account's TIMESTAMP_INPUT_FORMAT is.
 void sf_merge_write_commit_at(struct merge_text *text, const char *argument)
 {
