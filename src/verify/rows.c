@@ -4,14 +4,15 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "sinks/snowflake/sf_row.h"
 #include "verify/value.h"
 
 #define GROUP_BYTES_MAX ((size_t)1 << 30)
 #define TELL_EVERY 4096
 #define NULL_MARK 0xFFFFFFFFU
 
-// A row in an arena: its size, then a value a column and that of _ETL_COERCED, each a size of 4 bytes (NULL_MARK: NULL) and its bytes. So
-// rows are equal when their bytes are.
+// Rows in an arena, each: its size, then a value a column and that of _ETL_COERCED, each a size of 4 bytes (NULL_MARK: NULL) and its
+// bytes. So rows are equal when their bytes are. Behind them what else is known of the row: see entry_at.
 struct group {
     struct buf bytes;
     size_t *starts;
@@ -24,6 +25,9 @@ struct side {
     uint64_t rows;
     struct group group;
     struct buf row;  // the row that is there
+    // Rows that the other side does not have at their place and may have at another: the target holds a value in another form than
+    // the source, and says so in _ETL_COERCED. They are looked at when all were read.
+    struct group left;
 };
 
 struct comparer {
@@ -34,6 +38,12 @@ struct comparer {
     struct side sides[2];  // source, target
     struct rows_counts *counts;
     struct buf image, coerced, part;
+    // Of the source's row, two values a column: what _ETL_COERCED says of it as it is, and if it was shortened as its row is too large
+    // for an append. Empty: no value can have been.
+    struct buf parts;
+    struct buf short_image, short_part;
+    uint64_t json_bytes;  // of the row's values
+    bool is_shortenable;
     struct rows_value *values[2];
     uint32_t value_count;
     struct err error;
@@ -70,6 +80,39 @@ static void add_coerced(struct comparer *comparer, const struct column_encoder *
     buf_append(&comparer->coerced, comparer->part.data, comparer->part.size);
 }
 
+static void put_part(struct buf *parts, const struct column_encoder *encoder, const struct buf *part)
+{
+    size_t start = begin_value(parts);
+    buf_append(parts, encoder->key, encoder->key_size);
+    buf_append(parts, part->data, part->size);
+    end_value(parts, start);
+}
+
+// value: NULL for SQL NULL. Its form is in image already, and in part what is said of it.
+static void note_parts(struct comparer *comparer, uint16_t index, const struct value *value, bool is_coerced)
+{
+    const struct row_encoder *limited = comparer->options->limited;
+    if (limited == NULL)
+        return;
+    if (is_coerced)
+        put_part(&comparer->parts, &limited->columns[index], &comparer->part);
+    else
+        put_size(&comparer->parts, NULL_MARK);
+    bool is_short = value != NULL && comparer->image.size > SF_ROW_VALUE_BYTES_LAST;
+    if (is_short) {
+        buf_reset(&comparer->short_image);
+        buf_reset(&comparer->short_part);
+        is_short = column_encode(&limited->columns[index], value, &comparer->short_image, &comparer->short_part) ==
+                   VALUE_COERCED;
+    }
+    if (is_short)
+        put_part(&comparer->parts, &limited->columns[index], &comparer->short_part);
+    else
+        put_size(&comparer->parts, NULL_MARK);
+    comparer->is_shortenable |= is_short;
+    comparer->json_bytes += value != NULL ? comparer->image.size : 0;
+}
+
 static bool source_value(struct comparer *comparer, uint16_t index, const struct value *value)
 {
     const struct column_encoder *encoder = &comparer->form->encoders[index];
@@ -78,13 +121,15 @@ static bool source_value(struct comparer *comparer, uint16_t index, const struct
     struct value text = *value;
     if (value->state == VALUE_NULL) {
         put_size(row, NULL_MARK);
+        note_parts(comparer, index, NULL, false);
         return true;
     }
     if (encoder->wants_text)
         text.state = VALUE_TEXT;
     buf_reset(&comparer->image);
     buf_reset(&comparer->part);
-    switch (column_encode(encoder, &text, &comparer->image, &comparer->part)) {
+    enum value_outcome outcome = column_encode(encoder, &text, &comparer->image, &comparer->part);
+    switch (outcome) {
     case VALUE_WRITTEN: break;
     case VALUE_COERCED: add_coerced(comparer, encoder); break;
     case VALUE_OVERSIZED:
@@ -94,6 +139,7 @@ static bool source_value(struct comparer *comparer, uint16_t index, const struct
         return err_set(&comparer->error, ERR_DATA, "malformed_value", "column %s: the server's value is not of type %s",
                        column->name, column->type_name);
     }
+    note_parts(comparer, index, &text, outcome == VALUE_COERCED);
     if (comparer->image.size == 0 && !comparer->image.failed) {
         put_size(row, NULL_MARK);
         return true;
@@ -129,9 +175,15 @@ static bool source_next(struct comparer *comparer)
     memcpy(side->place, values[0].data, FORM_PLACE_SIZE);
     buf_reset(&side->row);
     buf_reset(&comparer->coerced);
+    buf_reset(&comparer->parts);
+    comparer->json_bytes = 0;
+    comparer->is_shortenable = false;
     for (uint16_t i = 0; i < comparer->form->table->column_count; i++)
         if (!source_value(comparer, i, &values[i + 1]))
             return false;
+    // Without a key a row comes once, and whole: one that is far from too large was not shortened.
+    if (!comparer->is_shortenable || (!form_is_keyed(comparer->form) && comparer->json_bytes < SF_ROW_SURE_BYTES / 2))
+        buf_reset(&comparer->parts);
     if (comparer->coerced.size == 0) {
         put_size(&side->row, NULL_MARK);
     } else {
@@ -198,18 +250,50 @@ static bool next(struct comparer *comparer, int which)
 
 // ---- groups
 
-static bool group_add(struct comparer *comparer, struct side *side)
+struct entry {
+    const uint8_t *row, *parts;
+    uint32_t row_size, parts_size;
+    char place[FORM_PLACE_SIZE + 1];
+    uint64_t count;  // of equal rows
+};
+
+static struct entry entry_at(const struct group *group, uint32_t index)
 {
-    struct group *group = &side->group;
-    uint32_t size = (uint32_t)side->row.size;
+    struct entry entry = {.count = 0};
+    const uint8_t *at = group->bytes.data + group->starts[index];
+    memcpy(&entry.row_size, at, sizeof entry.row_size);
+    entry.row = at + sizeof entry.row_size;
+    at = entry.row + entry.row_size;
+    memcpy(&entry.parts_size, at, sizeof entry.parts_size);
+    entry.parts = at + sizeof entry.parts_size;
+    at = entry.parts + entry.parts_size;
+    memcpy(entry.place, at, FORM_PLACE_SIZE);
+    memcpy(&entry.count, at + FORM_PLACE_SIZE, sizeof entry.count);
+    return entry;
+}
+
+static void entry_set_count(struct group *group, uint32_t index, uint64_t count)
+{
+    const struct entry entry = entry_at(group, index);
+    size_t at = (size_t)(entry.parts - group->bytes.data) + entry.parts_size + FORM_PLACE_SIZE;
+    memcpy(group->bytes.data + at, &count, sizeof count);
+}
+
+static bool group_add(struct comparer *comparer, struct group *group, const struct entry *entry)
+{
     if (group->count == group->capacity) {
         group->capacity = 2 * group->capacity + 16;
         group->starts = reallocarray(group->starts, group->capacity, sizeof *group->starts);
         CHECK(group->starts != NULL);
     }
     group->starts[group->count++] = group->bytes.size;
-    buf_append(&group->bytes, &size, sizeof size);
-    buf_append(&group->bytes, side->row.data, side->row.size);
+    put_size(&group->bytes, entry->row_size);
+    buf_append(&group->bytes, entry->row, entry->row_size);
+    put_size(&group->bytes, entry->parts_size);
+    if (entry->parts_size > 0)
+        buf_append(&group->bytes, entry->parts, entry->parts_size);
+    buf_append(&group->bytes, entry->place, FORM_PLACE_SIZE);
+    buf_append(&group->bytes, &entry->count, sizeof entry->count);
     return !group->bytes.failed ||
            err_set(&comparer->error, ERR_CONFIG, "too_alike",
                    "too many of its rows differ in nothing that both sides can put them in order by; give it a "
@@ -219,31 +303,27 @@ static bool group_add(struct comparer *comparer, struct side *side)
 static bool group_read(struct comparer *comparer, int which, const char *place)
 {
     struct side *side = &comparer->sides[which];
+    const struct buf none = {0}, *parts = which == SOURCE_SIDE ? &comparer->parts : &none;
     buf_reset(&side->group.bytes);
     side->group.count = 0;
-    while (side->has_row && strcmp(side->place, place) == 0)
-        if (!group_add(comparer, side) || !next(comparer, which))
+    while (side->has_row && strcmp(side->place, place) == 0) {
+        struct entry entry = {.row = side->row.data,
+                              .row_size = (uint32_t)side->row.size,
+                              .parts = parts->data,
+                              .parts_size = (uint32_t)parts->size,
+                              .count = 1};
+        memcpy(entry.place, side->place, sizeof entry.place);
+        if (!group_add(comparer, &side->group, &entry) || !next(comparer, which))
             return false;
+    }
     return true;
-}
-
-static uint32_t row_size(const struct group *group, uint32_t index)
-{
-    uint32_t size = 0;
-    memcpy(&size, group->bytes.data + group->starts[index], sizeof size);
-    return size;
-}
-
-static const uint8_t *row_bytes(const struct group *group, uint32_t index)
-{
-    return group->bytes.data + group->starts[index] + sizeof(uint32_t);
 }
 
 static int compare_rows(const struct group *a, uint32_t i, const struct group *b, uint32_t j)
 {
-    uint32_t left = row_size(a, i), right = row_size(b, j);
-    int order = memcmp(row_bytes(a, i), row_bytes(b, j), left < right ? left : right);
-    return order != 0 ? order : (left > right) - (left < right);
+    const struct entry left = entry_at(a, i), right = entry_at(b, j);
+    int order = memcmp(left.row, right.row, left.row_size < right.row_size ? left.row_size : right.row_size);
+    return order != 0 ? order : (left.row_size > right.row_size) - (left.row_size < right.row_size);
 }
 
 static int compare_starts(const void *a, const void *b, void *context)
@@ -260,17 +340,26 @@ static void group_sort(struct group *group)
         qsort_r(group->starts, group->count, sizeof *group->starts, compare_starts, group);
 }
 
-static void unpack(struct comparer *comparer, int which, uint32_t index)
+static const uint8_t *take_value(const uint8_t *at, struct rows_value *out)
 {
-    const uint8_t *at = row_bytes(&comparer->sides[which].group, index);
-    for (uint32_t i = 0; i < comparer->value_count; i++) {
-        uint32_t size = 0;
-        memcpy(&size, at, sizeof size);
-        at += sizeof size;
-        comparer->values[which][i] = size == NULL_MARK ? (struct rows_value){.text = NULL}
-                                                       : (struct rows_value){.text = (const char *)at, .size = size};
-        at += size == NULL_MARK ? 0 : size;
-    }
+    uint32_t size = 0;
+    memcpy(&size, at, sizeof size);
+    at += sizeof size;
+    *out = size == NULL_MARK ? (struct rows_value){.text = NULL}
+                             : (struct rows_value){.text = (const char *)at, .size = size};
+    return at + out->size;
+}
+
+static void unpack(struct comparer *comparer, int which, const struct group *group, uint32_t index)
+{
+    const uint8_t *at = entry_at(group, index).row;
+    for (uint32_t i = 0; i < comparer->value_count; i++)
+        at = take_value(at, &comparer->values[which][i]);
+}
+
+static bool is_coerced(const struct comparer *comparer, int which)
+{
+    return comparer->values[which][comparer->value_count - 1].text != NULL;
 }
 
 static void tell(struct comparer *comparer, enum rows_difference kind, const char *place, uint64_t count)
@@ -286,23 +375,135 @@ static void tell(struct comparer *comparer, enum rows_difference kind, const cha
     comparer->options->on_found(comparer->options->context, &found);
 }
 
-static void one_sided(struct comparer *comparer, int which, uint32_t index, uint64_t count, const char *place)
+// ---- rows whose values the target holds in another form
+
+static bool is_same_value(const struct rows_value *a, const struct rows_value *b)
 {
-    unpack(comparer, which, index);
-    tell(comparer, which == SOURCE_SIDE ? ROWS_MISSING : ROWS_EXTRA, place, count);
+    return (a->text == NULL) == (b->text == NULL) && a->size == b->size &&
+           (a->size == 0 || memcmp(a->text, b->text, a->size) == 0);
 }
 
+static bool is_left_of(const struct column_encoder *encoder, const struct rows_value *whole,
+                       const struct rows_value *found)
+{
+    if (found->text == NULL)
+        return true;
+    return encoder->target.kind == TARGET_VARCHAR && encoder->value->truncates_oversized && whole->text != NULL &&
+           found->size < whole->size && (found->size == 0 || memcmp(found->text, whole->text, found->size) == 0);
+}
+
+// Whether the target holds the row as it is when it was too large for an append: values are NULL or cut off, and _ETL_COERCED tells of
+// each. Which of them depends on how the row came to be (an update leaves large values unsent), so any will do.
+static bool is_shortened(struct comparer *comparer, const struct group *source, uint32_t i, const struct group *target,
+                         uint32_t j)
+{
+    const struct entry row = entry_at(source, i);
+    const uint8_t *at = row.parts;
+    struct buf *said = &comparer->coerced, *form = &comparer->image;
+    if (row.parts_size == 0)
+        return false;
+    unpack(comparer, SOURCE_SIDE, source, i);
+    unpack(comparer, TARGET_SIDE, target, j);
+    const struct rows_value *whole = comparer->values[SOURCE_SIDE], *found = comparer->values[TARGET_SIDE];
+    if (!is_coerced(comparer, TARGET_SIDE))
+        return false;
+    buf_reset(said);
+    for (uint16_t k = 0; k < comparer->form->table->column_count; k++) {
+        struct rows_value own, shortened;
+        at = take_value(take_value(at, &own), &shortened);
+        bool is_whole = is_same_value(&whole[k], &found[k]);
+        if (!is_whole && (shortened.text == NULL || !is_left_of(&comparer->form->encoders[k], &whole[k], &found[k])))
+            return false;
+        const struct rows_value *part = is_whole ? &own : &shortened;
+        if (part->text == NULL)
+            continue;
+        buf_append_byte(said, said->size == 0 ? '{' : ',');
+        buf_append(said, part->text, part->size);
+    }
+    buf_append_byte(said, '}');
+    buf_reset(form);
+    const struct rows_value *told = &found[comparer->value_count - 1];
+    return value_append_json(said->data, said->size, form) && form->size == told->size &&
+           memcmp(form->data, told->text, told->size) == 0;
+}
+
+static bool one_sided(struct comparer *comparer, int which, uint32_t index, uint64_t count, const char *place)
+{
+    struct side *side = &comparer->sides[which];
+    struct entry entry = entry_at(&side->group, index);
+    bool has_other = comparer->sides[which == SOURCE_SIDE ? TARGET_SIDE : SOURCE_SIDE].group.count > 0;
+    unpack(comparer, which, &side->group, index);
+    bool is_left =
+        comparer->form->has_coerced &&
+        (is_coerced(comparer, which) || (entry.parts_size > 0 && (has_other || !form_is_keyed(comparer->form))));
+    if (!is_left) {
+        tell(comparer, which == SOURCE_SIDE ? ROWS_MISSING : ROWS_EXTRA, place, count);
+        return true;
+    }
+    entry.count = count;
+    return group_add(comparer, &side->left, &entry);
+}
+
+// Takes rows i and j for the same; which of them has none left.
+static void pair(struct comparer *comparer, uint32_t i, uint32_t j)
+{
+    struct group *source = &comparer->sides[SOURCE_SIDE].left, *target = &comparer->sides[TARGET_SIDE].left;
+    uint64_t of_source = entry_at(source, i).count, of_target = entry_at(target, j).count;
+    uint64_t count = of_source < of_target ? of_source : of_target;
+    entry_set_count(source, i, of_source - count);
+    entry_set_count(target, j, of_target - count);
+}
+
+static void tell_left(struct comparer *comparer, int which)
+{
+    const struct group *left = &comparer->sides[which].left;
+    for (uint32_t i = 0; i < left->count; i++) {
+        const struct entry entry = entry_at(left, i);
+        if (entry.count == 0)
+            continue;
+        unpack(comparer, which, left, i);
+        tell(comparer, which == SOURCE_SIDE ? ROWS_MISSING : ROWS_EXTRA, entry.place, entry.count);
+    }
+}
+
+// Where only some ranges were read, what has no other half may have it in another one: nothing is said of it.
+static void compare_left(struct comparer *comparer)
+{
+    struct group *source = &comparer->sides[SOURCE_SIDE].left, *target = &comparer->sides[TARGET_SIDE].left;
+    group_sort(source);
+    group_sort(target);
+    for (uint32_t i = 0, j = 0; i < source->count && j < target->count;) {
+        int order = compare_rows(source, i, target, j);
+        if (order == 0)
+            pair(comparer, i, j);
+        bool is_source_over = order < 0 || (order == 0 && entry_at(source, i).count == 0);
+        bool is_target_over = order > 0 || (order == 0 && entry_at(target, j).count == 0);
+        i += is_source_over;
+        j += is_target_over;
+    }
+    for (uint32_t i = 0; i < source->count; i++)
+        for (uint32_t j = 0; j < target->count && entry_at(source, i).count > 0; j++)
+            if (entry_at(target, j).count > 0 && is_shortened(comparer, source, i, target, j))
+                pair(comparer, i, j);
+    if (comparer->options->is_partial)
+        return;
+    tell_left(comparer, SOURCE_SIDE);
+    tell_left(comparer, TARGET_SIDE);
+}
+
+// ---- place by place
+
 // Equal rows stand side by side: as many as the one side has more than the other are told as one.
-static void group_compare(struct comparer *comparer, const char *place)
+static bool group_compare(struct comparer *comparer, const char *place)
 {
     struct group *source = &comparer->sides[SOURCE_SIDE].group, *target = &comparer->sides[TARGET_SIDE].group;
     if (source->count == 1 && target->count == 1 && form_is_keyed(comparer->form)) {
-        if (compare_rows(source, 0, target, 0) == 0)
-            return;
-        unpack(comparer, SOURCE_SIDE, 0);
-        unpack(comparer, TARGET_SIDE, 0);
+        if (compare_rows(source, 0, target, 0) == 0 || is_shortened(comparer, source, 0, target, 0))
+            return true;
+        unpack(comparer, SOURCE_SIDE, source, 0);
+        unpack(comparer, TARGET_SIDE, target, 0);
         tell(comparer, ROWS_CHANGED, place, 1);
-        return;
+        return true;
     }
     group_sort(source);
     group_sort(target);
@@ -316,11 +517,14 @@ static void group_compare(struct comparer *comparer, const char *place)
              j > first_target && j < target->count && compare_rows(target, j, target, first_target) == 0;)
             j++;
         uint32_t source_count = i - first_source, target_count = j - first_target;
-        if (source_count > target_count)
-            one_sided(comparer, SOURCE_SIDE, first_source, source_count - target_count, place);
-        else if (target_count > source_count)
-            one_sided(comparer, TARGET_SIDE, first_target, target_count - source_count, place);
+        if (source_count > target_count &&
+            !one_sided(comparer, SOURCE_SIDE, first_source, source_count - target_count, place))
+            return false;
+        if (target_count > source_count &&
+            !one_sided(comparer, TARGET_SIDE, first_target, target_count - source_count, place))
+            return false;
     }
+    return true;
 }
 
 static bool compare_all(struct comparer *comparer)
@@ -332,10 +536,11 @@ static bool compare_all(struct comparer *comparer)
         char place[FORM_PLACE_SIZE + 1];
         bool is_source = source->has_row && (!target->has_row || strcmp(source->place, target->place) <= 0);
         memcpy(place, is_source ? source->place : target->place, sizeof place);
-        if (!group_read(comparer, SOURCE_SIDE, place) || !group_read(comparer, TARGET_SIDE, place))
+        if (!group_read(comparer, SOURCE_SIDE, place) || !group_read(comparer, TARGET_SIDE, place) ||
+            !group_compare(comparer, place))
             return false;
-        group_compare(comparer, place);
     }
+    compare_left(comparer);
     return true;
 }
 
@@ -347,9 +552,13 @@ static void comparer_init(struct comparer *comparer)
     buf_init(&comparer->image, GROUP_BYTES_MAX);
     buf_init(&comparer->coerced, GROUP_BYTES_MAX);
     buf_init(&comparer->part, GROUP_BYTES_MAX);
+    buf_init(&comparer->parts, GROUP_BYTES_MAX);
+    buf_init(&comparer->short_image, GROUP_BYTES_MAX);
+    buf_init(&comparer->short_part, GROUP_BYTES_MAX);
     for (int i = 0; i < 2; i++) {
         buf_init(&comparer->sides[i].row, GROUP_BYTES_MAX);
         buf_init(&comparer->sides[i].group.bytes, GROUP_BYTES_MAX);
+        buf_init(&comparer->sides[i].left.bytes, GROUP_BYTES_MAX);
         comparer->values[i] = calloc(comparer->value_count, sizeof *comparer->values[i]);
         CHECK(comparer->values[i] != NULL);
     }
@@ -360,10 +569,15 @@ static void comparer_deinit(struct comparer *comparer)
     buf_deinit(&comparer->image);
     buf_deinit(&comparer->coerced);
     buf_deinit(&comparer->part);
+    buf_deinit(&comparer->parts);
+    buf_deinit(&comparer->short_image);
+    buf_deinit(&comparer->short_part);
     for (int i = 0; i < 2; i++) {
         buf_deinit(&comparer->sides[i].row);
         buf_deinit(&comparer->sides[i].group.bytes);
         free(comparer->sides[i].group.starts);
+        buf_deinit(&comparer->sides[i].left.bytes);
+        free(comparer->sides[i].left.starts);
         free(comparer->values[i]);
     }
 }

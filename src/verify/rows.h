@@ -31,7 +31,10 @@ struct rows_found {
 struct rows_options {
     const struct form *form;
     const struct form_ranges *ranges;  // NULL: all rows
-    const char *client_encoding;       // the source's; "": UTF8
+    bool is_partial;                   // others differ as well, and are not read
+    // The columns, limited to SF_ROW_VALUE_BYTES_LAST; NULL: no row of the target was shortened.
+    const struct row_encoder *limited;
+    const char *client_encoding;  // the source's; "": UTF8
     struct wait *wait;
     void (*on_found)(void *context, const struct rows_found *found);
     void (*on_rows)(void *context, uint64_t source_rows);  // now and then

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "sinks/snowflake/sf_ddl.h"
 #include "sinks/snowflake/sf_names.h"
+#include "sinks/snowflake/sf_row.h"
 #include "verify/form.h"
 
 #define ROWS_A_RANGE 1000    // about so many; what is read again where a range differs
@@ -16,7 +17,7 @@
 
 struct comparison {
     const struct table_compare_options *options;
-    struct row_encoder encoder;
+    struct row_encoder encoder, limited;
     struct sf_table_layout layout;
     struct form form;
     struct buf source_from, target_name;
@@ -70,8 +71,10 @@ static bool comparison_init(struct comparison *comparison, struct err *out_error
                        options->encoding_name);
     if (!row_encoder_init(&comparison->encoder, options->table, options->encoding, &types, out_error) ||
         !sf_layout_init(&comparison->layout, options->table, comparison->encoder.columns, config->database,
-                        config->schema, config->landing_schema, options->naming, out_error))
+                        config->schema, config->landing_schema, options->naming, out_error) ||
+        !row_encoder_init(&comparison->limited, options->table, options->encoding, &types, out_error))
         return false;
+    row_encoder_limit_values(&comparison->limited, SF_ROW_VALUE_BYTES_LAST);
     const struct sf_table_layout *layout = &comparison->layout;
     sf_append_qualified(&comparison->target_name, layout->database, layout->schema, layout->target_name);
     struct form *form = &comparison->form;
@@ -90,6 +93,8 @@ static void comparison_deinit(struct comparison *comparison)
     sf_layout_deinit(&comparison->layout);
     if (comparison->encoder.columns != NULL)
         row_encoder_deinit(&comparison->encoder);
+    if (comparison->limited.columns != NULL)
+        row_encoder_deinit(&comparison->limited);
     buf_deinit(&comparison->source_from);
     buf_deinit(&comparison->target_name);
     free(comparison->different.names);
@@ -127,8 +132,11 @@ static bool compare_rows(struct comparison *comparison, const struct form_ranges
 {
     const struct table_compare_options *options = comparison->options;
     bool is_utf8 = strcmp(options->encoding_name, "UTF8") == 0;
+    bool may_shorten = comparison->form.has_coerced && !row_encoder_fails_oversized(&comparison->encoder);
     const struct rows_options rows = {.form = &comparison->form,
                                       .ranges = ranges,
+                                      .is_partial = ranges != NULL && ranges->count < comparison->different.count,
+                                      .limited = may_shorten ? &comparison->limited : NULL,
                                       .client_encoding = is_utf8 ? "" : options->encoding_name,
                                       .wait = options->wait,
                                       .on_found = on_found,

@@ -1,21 +1,20 @@
 // One row into a channel's batch, such that it can be sent: an append holds 4 MiB as it goes over the wire, and a row cannot be
 // divided. (Snowflake's documentation, "Limitations of Snowpipe Streaming with high-performance architecture": REST payload limit.)
+#include "sinks/snowflake/sf_row.h"
+
 #include "base/check.h"
 #include "sinks/snowflake/sf_sink_private.h"
 
-// What is as long is compressed to see whether it fits; what is shorter fits even if nothing about it can be compressed.
-#define SURE_BYTES (SF_APPEND_WIRE_BYTES_MAX - (64U << 10))
 // The limits that are tried for the row's values, from the first down by halves. Powers of two, so that a row gets the same one
 // whenever it is written.
 #define VALUE_BYTES_FIRST (2U << 20)
-#define VALUE_BYTES_LAST 1024U
 
 // Alone in an append, as a row of that length is sent.
 static bool fits(const struct sf_sink_table *table, const uint8_t *line, size_t size, struct err *out_error)
 {
     struct buf wire;
     size_t last;
-    if (size <= SURE_BYTES)
+    if (size <= SF_ROW_SURE_BYTES)
         return true;
     buf_init(&wire, SF_APPEND_WIRE_BYTES_MAX);
     bool is_small = zstd_compress_front(table->sink->channel_shared.zstd, line, &size, 1, SF_APPEND_WIRE_BYTES_MAX,
@@ -45,7 +44,7 @@ static bool shorten(struct sf_sink_table *table, const struct row_change *change
     if (table_is_multiset(table->layout.table))
         return fail(table, size, "a table without a key is compared by all its values, so that none can be left out",
                     out_error);
-    for (uint32_t limit = VALUE_BYTES_FIRST; is_written && !is_small && limit >= VALUE_BYTES_LAST; limit /= 2) {
+    for (uint32_t limit = VALUE_BYTES_FIRST; is_written && !is_small && limit >= SF_ROW_VALUE_BYTES_LAST; limit /= 2) {
         batch->size = start;
         row_encoder_limit_values(encoder, limit);
         is_written = ndjson_append_change(encoder, change, batch, out_error);
