@@ -114,8 +114,7 @@ static const struct value *new_value(const struct line *line, uint16_t index)
     return old_has_it ? &line->change->old_row.values[index] : value;
 }
 
-// The encoder appended the original's text to coerced from `start` on: puts the column's key before it.
-static void insert_coerced_key(struct buf *coerced, size_t start, const struct column_encoder *column)
+void ndjson_insert_coerced_key(struct buf *coerced, size_t start, const struct column_encoder *column)
 {
     size_t key_size = (size_t)column->key_size + (start > 0);  // and a comma between entries
     size_t text_size = coerced->size - start;
@@ -184,7 +183,7 @@ static bool append_column(struct line *line, uint16_t index, const struct value 
                     "join different rows");
     if (out->size == value_start)
         out->size = line_start;
-    insert_coerced_key(coerced, coerced_start, column);
+    ndjson_insert_coerced_key(coerced, coerced_start, column);
     line->coerced_values++;
     tell_coerced(line, index);
     return true;

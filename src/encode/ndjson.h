@@ -66,4 +66,8 @@ void ndjson_split(const struct row_change *update, struct row_change *out_remove
 bool ndjson_append_change(struct row_encoder *encoder, const struct row_change *change, struct buf *out,
                           struct err *out_error);
 
+// An encoder appended the original's text to coerced from `start` on: puts the column's key before it, and a comma behind the original of
+// another column.
+void ndjson_insert_coerced_key(struct buf *coerced, size_t start, const struct column_encoder *column);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "encode/ndjson.h"
 #include "sinks/snowflake/sf_row.h"
 #include "verify/value.h"
 
@@ -37,7 +38,9 @@ struct comparer {
     const struct form *form;
     struct side sides[2];  // source, target
     struct rows_counts *counts;
-    struct buf image, coerced, part;
+    struct buf image, part;
+    // The inside of _ETL_COERCED, made as the row's line has it: what is in it already tells what is left out. And the same in braces.
+    struct buf coerced, object;
     // Of the source's row, two values a column: what _ETL_COERCED says of it as it is, and if it was shortened as its row is too large
     // for an append. Empty: no value can have been.
     struct buf parts;
@@ -70,14 +73,6 @@ static void end_value(struct buf *row, size_t start)
     uint32_t size = (uint32_t)(row->size - start);
     if (!row->failed)
         memcpy(row->data + start - sizeof size, &size, sizeof size);
-}
-
-// `"KEY":"original"` among those of the row.
-static void add_coerced(struct comparer *comparer, const struct column_encoder *encoder)
-{
-    buf_append_byte(&comparer->coerced, comparer->coerced.size == 0 ? '{' : ',');
-    buf_append(&comparer->coerced, encoder->key, encoder->key_size);
-    buf_append(&comparer->coerced, comparer->part.data, comparer->part.size);
 }
 
 static void put_part(struct buf *parts, const struct column_encoder *encoder, const struct buf *part)
@@ -127,11 +122,13 @@ static bool source_value(struct comparer *comparer, uint16_t index, const struct
     if (encoder->wants_text)
         text.state = VALUE_TEXT;
     buf_reset(&comparer->image);
+    size_t coerced_start = comparer->coerced.size;
+    enum value_outcome outcome = column_encode(encoder, &text, &comparer->image, &comparer->coerced);
     buf_reset(&comparer->part);
-    enum value_outcome outcome = column_encode(encoder, &text, &comparer->image, &comparer->part);
+    buf_append(&comparer->part, comparer->coerced.data + coerced_start, comparer->coerced.size - coerced_start);
     switch (outcome) {
     case VALUE_WRITTEN: break;
-    case VALUE_COERCED: add_coerced(comparer, encoder); break;
+    case VALUE_COERCED: ndjson_insert_coerced_key(&comparer->coerced, coerced_start, encoder); break;
     case VALUE_OVERSIZED:
         return err_set(&comparer->error, ERR_DATA, "oversized",
                        "column %s holds a value that is too large for the target", column->name);
@@ -187,9 +184,12 @@ static bool source_next(struct comparer *comparer)
     if (comparer->coerced.size == 0) {
         put_size(&side->row, NULL_MARK);
     } else {
-        buf_append_byte(&comparer->coerced, '}');
+        buf_reset(&comparer->object);
+        buf_append_byte(&comparer->object, '{');
+        buf_append(&comparer->object, comparer->coerced.data, comparer->coerced.size);
+        buf_append_byte(&comparer->object, '}');
         size_t start = begin_value(&side->row);
-        if (!value_append_json(comparer->coerced.data, comparer->coerced.size, &side->row))
+        if (!value_append_json(comparer->object.data, comparer->object.size, &side->row))
             return err_set(&comparer->error, ERR_INTERNAL, "coerced", "originals cannot be brought to a form");
         end_value(&side->row, start);
     }
@@ -555,6 +555,7 @@ static void comparer_init(struct comparer *comparer)
     buf_init(&comparer->parts, GROUP_BYTES_MAX);
     buf_init(&comparer->short_image, GROUP_BYTES_MAX);
     buf_init(&comparer->short_part, GROUP_BYTES_MAX);
+    buf_init(&comparer->object, GROUP_BYTES_MAX);
     for (int i = 0; i < 2; i++) {
         buf_init(&comparer->sides[i].row, GROUP_BYTES_MAX);
         buf_init(&comparer->sides[i].group.bytes, GROUP_BYTES_MAX);
@@ -572,6 +573,7 @@ static void comparer_deinit(struct comparer *comparer)
     buf_deinit(&comparer->parts);
     buf_deinit(&comparer->short_image);
     buf_deinit(&comparer->short_part);
+    buf_deinit(&comparer->object);
     for (int i = 0; i < 2; i++) {
         buf_deinit(&comparer->sides[i].row);
         buf_deinit(&comparer->sides[i].group.bytes);
