@@ -176,8 +176,13 @@ def test_readers_never_see_a_default_missing(source, standin, stream):
     wait_until(lambda: standin.fault_hits(held), 60, "a merge to be held")
     run(source, "pair", "alter table thing add column extra int not null default 42")
     source.sql("create table unpublished as select repeat('x', 100) as v from generate_series(1, 10000)")
-    shown = pipeline_status(program.wait_for_status(lambda status: (one := pipeline_status(status)).get("following") and one["lag"]["seconds"] > 2, 60))
-    assert shown["following"]["tables"] == ["public.t_pair"] and "merge" in shown["following"]["waits_for"] and shown["lag"]["bytes"] > 10**6
+
+    def is_behind(status):
+        one = pipeline_status(status)
+        return one.get("following") and one["lag"]["seconds"] > 2 and one["lag"]["bytes"] > 10**6
+
+    shown = pipeline_status(program.wait_for_status(is_behind, what="a lag in seconds and bytes"))
+    assert shown["following"]["tables"] == ["public.t_pair"] and "merge" in shown["following"]["waits_for"]
     standin.remove_faults()
     program.wait_for_status(lambda status: "following" not in (one := pipeline_status(status)) and one["lag"]["seconds"] < 2, 60)
     for number in range(20):
