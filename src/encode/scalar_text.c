@@ -8,24 +8,24 @@
 #include "encode/scalar.h"
 #include "encode/scalar_read.h"
 
-void scalar_append_size(size_t size, struct buf *coerced)
+static void append_size(const char *before, size_t size, struct buf *coerced)
 {
     if (coerced == NULL)
         return;
     char digits[20];
-    buf_append_byte(coerced, '"');
+    buf_append_text(coerced, before);
     buf_append(coerced, digits, decimal_format_u64(size, digits));
     buf_append_text(coerced, " bytes\"");
 }
 
+void scalar_append_size(size_t size, struct buf *coerced)
+{
+    append_size("\"", size, coerced);
+}
+
 void scalar_append_size_above(size_t size, struct buf *coerced)
 {
-    if (coerced == NULL)
-        return;
-    char digits[20];
-    buf_append_text(coerced, "\"more than ");
-    buf_append(coerced, digits, decimal_format_u64(size, digits));
-    buf_append_text(coerced, " bytes\"");
+    append_size("\"more than ", size, coerced);
 }
 
 static void append_hex(const uint8_t *bytes, size_t size, struct buf *out)

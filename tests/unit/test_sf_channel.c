@@ -552,22 +552,6 @@ static void test_status_that_fails_is_asked_again(void **state)
     assert_int_equal(one.committed, 1);
 }
 
-// A proxy that answers in Snowflake's place.
-static void test_status_without_statuses_lets_the_channel_find_out(void **state)
-{
-    (void)state;
-    open_channel();
-    send_accepted("t01");
-    advance_ms(250);
-    for (int i = 0; i < 3; i++) {
-        wanted("POST", ":bulk-channel-status?");
-        answer(200, "<html>");
-        advance_ms(i < 2 ? 31000 : 300);
-    }
-    answer_open("t01");
-    assert_int_equal(one.committed, 1);
-}
-
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -590,7 +574,6 @@ int main(void)
         CASE(test_drop_of_what_is_gone_or_refused),
         CASE(test_status_is_asked_in_chunks),
         CASE(test_status_that_fails_is_asked_again),
-        CASE(test_status_without_statuses_lets_the_channel_find_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -652,19 +652,31 @@ static void test_status_from_before_an_opening_is_passed_over(void **state)
     assert_append("t02", "t02", NULL);
 }
 
-static void test_status_that_is_refused_lets_the_channel_find_out(void **state)
+static void expect_channel_finds_out(unsigned status, const char *body)
 {
-    (void)state;
     open_channel();
     send_accepted("t01");
     advance_ms(250);
     for (int i = 0; i < 3; i++) {
         wanted("POST", ":bulk-channel-status?");
-        answer(404, "{\"code\":\"ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED\"}");
+        answer(status, body);
         advance_ms(i < 2 ? 31000 : 300);
     }
     answer_open("t01");
     assert_int_equal(one.committed, 1);
+}
+
+static void test_status_that_is_refused_lets_the_channel_find_out(void **state)
+{
+    (void)state;
+    expect_channel_finds_out(404, "{\"code\":\"ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED\"}");
+}
+
+// A proxy that answers in Snowflake's place.
+static void test_status_without_statuses_lets_the_channel_find_out(void **state)
+{
+    (void)state;
+    expect_channel_finds_out(200, "<html>");
 }
 
 // Nothing is committed for a minute: asked by an opening that fails while rows are uncommitted, and so changes nothing then.
@@ -757,6 +769,7 @@ int main(void)
         CASE(test_doubtful_statuses_are_decided_by_an_opening),
         CASE(test_status_from_before_an_opening_is_passed_over),
         CASE(test_status_that_is_refused_lets_the_channel_find_out),
+        CASE(test_status_without_statuses_lets_the_channel_find_out),
         CASE(test_stalled_commit_is_probed_without_loss),
         CASE(test_free_in_every_state),
     };

@@ -206,15 +206,19 @@ const char *sf_auth_jwt_bearer(struct sf_auth *auth, struct err *out_error)
 
 // ---- outcomes
 
+static void end_waiter(struct sf_auth *auth, struct sf_auth_waiter *waiter, const struct err *error)
+{
+    waiter->is_over = true;
+    auth->failure = *error;
+    loop_defer(auth->loop, &auth->deliver);
+}
+
 // Their waiting ends with the error: of all, or of those who do not wait without end.
 static void end_waiting(struct sf_auth *auth, const struct err *error, bool is_for_all)
 {
     for (struct sf_auth_waiter *waiter = auth->waiters; waiter != NULL; waiter = waiter->next) {
-        if (!is_for_all && waiter->tries_max == 0)
-            continue;
-        waiter->is_over = true;
-        auth->failure = *error;
-        loop_defer(auth->loop, &auth->deliver);
+        if (is_for_all || waiter->tries_max > 0)
+            end_waiter(auth, waiter, error);
     }
 }
 
@@ -240,11 +244,8 @@ static void count_try(struct sf_auth *auth, const struct err *error)
 {
     for (struct sf_auth_waiter *waiter = auth->waiters; waiter != NULL; waiter = waiter->next) {
         waiter->tries++;
-        if (waiter->tries_max == 0 || waiter->tries < waiter->tries_max)
-            continue;
-        waiter->is_over = true;
-        auth->failure = *error;
-        loop_defer(auth->loop, &auth->deliver);
+        if (waiter->tries_max > 0 && waiter->tries >= waiter->tries_max)
+            end_waiter(auth, waiter, error);
     }
 }
 

@@ -66,7 +66,7 @@ void sf_channel_forbidden(struct sf_channel *channel, const struct sf_outcome *o
     struct err error;
     if (is_first)
         channel->forbidden_from_us = now_us;
-    bool is_own = was_open ? *channel->shared.accepted_us > channel->forbidden_from_us : true;
+    bool is_own = !was_open || *channel->shared.accepted_us > channel->forbidden_from_us;
     bool is_lasting = now_us - channel->forbidden_from_us >= FORBIDDEN_US;
     forbidden_error(channel, outcome, &error);
     if ((is_own && is_lasting) || (!was_open && !channel->record.is_known)) {
