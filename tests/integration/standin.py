@@ -6,15 +6,13 @@ import re
 import select
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 
+import standin_fork
 from pgserver import Port, scratch_folder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-
 
 # For add_fault: the channels of copies' ranges. A name is ETL_<16 random hex digits>_E1_C0, and those digits may begin with a C in that of
 # any channel.
@@ -44,13 +42,10 @@ class StandIn:
             StandIn.template = scratch_folder("etl-standin-template-")
             atexit.register(shutil.rmtree, StandIn.template, True)
         self._port = self._port or Port()
-        log = open(self.log_path, "a", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "snowbox", "--directory", self.folder, "--port", str(self._port.number), "--control-port", "0",
-             "--template", StandIn.template / "data", *self.options],
-            cwd=ROOT / "tools" / "sandbox", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-            start_new_session=True)
-        log.close()
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.process = standin_fork.Process(
+                ["--directory", str(self.folder), "--port", str(self._port.number), "--control-port", "0",
+                 "--template", str(StandIn.template / "data"), *self.options], log)
         self.told = json.loads(self._first_line(seconds))
         return self
 
@@ -59,7 +54,7 @@ class StandIn:
         while not line.endswith(b"\n"):
             if not select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
                 raise StandInError(f"the stand-in does not start within {seconds} s:\n{self.log_tail()}")
-            piece = self.process.stdout.read1()
+            piece = self.process.stdout.read(65536)
             if not piece:
                 raise StandInError(f"the stand-in ended at its start:\n{self.log_tail()}")
             line += piece
@@ -103,14 +98,13 @@ class StandIn:
         return [channel["channel_name"] for channel in self.channels() if re.search(r"_C\d+\Z", channel["channel_name"])]
 
     def is_running(self):
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.is_running()
 
     def stop(self, number=signal.SIGTERM, seconds=60):
-        if self.is_running():
+        if self.process:
             self.process.send_signal(number)
             self.process.wait(seconds)
-        if self.process:
-            self.process.stdout.close()
+            self.process.close()
         self.process = None
 
     def kill(self):
@@ -123,7 +117,7 @@ class StandIn:
     def delete(self):
         try:
             self.stop()
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             self.kill()
         if self._port:
             self._port.release()

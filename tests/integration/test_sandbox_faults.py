@@ -191,14 +191,17 @@ def test_a_killed_converter_is_replaced():
         pipe = make_pipe(client, name="WORKERS")
         channel = pipe.channel()
         channel.open()
+        killed = 0
         for process in pathlib.Path("/proc").glob("[0-9]*"):
             try:
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                is_worker = b"multiprocessing.spawn" in (process / "cmdline").read_bytes()
+                is_worker = (process / "comm").read_text() == "converter\n"
             except OSError:
                 continue
             if parent == standin.process.pid and is_worker:
                 os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
+        assert killed == 2
         channel.append(numbered(1, 20_000), "1", encoding="zstd")
         channel.wait_committed("1")
         assert client.sql(f"SELECT COUNT(*) FROM {pipe.qualified}") == [["20000"]]
@@ -210,14 +213,14 @@ def test_a_row_that_only_the_server_refuses_is_dropped_alone():
     from snowbox.channels import Append, Channels, Pipe as StoredPipe
     from snowbox.commits import Committer
     from snowbox.faults import FaultPlan, now_ms
-    from snowbox.rows import FIELD, Converted
+    from snowbox.rows import FIELD, Converted, ConverterPool
     from snowbox.sftypes import Type
     from snowbox.storage import Column, Storage
 
     async def run(folder):
         storage = await Storage.open(folder)
         channels = Channels(storage)
-        committer = Committer(storage, channels, FaultPlan(), delay_ms=0)
+        committer = Committer(storage, channels, FaultPlan(), ConverterPool(), delay_ms=0)
         try:
             await channels.load()
             async with storage.connection() as connection:

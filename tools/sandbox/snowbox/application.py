@@ -22,6 +22,7 @@ from .channels import Channels
 from .commits import Committer
 from .control import Control
 from .faults import FaultPlan
+from .rows import ConverterPool
 from .server import listen, make_app
 from .storage import ClusterError, Storage
 from .streaming import Streaming
@@ -105,7 +106,7 @@ def destination(options: argparse.Namespace, auth: Auth, key_file: Path | None, 
     return f"snowflake://{user}@{auth.account}/{path}?{urllib.parse.urlencode(parameters, safe='/:')}"
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run(options: argparse.Namespace, pool: ConverterPool) -> None:
     options.directory = options.directory.resolve()
     options.directory.mkdir(parents=True, exist_ok=True)
     stop = asyncio.Event()
@@ -122,8 +123,7 @@ async def run(options: argparse.Namespace) -> None:
                 await storage.create_database(connection, name)
             await storage.create_warehouse(connection, options.warehouse)
         channels = Channels(storage)
-        committer = Committer(storage, channels, faults, delay_ms=options.commit_delay_ms, binary_format=options.binary_format)
-        await committer.pool.start()
+        committer = Committer(storage, channels, faults, pool, delay_ms=options.commit_delay_ms, binary_format=options.binary_format)
         await channels.load()
         streaming = Streaming(storage, auth, channels, faults, binary_format=options.binary_format)
         sql = sqlapi.SqlApi(storage, auth, faults)
@@ -158,15 +158,18 @@ async def run(options: argparse.Namespace) -> None:
         await storage.close()
 
 
-def main() -> int:
-    options = parse_arguments(sys.argv[1:])
+def main(arguments: list[str]) -> int:
+    options = parse_arguments(arguments)
     logging.basicConfig(
         stream=sys.stderr, level=logging.DEBUG if options.verbose else logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    pool = ConverterPool(fork=True)
     try:
-        asyncio.run(run(options))
+        asyncio.run(run(options, pool))
     except (ClusterError, OSError, ValueError) as error:
         print(f"snowbox: {error}", file=sys.stderr)
         return 1
+    finally:
+        pool.close()
     return 0

@@ -37,12 +37,12 @@ class NewColumns(Exception):
 
 
 class Committer:
-    def __init__(self, storage, channels: Channels, faults: FaultPlan, *, delay_ms: int, binary_format: str = "HEX"):
+    def __init__(self, storage, channels: Channels, faults: FaultPlan, pool: ConverterPool, *, delay_ms: int, binary_format: str = "HEX"):
         self.storage, self.channels, self.faults = storage, channels, faults
         self.delay_ms = delay_ms
         self.binary_format = binary_format
         self.is_stalled = False
-        self.pool = ConverterPool()
+        self.pool = pool
         self._changed = asyncio.Condition()
         self._turns = asyncio.Semaphore(COMMITS_AT_ONCE_MAX)
         self._is_closing = False
@@ -54,7 +54,6 @@ class Committer:
         tasks = [channel.task for channel in self.channels.by_key.values() if channel.task]
         await self.changed()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.pool.close()
 
     async def changed(self) -> None:
         """A delay, a stall or a channel was changed from outside: every task looks again."""

@@ -46,7 +46,8 @@ INLINE_BYTES_MAX = 48 * 1024
 USUAL_RATIO = 6  # of NDJSON to its compressed form
 WORKERS = 2
 CONVERTERS_MAX = 256
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+WORKER_NAME = b"converter"  # in /proc/PID/comm
 
 
 class BodyError(ValueError):
@@ -324,7 +325,9 @@ def convert_batch(shape: TableShape, encoding: str, body: bytes) -> Converted:
 
 def _start_worker() -> None:
     """The worker ends with the stand-in, however that ends, and leaves Ctrl-C to it."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_NAME, WORKER_NAME)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Rows make no cycles; looking for some after every few hundred of them costs a tenth of the time.
     gc.freeze()
@@ -334,12 +337,15 @@ def _start_worker() -> None:
 class ConverterPool:
     """Converts small batches at once and large ones in worker processes."""
 
-    def __init__(self, workers: int = WORKERS):
+    def __init__(self, workers: int = WORKERS, *, fork: bool = False):
+        """fork: has the workers at once, as copies of this process, which as yet may have no threads, event loop or connections."""
         self._workers = workers
-        self._executor = self._make()
+        self._executor = self._make("fork" if fork else "spawn")
+        if fork:
+            self._executor.submit(int).result()
 
-    def _make(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    def _make(self, method: str = "spawn") -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context(method), initializer=_start_worker)
 
     def mend(self) -> None:
         """New workers, if one of the old ones was killed: the executor takes nothing any more then."""
@@ -347,11 +353,6 @@ class ConverterPool:
             self._executor.submit(int)
         except BrokenProcessPool:
             self._executor = self._make()
-
-    async def start(self) -> None:
-        """Starts the workers now: the first large batches should not wait for them."""
-        empty = TableShape((), False)
-        await asyncio.gather(*(self._submit(empty, "identity", b"") for _ in range(self._workers)))
 
     def convert(self, shape: TableShape, encoding: str, body: bytes) -> asyncio.Future:
         """A future of the result. It is under way already, so that a caller may have several at once."""
