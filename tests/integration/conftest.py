@@ -12,6 +12,7 @@ import signal
 import pytest
 
 import pgroom
+import pgserver
 from alert_receiver import AlertReceiver
 from pgserver import PgServer
 from program import TRAPS_PROGRAM, Program, wait_until
@@ -36,6 +37,7 @@ OF_SERVER = {
 # What takes long of it and has not differed between the versions in the middle.
 AT_THE_EDGES = {"test_pg_room.py", "test_kill.py", "test_types_binary_text.py", "test_schema_changes_tables.py", "test_partitions.py", "test_monitor.py"}
 
+pgserver.keep_scratch_in_memory()
 numbers = itertools.count(1)
 
 # A run that is ended ends what it started; by default SIGTERM would leave the servers, as nothing of atexit's runs then.
