@@ -14,7 +14,7 @@ PG ?= 15
 ALL_SERVERS := 14 15 16 17 18
 EDGE_SERVERS := 14 18
 # How many of pytest's processes run at a time. Each has servers and ports of its own; the tests of a file stay together.
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST := $(PYTHON) -m pytest -q --durations=10
 PYTEST_ALL := $(PYTEST) $(if $(K),-k '$(K)',-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 # The way of a row from end to end, a few kills, the commands, columns that change: what is worth its time under AddressSanitizer.
