@@ -402,6 +402,11 @@ static void tell_stream_error(struct pg_stream *stream, const struct err *error,
         stream->is_text_only = !trap_is_set("binary_falls_back");
         told.kind = ERR_TRANSIENT;
         err_prefix(&told, "the stream goes on in text after an error that asking for binary may have caused");
+    } else if (is_running && is_of_data && told.code[0] != '\0') {
+        err_set(&told, told.kind, "decoding_failed",
+                "the server fails at a change that slot \"%s\" still has to decode: %s (%s); should that stay, nothing "
+                "behind it can be had: drop the slot, then --on-slot-lost=resync copies all tables anew",
+                stream->slot, error->text, error->code);
     }
     err_prefix(&told, "stream from %s", stream->description);
     end_stream(stream, &told);

@@ -160,7 +160,7 @@ static void on_snapshot(void *context, lsn_t lsn)
         pipeline->saved_lsn = pipeline->committed_lsn = pipeline->received_lsn = pipeline->merged_lsn = lsn;
         pipeline->lag.count = pipeline->unmerged.count = 0;  // positions of before may be another server's
         pipeline->merged_commit_us = 0;
-        pipeline->row_lsn = LSN_NONE;
+        pipeline->row_lsn = pipeline->undecoded_lsn = LSN_NONE;
         pipeline->server_lsn = lsn;
         pipeline->is_record_dirty = true;
     }

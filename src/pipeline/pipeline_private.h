@@ -149,6 +149,7 @@ struct pipeline {
     int64_t barred_since_us;                  // wall clock
     bool is_text;                             // binary is not possible, or caused an error
     bool was_binary_refused;
+    lsn_t undecoded_lsn;  // received when the server failed to decode what follows, until more comes; or LSN_NONE
     struct pgoutput_scratch *scratch;
     struct pipeline_transaction transaction;
     struct buf name_scratch;

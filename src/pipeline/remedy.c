@@ -14,6 +14,9 @@ struct rule {
 static const struct rule rules[] = {
     {"slot_lost", "etl-stream pipeline edit {pipeline} --on-slot-lost resync, which copies all tables anew"},
     {"publication_lost", "etl-stream pipeline edit {pipeline} --on-slot-lost resync, which copies all tables anew"},
+    {"decoding_failed", "should it stay: drop the slot that the message names, and etl-stream pipeline edit {pipeline} "
+                        "--on-slot-lost resync, "
+                        "which copies all tables anew"},
     {"claimed", "nothing, while the other process is well; it takes over within seconds when that one ends"},
     {"claim_lost", "nothing: it is claimed again when the catalog answers; look at the machine's load and the network"},
     {"fenced", "stop the other etl-stream that writes to these tables, then: etl-stream pipeline start {pipeline}"},

@@ -11,6 +11,13 @@
 #define GIANT_MESSAGE_BYTES (8U << 20)
 #define MESSAGES_PER_TRANSACTION_MAX (SEQ_ORDINAL_MAX / 2)
 
+static void runs_well(struct pipeline *pipeline)
+{
+    pipeline->undecoded_lsn = LSN_NONE;
+    backoff_reset(&pipeline->backoff);
+    err_clear(&pipeline->last_error);
+}
+
 // What is received is bounded by an open transaction's own commit LSN: a keepalive's LSN may lie above it.
 static void received_raise(struct pipeline *pipeline, lsn_t lsn)
 {
@@ -18,6 +25,8 @@ static void received_raise(struct pipeline *pipeline, lsn_t lsn)
         lsn = pipeline->transaction.commit_lsn;
     if (lsn > pipeline->received_lsn)
         pipeline->received_lsn = lsn;
+    if (pipeline->undecoded_lsn != LSN_NONE && lsn > pipeline->undecoded_lsn)
+        runs_well(pipeline);
 }
 
 static bool stop_with(struct pipeline *pipeline, enum err_kind kind, const char *code, const char *text)
@@ -395,8 +404,8 @@ static void on_started(void *context)
 {
     struct pipeline *pipeline = context;
     pipeline->is_stream_started = true;
-    backoff_reset(&pipeline->backoff);
-    err_clear(&pipeline->last_error);
+    if (pipeline->undecoded_lsn == LSN_NONE)
+        runs_well(pipeline);
     log_line(LOG_INFO, &pipeline->scope, "streaming", "reading slot %s from " LSN_FORMAT " as %s",
              pipeline->options.slot, LSN_ARGUMENTS(pipeline->saved_lsn), pipeline->is_text ? "text" : "binary");
 }
@@ -418,6 +427,8 @@ static void on_ended(void *context, const struct err *error)
     struct err reason = err_is_set(&pipeline->stop_reason) ? pipeline->stop_reason : *error;
     if (!pipeline->is_text && reason.kind == ERR_TRANSIENT && is_perhaps_of_binary(&reason))
         pipeline->was_binary_refused = true;
+    if (strcmp(reason.code, "decoding_failed") == 0)
+        pipeline->undecoded_lsn = pipeline->received_lsn;
     pipeline_fail(pipeline, &reason);
 }
 

@@ -1,4 +1,6 @@
 """What differs between PostgreSQL 14 and 18, through the whole program. The rest of the suite runs on each of them as it is."""
+import time
+
 import pytest
 
 from program import run_command, wait_until
@@ -43,6 +45,27 @@ def test_a_publication_that_is_missing_in_the_wal_is_told(source, standin, strea
     assert "publication" in said and "--on-slot-lost=resync" in said
     program = stream(*MERGE_OFTEN, "--on-slot-lost=resync")
     program.wait_for_event("live", 60)
+    settle(source, standin, program)
+    compare.assert_equal(source.conninfo, source.publication, standin.to)
+    assert program.terminate() == 0
+
+
+@since(15, "row filters")
+def test_a_change_that_the_server_cannot_decode_is_told_and_left_by_a_new_slot(source, standin, stream):
+    """A row filter that fails with an internal error, as lost filenodes and the like do: tried again ever more rarely."""
+    source.sql("create table sums (id int primary key, pair bigint[]); create table mark (id int primary key);"
+               "create publication etl for table mark, sums where (int4_avg_accum(pair, 1) is not null) with (publish = 'insert')")
+    program = stream(*MERGE_OFTEN, "--on-slot-lost=resync")
+    program.wait_for_event("live", 60)
+    settle(source, standin, program)
+    source.sql("insert into sums values (1, '{7}')")
+    program.wait_for_line(lambda line: "expected 2-element int8 array (XX000)" in line.get("message", ""), 60, "what the server failed at")
+    program.wait_for_status(lambda status: "decoding_failed" in str(status), 60, "why it is tried again")
+    begun, before = time.monotonic(), len(program.events("retrying"))
+    wait_until(lambda: time.monotonic() - begun > 4 or len(program.events("retrying")) - before >= 10, 60, "four seconds, or ten tries")
+    assert len(program.events("retrying")) - before < 10  # a stream that starts is no success
+    source.sql("delete from sums")  # the copy has the filter too
+    source.drop_slot(source.value("select slot_name from pg_replication_slots where database = current_database()"))
     settle(source, standin, program)
     compare.assert_equal(source.conninfo, source.publication, standin.to)
     assert program.terminate() == 0
