@@ -175,6 +175,7 @@ def test_readers_never_see_a_default_missing(source, standin, stream):
     run(source, "pair", "update thing set note = 'held' where id = 1")
     wait_until(lambda: standin.fault_hits(held), 60, "a merge to be held")
     run(source, "pair", "alter table thing add column extra int not null default 42")
+    program.wait_for_status(lambda status: "following" in pipeline_status(status), what="the stream to wait")
     source.sql("create table unpublished as select repeat('x', 100) as v from generate_series(1, 10000)")
 
     def is_behind(status):
