@@ -22,8 +22,6 @@ PGBIN = pathlib.Path(os.environ.get("PGBIN") or CLIENT_BIN)
 SERVER_USER = "postgres" if os.geteuid() == 0 else None
 SETTINGS = {
     "wal_level": "logical",
-    # Nothing of the tests takes the machine's memory away; a kill of the server, which they do, loses nothing by it.
-    "fsync": "off",
     "max_replication_slots": 30,
     "max_wal_senders": 30,
     "max_connections": 150,
@@ -180,7 +178,7 @@ class PgServer:
         self.process = None
 
     def crash(self):
-        """As far as the data is concerned: no checkpoint, nothing more is written."""
+        """As far as the data is concerned: no checkpoint, no flush beyond what was synced."""
         self.stop("immediate")
 
     def restart(self, mode="fast"):
