@@ -16,8 +16,7 @@ EDGE_SERVERS := 14 18
 # How many of pytest's processes run at a time. Each has servers and ports of its own; the tests of a file stay together.
 WORKERS ?= 3
 PYTEST := $(PYTHON) -m pytest -q --durations=10
-SHARED_OUT := --dist loadfile --no-loadscope-reorder
-PYTEST_ALL := $(PYTEST) $(if $(K),-k '$(K)',-n $(WORKERS) $(SHARED_OUT))
+PYTEST_ALL = $(PYTEST) $(if $(K),-k '$(K)',-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 # The way of a row from end to end, a few kills, the commands, columns that change: what is worth its time under AddressSanitizer.
 SANITIZED = $(wildcard $(addprefix tests/integration/test_, pipeline.py kill.py cli_commands.py)) \
     tests/integration/test_schema_changes.py::test_columns_that_change_while_it_runs
@@ -27,8 +26,9 @@ MESON_TEST := meson test --no-rebuild --print-errorlogs --num-processes 2
 THREADED_TESTS = $(filter-out test_sf_key,$(basename $(notdir \
     $(shell grep -lE 'pthread_create|mailbox_|resolver_|catalog_' tests/unit/test_*.c))))
 INTEGRATION = ETL_STREAM_PROGRAM=$(abspath $(PROGRAM)) ETL_STREAM_TRAPS=$(abspath $(BUILD)-traps/etl-stream)
-# For each of two servers at the same time.
-SERVERS_RUN = env KILLS_PER_PHASE=1 $(INTEGRATION) $(PYTEST) $(if $(K),-k '$(K)') -n 2 $(SHARED_OUT) tests/integration
+SERVERS_RUN = env KILLS_PER_PHASE=1 $(INTEGRATION) $(PYTEST_ALL) tests/integration
+# Of test-servers for each of the two servers that are tested at the same time.
+test-servers test-tsan: WORKERS = 2
 OTHER_CC := $(shell if [ "$${CC:-gcc}" = clang ]; then echo gcc; else echo clang; fi)
 
 # configure,<folder>,<environment>,<options>: configures once, and again only when a source file came or went.
@@ -88,7 +88,7 @@ test-tsan: venv ## what has threads, under ThreadSanitizer
 	$(call configure,$(BUILD)-tsan,,-Db_sanitize=thread -Db_lundef=false)
 	@ninja -C $(BUILD)-tsan -j 2 --quiet
 	@$(MESON_TEST) -C $(BUILD)-tsan $(THREADED_TESTS)
-	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-tsan/etl-stream) $(PYTEST) -m threads -n 2 $(SHARED_OUT) tests/integration
+	@ETL_STREAM_PROGRAM=$(abspath $(BUILD)-tsan/etl-stream) $(PYTEST_ALL) -m threads tests/integration
 
 test-tidy: venv ## rules of the tree: includes, lengths, banned calls, formatting
 	@$(PYTHON) tests/tidy.py
