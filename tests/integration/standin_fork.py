@@ -70,7 +70,7 @@ class Process:
         self._pidfd = None
 
 
-def run_forked(arguments, stdout, log):
+def run_forked(main, arguments, stdout, log):
     """Does not return."""
     status = 1
     try:
@@ -79,7 +79,7 @@ def run_forked(arguments, stdout, log):
         os.dup2(stdout, 1)
         os.dup2(log, 2)
         os.closerange(3, 256)
-        status = application.main(arguments)
+        status = main(arguments)
     except SystemExit as end:
         status = end.code
     except BaseException:
@@ -90,7 +90,8 @@ def run_forked(arguments, stdout, log):
         os._exit(status)
 
 
-def serve(requests):
+def serve(requests, main):
+    """main: what a forked process does with the arguments that are asked for; its answer is the exit code."""
     # What has ended is not waited for: who asked for it looks at it by a pidfd.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
@@ -100,7 +101,7 @@ def serve(requests):
             return
         pid = os.fork()
         if pid == 0:
-            run_forked(json.loads(message), *files)
+            run_forked(main, json.loads(message), *files)
         for file in files:
             os.close(file)
         requests.send(str(pid).encode())
@@ -108,7 +109,7 @@ def serve(requests):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(SANDBOX))
-    from snowbox import application
+    from snowbox.application import main as start_snowbox
 
     with socket.socket(fileno=int(sys.argv[1])) as asker:
-        serve(asker)
+        serve(asker, start_snowbox)
