@@ -39,6 +39,16 @@ static bool table_joins(const struct pipeline *pipeline, const struct pipeline_t
            pipeline->sink->operations->committed_row_lsn(table->sink_table) >= pipeline->merged_lsn;
 }
 
+// A copy that was committed when all that the source has was merged already comes in at that position: there may not be another for
+// as long as nothing is written at the source.
+static bool is_copy_left(const struct pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->table_count; i++)
+        if (pipeline->tables[i]->record.state == CATALOG_TABLE_COPIED && table_joins(pipeline, pipeline->tables[i]))
+            return pipeline->committed_lsn == pipeline->merged_lsn;
+    return false;
+}
+
 bool merge_has_rows(const struct pipeline *pipeline)
 {
     for (uint32_t i = 0; i < pipeline->table_count; i++)
@@ -80,7 +90,7 @@ static bool is_due(const struct pipeline *pipeline)
                hold_bound(pipeline) > pipeline->merged_lsn;
     if (is_first_of_epoch(pipeline))
         return !is_table_missing(pipeline);
-    return pipeline->committed_lsn > pipeline->merged_lsn &&
+    return (pipeline->committed_lsn > pipeline->merged_lsn || is_copy_left(pipeline)) &&
            (now_us - pipeline->merge_began_us >= (uint64_t)pipeline->options.merge_interval_ms * 1000 ||
             !pipeline->was_merge_told || pipeline->is_merge_now);
 }
@@ -119,16 +129,20 @@ static void begin(struct pipeline *pipeline)
         reallocarray(pipeline->merge_items, (size_t)pipeline->table_count + 1, sizeof(struct pipeline_table *));
     CHECK(pipeline->merge_tables != NULL && pipeline->merge_items != NULL);
     pipeline->merge_table_count = 0;
+    pipeline->merge_below_lsn = hold_bound(pipeline);
     forget_parts(pipeline);
-    for (uint32_t i = 0; i < pipeline->table_count; i++)
-        if (table_joins(pipeline, pipeline->tables[i]))
-            add_table(pipeline, pipeline->tables[i]);
+    for (uint32_t i = 0; i < pipeline->table_count; i++) {
+        struct pipeline_table *table = pipeline->tables[i];
+        bool is_window_empty =
+            table->record.state == CATALOG_TABLE_LIVE && pipeline->merge_below_lsn == pipeline->merged_lsn;
+        if (table_joins(pipeline, table) && !is_window_empty)
+            add_table(pipeline, table);
+    }
     if (pipeline->merge_table_count == 0) {
         err_clear(&pipeline->merge_error);  // what it was of has left
         return;
     }
     // The intent is durable before the statement is sent: a crash in between is resolved by the destination's state.
-    pipeline->merge_below_lsn = hold_bound(pipeline);
     pipeline->record.merge_intent_lsn = pipeline->merge_below_lsn;
     pipeline->is_record_dirty = true;
     pipeline->is_merging = true;
@@ -507,10 +521,12 @@ void merge_state_read(struct pipeline *pipeline, const struct sink_state *state,
         state_is_unread(pipeline, error);
         return;
     }
+    // Of one that left the position as it was the state tells nothing. It held first merges only, and they may be done twice.
+    bool is_told = is_first_of_epoch(pipeline) || pipeline->record.merge_intent_lsn != pipeline->record.state_lsn;
     pipeline->is_merge_resolving = false;
     err_clear(&pipeline->merge_state_error);
     merge_writer_set(pipeline, state);
-    if (state->epoch == pipeline->record.epoch && state->merged_lsn == pipeline->record.merge_intent_lsn) {
+    if (is_told && state->epoch == pipeline->record.epoch && state->merged_lsn == pipeline->record.merge_intent_lsn) {
         log_line(LOG_INFO, &pipeline->scope, "merge_resolved", "the merge up to " LSN_FORMAT " had been done",
                  LSN_ARGUMENTS(state->merged_lsn));
         done(pipeline, state->merged_lsn);
