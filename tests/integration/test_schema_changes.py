@@ -46,6 +46,8 @@ COLUMNS = {
     "numeric_wider": Case("alter table thing alter column amount type numeric(14, 2)", "insert into thing (id, amount) values (1000, 999999999999.25)"),
     "numeric_narrower": Case("alter table thing alter column amount type numeric(8, 2)", "insert into thing (id, amount) values (1000, 9.25)"),
     "numeric_of_another_scale": Case("alter table thing alter column amount type numeric(12, 4)", "insert into thing (id, amount) values (1000, 9.2525)"),
+    "only_column": Case("alter table thing alter column id type numeric(12, 2)", "insert into thing values (1000.25)", table="create table thing (id int primary key)",
+                        fill="insert into thing select generate_series(1, 200)"),
     "text_to_number": Case("alter table thing alter column name type int using id * 2", "insert into thing (id, name) values (1000, 5)"),
     "number_to_text": Case("alter table thing alter column amount type text using 'about ' || amount", "insert into thing (id, amount) values (1000, 'five')"),
     "values_by_using": Case("alter table thing alter column amount type numeric(10, 2) using amount + 1000"),

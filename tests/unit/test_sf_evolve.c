@@ -93,8 +93,10 @@ static void test_sf_evolve_renames(void **state)
     check(SF_EVOLVE_TARGET, "id", plain, 3, false,
           (const char *[]){T "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
     check(SF_EVOLVE_SHADOW, "old", other_type, 3, false,
-          (const char *[]){S "RENAME COLUMN \"OLD\" TO \"NOTE\"", S "DROP COLUMN \"NOTE\"",
-                           S "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
+          (const char *[]){S "RENAME COLUMN \"OLD\" TO \"NOTE\"",
+                           S "RENAME COLUMN \"NOTE\" TO \"_ETL_WAS_20260101T000000Z_NOTE\"",
+                           S "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''",
+                           S "DROP COLUMN \"_ETL_WAS_20260101T000000Z_NOTE\"", NULL});
 }
 
 static void test_sf_evolve_types_that_cannot_be_changed(void **state)
@@ -109,7 +111,8 @@ static void test_sf_evolve_types_that_cannot_be_changed(void **state)
     check(SF_EVOLVE_TARGET, NULL, target, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_TARGET, NULL, shorter, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_SHADOW, NULL, target, 3, false,
-          (const char *[]){S "DROP COLUMN \"ID\"", S "ADD COLUMN \"ID\" NUMBER(12,2)", NULL});
+          (const char *[]){S "RENAME COLUMN \"ID\" TO \"_ETL_WAS_20260101T000000Z_ID\"",
+                           S "ADD COLUMN \"ID\" NUMBER(12,2)", S "DROP COLUMN \"_ETL_WAS_20260101T000000Z_ID\"", NULL});
     check(SF_EVOLVE_LANDING, NULL, landing, 3, false,
           (const char *[]){L "RENAME COLUMN \"ID\" TO \"_ETL_WAS_20260101T000000Z_ID\"",
                            L "ADD COLUMN \"ID\" NUMBER(12,2)",
@@ -127,7 +130,9 @@ static void test_sf_evolve_does_away_with_collations(void **state)
         {"ID", "NUMBER(12,2)", NULL}, {"NOTE", "VARCHAR(200) COLLATE 'en-ci'", NULL}, {"RAW", "VARCHAR(40)", NULL}};
     check(SF_EVOLVE_TARGET, NULL, target, 3, true, (const char *[]){NULL});
     check(SF_EVOLVE_SHADOW, NULL, target, 3, false,
-          (const char *[]){S "DROP COLUMN \"NOTE\"", S "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});
+          (const char *[]){S "RENAME COLUMN \"NOTE\" TO \"_ETL_WAS_20260101T000000Z_NOTE\"",
+                           S "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''",
+                           S "DROP COLUMN \"_ETL_WAS_20260101T000000Z_NOTE\"", NULL});
     check(SF_EVOLVE_LANDING, NULL, landing, 3, false,
           (const char *[]){L "RENAME COLUMN \"NOTE\" TO \"_ETL_WAS_20260101T000000Z_NOTE\"",
                            L "ADD COLUMN \"NOTE\" VARCHAR(100) COLLATE ''", NULL});

@@ -189,9 +189,8 @@ static void rename_to(struct planner *planner, const char *from, const char *to)
 }
 
 // _ETL_WAS_<when>_<name>, cut at the end: no column of the source may begin so.
-static void rename_aside(struct planner *planner, const char *name)
+static void rename_aside(struct planner *planner, const char *name, struct buf *out_aside)
 {
-    struct buf aside;
     size_t room = SF_NAME_SIZE_MAX - strlen(ASIDE_PREFIX) - strlen(planner->when) - 1;
     const char *cut = name;
     while (*cut != '\0' && room > 0) {
@@ -200,10 +199,20 @@ static void rename_aside(struct planner *planner, const char *name)
         while (((uint8_t)*cut & 0xC0) == 0x80);
         room--;
     }
-    buf_init(&aside, STATEMENT_BYTES_MAX);
-    buf_appendf(&aside, ASIDE_PREFIX "%s_", planner->when);
-    buf_append(&aside, name, (size_t)(cut - name));
-    rename_to(planner, name, buf_text(&aside));
+    buf_init(out_aside, STATEMENT_BYTES_MAX);
+    buf_appendf(out_aside, ASIDE_PREFIX "%s_", planner->when);
+    buf_append(out_aside, name, (size_t)(cut - name));
+    rename_to(planner, name, buf_text(out_aside));
+}
+
+// The one there steps aside. In a shadow, which has no rows, it goes, but not first: it may be the only column, which no table can lose.
+static void replace(struct planner *planner, uint16_t column)
+{
+    struct buf aside;
+    rename_aside(planner, planner->layout->column_names[column], &aside);
+    add(planner, column);
+    if (planner->role == SF_EVOLVE_SHADOW)
+        drop(planner, buf_text(&aside));
     buf_deinit(&aside);
 }
 
@@ -287,12 +296,10 @@ static void fit_column(struct planner *planner, uint16_t column)
                                             : "cannot get its new type in place");
         return;
     }
-    switch (planner->role) {
-    case SF_EVOLVE_TARGET: planner->plan->needs_shadow = true; return;
-    case SF_EVOLVE_LANDING: rename_aside(planner, name); break;
-    case SF_EVOLVE_SHADOW: drop(planner, name); break;
-    }
-    add(planner, column);
+    if (planner->role == SF_EVOLVE_TARGET)
+        planner->plan->needs_shadow = true;
+    else
+        replace(planner, column);
 }
 
 // What _ETL_COERCED tells of a column of that name must be nothing.

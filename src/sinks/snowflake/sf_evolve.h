@@ -6,7 +6,7 @@
 //   another name       a new column                             renamed
 //   a wider type       widened                                  widened
 //   another type       the old column is renamed aside,         not possible while readers use it: needs_shadow;
-//                      a new one added                          in the shadow, which has no rows: dropped and added
+//                      a new one added                          in the shadow, which has no rows: likewise, then dropped
 //
 // When a change is followed in place the rows stay, and readers go on reading them: nothing steps aside and no shadow is made (obstacle says
 // what would have to), a new column or name must not be there yet, as it would hold something else, and in the target a new column gets the value that the
@@ -52,7 +52,7 @@ enum sf_evolve_purpose {
     SF_EVOLVE_RESUME    // likewise, and an earlier try may have done some of it
 };
 
-// naming tells what a column's former name was there. when: for the names of landing columns that are renamed aside.
+// naming tells what a column's former name was there. when: for the names of columns that are renamed aside.
 void sf_evolve_plan(const struct sf_table_layout *layout, const struct sf_naming *naming, enum sf_evolve_role role,
                     enum sf_evolve_purpose purpose, const struct sf_described_column *columns, size_t count,
                     const char *when, struct sf_evolution *out_plan);
