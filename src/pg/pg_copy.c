@@ -141,6 +141,12 @@ static void on_exporter_broken(void *context, const struct err *error)
         pg_copy_end(copy, error);
 }
 
+// Which slot a wait or a failure is about: the one that the owner knows, if there is one.
+static const char *told_slot(const struct pg_copy *copy)
+{
+    return copy->slot[0] != '\0' ? copy->slot : copy->snapshot_slot;
+}
+
 static void slot_failed(struct pg_copy *copy, const struct err *error)
 {
     struct err failed = *error;
@@ -150,11 +156,99 @@ static void slot_failed(struct pg_copy *copy, const struct err *error)
                 "pg_drop_replication_slot('%s')",
                 copy->slot, copy->slot);
     else
-        err_prefix(&failed, "replication slot \"%s\" cannot be made", copy->slot);
+        err_prefix(&failed, "replication slot \"%s\" cannot be made", told_slot(copy));
     pg_copy_end(copy, &failed);
 }
 
-static void on_slot_made(void *context, const PGresult *result, const struct err *error)
+static void snapshot_made(struct pg_copy *copy)
+{
+    copy->state = COPY_AWAITING_GO;
+    copy->events.on_snapshot(copy->events.context, copy->lsn);
+}
+
+static void on_failover_set(void *context, const PGresult *result, const struct err *error)
+{
+    struct pg_copy *copy = context;
+    (void)result;
+    if (error != NULL)
+        slot_failed(copy, error);
+    else
+        snapshot_made(copy);
+}
+
+// A slot's copy has not this property of it.
+static void failover_set(struct pg_copy *copy)
+{
+    struct buf sql;
+    struct err failed;
+    buf_init(&sql, 256);
+    buf_append_text(&sql, "ALTER_REPLICATION_SLOT ");
+    pg_append_identifier(&sql, copy->slot);
+    buf_append_text(&sql, " (FAILOVER 'true')");
+    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_failover_set, copy, &failed))
+        pg_copy_end(copy, &failed);
+}
+
+static void on_exported(void *context, const PGresult *result, const struct err *error)
+{
+    struct pg_copy *copy = context;
+    const char *snapshot = error == NULL ? pg_copy_field(result, 0, "snapshot") : NULL;
+    if (error != NULL) {
+        slot_failed(copy, error);
+        return;
+    }
+    CHECK(snapshot != NULL && strlen(snapshot) < sizeof copy->snapshot_name);
+    (void)snprintf(copy->snapshot_name, sizeof copy->snapshot_name, "%s", snapshot);
+    if (copy->slot[0] != '\0' && copy->is_failover && pg_conn_server_version(copy->snapshot_conn) >= 170000)
+        failover_set(copy);
+    else
+        snapshot_made(copy);
+}
+
+// The snapshot is the transaction's from now on: its slot would only hold back WAL. The permanent slot is made of the first one here, when
+// nothing is waited for any more; until then all goes with the connection.
+static void snapshot_export(struct pg_copy *copy)
+{
+    struct buf sql;
+    struct err failed;
+    buf_init(&sql, 1024);
+    buf_append_text(&sql, "SELECT pg_export_snapshot() AS snapshot, pg_drop_replication_slot(");
+    pg_append_literal(&sql, copy->snapshot_slot);
+    if (copy->slot[0] != '\0') {
+        buf_append_text(&sql, "), pg_copy_logical_replication_slot(");
+        pg_append_literal(&sql, copy->stream_slot);
+        buf_append_text(&sql, ", ");
+        pg_append_literal(&sql, copy->slot);
+        buf_append_text(&sql, ", false), pg_drop_replication_slot(");
+        pg_append_literal(&sql, copy->stream_slot);
+    }
+    buf_append_text(&sql, ")");
+    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_exported, copy, &failed))
+        pg_copy_end(copy, &failed);
+}
+
+static void slot_make(struct pg_copy *copy, const char *slot, bool has_snapshot, pg_on_result on_made)
+{
+    bool is_old = pg_conn_server_version(copy->snapshot_conn) < 150000;
+    struct buf sql;
+    struct err failed;
+    char what[160];
+    buf_init(&sql, 1024);
+    buf_append_text(&sql, "CREATE_REPLICATION_SLOT ");
+    pg_append_identifier(&sql, slot);
+    buf_append_text(&sql, " TEMPORARY LOGICAL pgoutput ");
+    if (has_snapshot)
+        buf_append_text(&sql, is_old ? "USE_SNAPSHOT" : "(SNAPSHOT 'use')");
+    else
+        buf_append_text(&sql, is_old ? "NOEXPORT_SNAPSHOT" : "(SNAPSHOT 'nothing')");
+    (void)snprintf(what, sizeof what, "making replication slot \"%s\"", told_slot(copy));
+    pg_blockers_watch(copy->blockers, &copy->target, pg_conn_backend_pid(copy->snapshot_conn), what,
+                      pg_copy_tell_waiting, copy);
+    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, 0, on_made, copy, &failed))
+        pg_copy_end(copy, &failed);
+}
+
+static void on_snapshot_slot(void *context, const PGresult *result, const struct err *error)
 {
     struct pg_copy *copy = context;
     pg_blockers_stop(copy->blockers);
@@ -163,41 +257,52 @@ static void on_slot_made(void *context, const PGresult *result, const struct err
         return;
     }
     const char *point = pg_copy_field(result, 0, "consistent_point");
-    const char *snapshot = pg_copy_field(result, 0, "snapshot_name");
-    lsn_t lsn;
-    if (point == NULL || snapshot == NULL || !lsn_parse(point, &lsn) ||
-        strlen(snapshot) >= sizeof copy->snapshot_name) {
+    if (point == NULL || !lsn_parse(point, &copy->lsn)) {
         struct err failed;
-        err_set(&failed, ERR_INTERNAL, "slot", "the server made a slot without a usable snapshot");
+        err_set(&failed, ERR_INTERNAL, "slot", "the server made a slot without a position");
         pg_copy_end(copy, &failed);
         return;
     }
-    (void)snprintf(copy->snapshot_name, sizeof copy->snapshot_name, "%s", snapshot);
-    copy->state = COPY_AWAITING_GO;
-    copy->events.on_snapshot(copy->events.context, lsn);
+    snapshot_export(copy);
 }
 
-static void slot_make(struct pg_copy *copy)
+static void on_transaction_begun(void *context, const PGresult *result, const struct err *error)
 {
-    int version = pg_conn_server_version(copy->snapshot_conn);
+    struct pg_copy *copy = context;
+    (void)result;
+    if (error != NULL)
+        pg_copy_end(copy, error);
+    else
+        slot_make(copy, copy->snapshot_slot, true, on_snapshot_slot);
+}
+
+static void snapshot_begin(struct pg_copy *copy)
+{
     struct buf sql;
     struct err failed;
-    buf_init(&sql, 1024);
-    buf_append_text(&sql, "CREATE_REPLICATION_SLOT ");
-    pg_append_identifier(&sql, copy->slot);
-    buf_append_text(&sql, copy->is_temporary ? " TEMPORARY LOGICAL pgoutput " : " LOGICAL pgoutput ");
-    if (version < 150000)
-        buf_append_text(&sql, "EXPORT_SNAPSHOT");
-    else if (version >= 170000 && copy->is_failover && !copy->is_temporary)
-        buf_append_text(&sql, "(SNAPSHOT 'export', FAILOVER 'true')");
-    else
-        buf_append_text(&sql, "(SNAPSHOT 'export')");
-    char what[160];
-    (void)snprintf(what, sizeof what, "making replication slot \"%s\"", copy->slot);
-    pg_blockers_watch(copy->blockers, &copy->target, pg_conn_backend_pid(copy->snapshot_conn), what,
-                      pg_copy_tell_waiting, copy);
-    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, 0, on_slot_made, copy, &failed))
+    buf_init(&sql, 128);
+    buf_append_text(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_transaction_begun, copy, &failed))
         pg_copy_end(copy, &failed);
+}
+
+static void on_stream_slot(void *context, const PGresult *result, const struct err *error)
+{
+    struct pg_copy *copy = context;
+    (void)result;
+    pg_blockers_stop(copy->blockers);
+    if (error != NULL)
+        slot_failed(copy, error);
+    else
+        snapshot_begin(copy);
+}
+
+static void slots_make(struct pg_copy *copy)
+{
+    if (copy->slot[0] != '\0')
+        slot_make(copy, copy->stream_slot, false, on_stream_slot);
+    else
+        snapshot_begin(copy);
 }
 
 // A server without the setting (before 14, or where it cannot be watched) refuses it; then the old process waits.
@@ -208,7 +313,7 @@ static void on_watched(void *context, const PGresult *result, const struct err *
     if (error != NULL && pg_conn_state(copy->snapshot_conn) != PG_CONN_IDLE)
         pg_copy_end(copy, error);
     else
-        slot_make(copy);
+        slots_make(copy);
 }
 
 // A process that waits for other transactions to end does not look at its socket: were we gone, it would go on waiting, and its
@@ -224,7 +329,7 @@ static void on_exporter_open(void *context, const struct err *error)
         return;
     }
     if (trap_is_set("exporter_is_watched")) {
-        slot_make(copy);
+        slots_make(copy);
         return;
     }
     buf_init(&sql, 128);
@@ -235,21 +340,18 @@ static void on_exporter_open(void *context, const struct err *error)
 
 // ---- the owner's calls
 
-static void name_slot(struct pg_copy *copy, const char *slot)
+static void name_slots(struct pg_copy *copy, const char *slot)
 {
-    copy->is_temporary = slot == NULL;
     uint32_t random = 0;
-    if (slot != NULL) {
-        (void)snprintf(copy->slot, sizeof copy->slot, "%s", slot);
-        return;
-    }
     CHECK(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
-    (void)snprintf(copy->slot, sizeof copy->slot, "etl_copy_%ld_%08x", (long)getpid(), random);
+    (void)snprintf(copy->slot, sizeof copy->slot, "%s", slot != NULL ? slot : "");
+    (void)snprintf(copy->stream_slot, sizeof copy->stream_slot, "etl_stream_%ld_%08x", (long)getpid(), random);
+    (void)snprintf(copy->snapshot_slot, sizeof copy->snapshot_slot, "etl_copy_%ld_%08x", (long)getpid(), random);
 }
 
 static void take_options(struct pg_copy *copy, const struct pg_copy_options *options)
 {
-    name_slot(copy, options->slot);
+    name_slots(copy, options->slot);
     copy->is_failover = options->is_failover;
     bool is_utf8 = options->client_encoding == NULL || strcmp(options->client_encoding, "UTF8") == 0 ||
                    trap_is_set("own_encoding");

@@ -2,8 +2,10 @@
 // tables into ranges and reads them on several connections. Order of what happens (each step's reason: docs/architecture.md,
 // "Copying"):
 //
-//   1. exporting connection (replication): CREATE_REPLICATION_SLOT … (SNAPSHOT 'export'), permanent or temporary: L and a name.
-//      It stays idle, its time-outs pinned to 0. An open prepared transaction that blocks it is named after some seconds.
+//   1. exporting connection (replication): a temporary slot without a snapshot, if a permanent one is to be made. Then BEGIN REPEATABLE
+//      READ, another temporary slot with (SNAPSHOT 'use'): L. In one statement: pg_export_snapshot: a name; the permanent slot as a copy
+//      of the first; and the temporary ones are dropped. It stays idle, its time-outs pinned to 0. An open transaction that blocks it is
+//      named after some seconds.
 //   2. guard connection: learns from the snapshot which transactions it shows as committed, and waits until none of them is
 //      still in progress by pg_xact_status. Then BEGIN REPEATABLE READ, SET TRANSACTION SNAPSHOT, pg_export_snapshot: from now
 //      on either of the two connections may be lost. LOCK TABLE … IN ACCESS SHARE MODE; then relfilenode as the snapshot sees it
@@ -13,6 +15,14 @@
 //      COPY (SELECT columns FROM ONLY part WHERE ctid >= … AND ctid < … AND row filter) TO STDOUT (FORMAT binary); columns that
 //      are asked for as text come by their output function, as the stream sends them.
 //
+// Why there are two slots. The server makes one by looking at what is in progress: it waits for the transactions of a first look, then for
+// those of a second; at the third the slot is consistent. Who streams from it reads from its beginning again, and then nobody knows what a
+// transaction did to the catalog between the first and the second look, if it was committed between the second and the third. One that was
+// begun after the second look and is open at the third is decoded by that catalog: a table that was truncated cannot be found (XX000, could
+// not map filenode), and the slot is of no use any more. (PostgreSQL's snapbuild.c keeps nothing of what it reads in state
+// BUILDING_SNAPSHOT, and where no snapshot is exported it tracks only transactions that it knows to have changed the catalog. Shown on 14.23,
+// 15.20 and 18.4 by test_new_slots.py.) The second slot waits for all that were open when the first became consistent. They are committed
+// before its position, L, at which the stream begins, and are not decoded any more.
 // Why nothing waits for ever. A TRUNCATE or ALTER TABLE that comes meanwhile queues for its lock behind the guard, and whoever
 // comes after it queues behind it, another connection of ours as well: PostgreSQL sees no cycle, as the guard waits for that
 // connection only in our head. Therefore:
@@ -76,7 +86,7 @@ struct pg_copy_range {
 };
 
 struct pg_copy_events {
-    // The snapshot exists and (options.slot) the slot with it. Called before anything is read; the copy goes on by pg_copy_continue.
+    // The snapshot exists and (options.slot) the permanent slot, which is consistent somewhat before lsn. Called before anything is read; the copy goes on by pg_copy_continue.
     void (*on_snapshot)(void *context, lsn_t lsn);
     // Every table that has not failed is locked, checked and cut: pg_copy_range_count tells into how many ranges.
     void (*on_planned)(void *context);

@@ -107,8 +107,7 @@ struct pg_copy {
     char description[320];
 
     // options
-    char slot[64];
-    bool is_temporary;
+    char slot[64];  // permanent; "": none
     bool is_failover;
     char client_encoding[32];  // "": UTF8
     char *publication;         // NULL: no row filters
@@ -120,6 +119,8 @@ struct pg_copy {
     struct rate_limit *rate_limit;
 
     struct pg_conn *snapshot_conn;
+    char stream_slot[64], snapshot_slot[64];  // temporary: what the permanent one is made of, and the snapshot's
+    lsn_t lsn;                                // of the snapshot
     bool is_exporter_lost;
     struct pg_blockers *blockers;
     char snapshot_name[64];   // the exporter's

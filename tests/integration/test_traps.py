@@ -126,29 +126,35 @@ def without_background_wal(source):
         source.server.reload()
 
 
-def start_with_a_commit_right_at_the_copys_lsn(source, stream, snowflake, without):
-    """The making of the slot waits for open transactions in two rounds; one begun during the second commits right at L."""
-    def waits_for_transaction(count):
-        return source.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'") == count
+def transaction_of(connection):
+    return connection.execute("SELECT pg_current_xact_id()::text").fetchone()[0]
 
-    with source.connect(autocommit=False) as first, source.connect(autocommit=False) as second, \
-            source.connect(autocommit=False) as third, without_background_wal(source):
-        first.execute("INSERT INTO words VALUES ('first')")
+
+def is_waited_for(source, transaction):
+    return source.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND transactionid::text = %s", (transaction,)) == 1
+
+
+# The stream's slot waits for open transactions in two rounds, and so does the copy's.
+ROUNDS = 4
+
+
+def start_with_a_commit_right_at_the_copys_lsn(source, stream, snowflake, without):
+    """In each round one is begun that the next waits for; that of the last commits right at L."""
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(source.connect(autocommit=False)) for _ in range(ROUNDS + 1)]
+        stack.enter_context(without_background_wal(source))
+        writers[0].execute("INSERT INTO words VALUES ('0')")
         program = stream(*MERGE_OFTEN, without=without)
-        wait_until(lambda: waits_for_transaction(1), 30, "the slot to wait for the first transaction")
-        second.execute("INSERT INTO words VALUES ('second')")
-        waited_for = source.value("SELECT transactionid::text FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
-        first.commit()
-        wait_until(lambda: source.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
-                                        " AND transactionid::text <> %s", (waited_for,)) == 1,
-                   30, "the slot to wait for the second transaction")
-        third.execute("INSERT INTO words VALUES ('third')")
-        second.commit()
+        for number in range(ROUNDS):
+            transaction = transaction_of(writers[number])
+            wait_until(lambda awaited=transaction: is_waited_for(source, awaited), 30, f"the slot to wait for transaction {number}")
+            writers[number + 1].execute("INSERT INTO words VALUES (%s)", (str(number + 1),))
+            writers[number].commit()
         program.wait_for_event("snapshot", 30)
-        third.commit()
-    assert_values_after_witness(source, program, snowflake, "words", "WORD", ["first", "second", "third"])
+        writers[ROUNDS].commit()
+    assert_values_after_witness(source, program, snowflake, "words", "WORD", [str(number) for number in range(ROUNDS + 1)])
     copied, streamed = sequences(snowflake, "WORDS", "C"), sequences(snowflake, "WORDS", "I")
-    assert len(copied) == 2 and streamed
+    assert len(copied) == ROUNDS and streamed
     assert streamed[0] == copied[0], "the commit did not fall right on the copy's LSN: nothing was shown"
 
 
