@@ -8,6 +8,8 @@
 #include "encode/encoding.h"
 #include "pipeline/judge_private.h"
 
+#define SLOTS_AT_START 2  // pg_copy.h: its own, and that of its snapshot
+
 const char *judge_quote(const char *name, char out[JUDGE_NAME_SIZE])
 {
     struct buf text;
@@ -198,11 +200,12 @@ static void judge_slot(const struct judge_subject *subject, const struct finding
                      "slot %s exists on %s, but the state file knows nothing of it (is ETL_STATE the right file?); if "
                      "nobody needs it" FINDING_MEND "SELECT pg_drop_replication_slot('%s')",
                      subject->slot, subject->source_text, subject->slot);
-    } else if (!facts->slot_exists && facts->replication_slots_used >= facts->max_replication_slots) {
+    } else if (!facts->slot_exists && facts->replication_slots_used + SLOTS_AT_START > facts->max_replication_slots) {
         (void)snprintf(value, sizeof value, "%d", facts->max_replication_slots + 10);
         finding_tell(teller, FINDING_ERROR, ERR_CONFIG, "no_free_slot",
-                     "%s has no free replication slot (%d of %d in use)%s", subject->source_text,
-                     facts->replication_slots_used, facts->max_replication_slots,
+                     "%s has too few free replication slots (%d of %d in use, and a pipeline takes %d while it makes "
+                     "its own)%s",
+                     subject->source_text, facts->replication_slots_used, facts->max_replication_slots, SLOTS_AT_START,
                      judge_setting(facts, "max_replication_slots", value, true, mend));
     }
     judge_limits(subject, teller);

@@ -173,14 +173,13 @@ static void judge_slot_limits(const struct judge_subject *subject, const struct 
     const struct pg_source_facts *facts = subject->facts;
     char mend[JUDGE_MEND_SIZE], value[24];
     int64_t keep_mb_min = details->max_wal_size_mb > KEEP_SIZE_MB_MIN ? details->max_wal_size_mb : KEEP_SIZE_MB_MIN;
-    int free_slots = facts->max_replication_slots - facts->replication_slots_used - !facts->slot_exists;
     if (facts->max_slot_wal_keep_size_mb >= 0 && facts->max_slot_wal_keep_size_mb < keep_mb_min)
         finding_tell(teller, FINDING_WARNING, ERR_CONFIG, "slot_limit_small",
                      "%s gives a slot up once it holds back %" PRId64 " MB of WAL (max_slot_wal_keep_size), which a "
                      "short outage or one checkpoint may reach%s",
                      subject->source_text, facts->max_slot_wal_keep_size_mb,
                      judge_setting(facts, "max_slot_wal_keep_size", "100GB", false, mend));
-    if (free_slots == 0) {
+    if (facts->slot_exists && facts->replication_slots_used >= facts->max_replication_slots) {
         (void)snprintf(value, sizeof value, "%d", facts->max_replication_slots + 10);
         finding_tell(teller, FINDING_WARNING, ERR_CONFIG, "slots_few",
                      "%s has no replication slot to spare (%d in all), and a table that is copied later takes one "

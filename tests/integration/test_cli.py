@@ -315,7 +315,7 @@ def test_server_without_logical_decoding(ends, tmp_path):
 @pytest.mark.parametrize("kind, words", [
     ("ours by name", ["slot etl_source_etl exists", "state file", "pg_drop_replication_slot('etl_source_etl')"]),
     ("of another plugin", ["etl_source_etl", "not a pgoutput slot", "slot=NAME"]),
-    ("all in use", ["no free replication slot (2 of 2", "max_replication_slots"]),
+    ("all in use", ["too few free replication slots (2 of 2", "max_replication_slots"]),
 ])
 def test_slots_that_are_in_the_way(ends, tmp_path, kind, words):
     before = ends.objects()

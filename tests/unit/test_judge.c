@@ -241,6 +241,10 @@ static void test_judge_what_ends_a_slot(void **state)
     expect_all(FINDING_WARNING, "slot_limit_small", "4000 MB",
                "ALTER SYSTEM SET max_slot_wal_keep_size = '100GB'; -- and SELECT pg_reload_conf()");
     facts.replication_slots_used = 9;
+    expect_all(FINDING_ERROR, "no_free_slot", "9 of 10 in use",
+               "ALTER SYSTEM SET max_replication_slots = '20'; -- and restart the server");
+    has_slot();
+    facts.replication_slots_used = 10;
     expect_all(FINDING_WARNING, "slots_few", "10 in all",
                "ALTER SYSTEM SET max_replication_slots = '20'; -- and restart the server");
 }
