@@ -69,7 +69,7 @@ class AtSize:
         """exporter; readers, by the lock on the largest table, of which one is the guard and the others are workers."""
         if what == "exporter":
             query = ("select pid from pg_stat_activity where application_name = 'etl-stream' and backend_type = 'walsender'"
-                     " and datname = current_database() and query like 'CREATE_REPLICATION_SLOT%%'")
+                     " and datname = current_database() and query like '%%pg_export_snapshot%%'")
         else:
             query = ("select l.pid from pg_locks l join pg_stat_activity a on a.pid = l.pid where l.granted"
                      " and l.relation = 'pgbench_accounts'::regclass and l.mode = 'AccessShareLock'"

@@ -247,7 +247,7 @@ def test_what_has_to_be_right_at_the_servers_start(shop):
     report = shop.check()[1]
     assert report["errors"] == 0 and not any(findings(report, code) for code in codes), report["findings"]
     shop.sql("SELECT pg_create_physical_replication_slot('more ' || n) FROM generate_series(1, 9) n".replace("more ", "more_"))
-    assert "10 of 11 in use" in findings(shop.check()[1], "no_free_slot")[0]["message"]
+    assert "10 of 11 in use" in findings(shop.check()[1], "no_free_slot")[0]["what"]
     shop.sql("SELECT pg_create_logical_replication_slot('etl_shop_etl', 'pgoutput')")
     (finding,) = findings(shop.check()[1], "slots_few")
     assert_whole(finding)

@@ -1,10 +1,13 @@
 """The whole way: tables of a real PostgreSQL, copied and then followed under load, equal in the target."""
+import contextlib
+
 import pytest
 
 import compare
 import load
 from program import wait_until
 from snowflake_client import Snowflake
+from test_traps import ROUNDS, is_waited_for, transaction_of
 
 MERGE_OFTEN = ("--merge-interval-seconds", 1)
 
@@ -68,24 +71,15 @@ def test_a_snapshot_whose_xmin_lies_above_its_xmax(source, standin, stream):
     """Transactions that are rolled back while the slot is made move the snapshot's xmin only."""
     make_tables(source, 20)
 
-    def begin():
-        connection = source.connect(autocommit=False)
-        return connection, connection.execute("SELECT pg_current_xact_id()::text").fetchone()[0]
-
-    def wait_until_it_waits_for(xid):
-        wait_until(lambda: source.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid::text = %s", (xid,)),
-                   30, f"the making of the slot to wait for transaction {xid}")
-
-    first, first_xid = begin()
-    program = stream(*MERGE_OFTEN)
-    wait_until_it_waits_for(first_xid)
-    second, second_xid = begin()
-    first.close()
-    wait_until_it_waits_for(second_xid)
-    third, _ = begin()
-    second.close()
-    program.wait_for_event("live", 60)
-    third.close()
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(source.connect(autocommit=False)) for _ in range(ROUNDS + 1)]
+        awaited = transaction_of(writers[0])
+        program = stream(*MERGE_OFTEN)
+        for number in range(ROUNDS):
+            wait_until(lambda: is_waited_for(source, awaited), 30, f"the making of the slot to wait for transaction {awaited}")
+            awaited = transaction_of(writers[number + 1])
+            writers[number].rollback()
+        program.wait_for_event("live", 60)
     settle(source, standin, program)
 
 
