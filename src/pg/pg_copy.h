@@ -23,6 +23,7 @@
 // BUILDING_SNAPSHOT, and where no snapshot is exported it tracks only transactions that it knows to have changed the catalog. Shown on 14.23,
 // 15.20 and 18.4 by test_new_slots.py.) The second slot waits for all that were open when the first became consistent. They are committed
 // before its position, L, at which the stream begins, and are not decoded any more.
+//
 // Why nothing waits for ever. A TRUNCATE or ALTER TABLE that comes meanwhile queues for its lock behind the guard, and whoever
 // comes after it queues behind it, another connection of ours as well: PostgreSQL sees no cycle, as the guard waits for that
 // connection only in our head. Therefore:
@@ -86,7 +87,8 @@ struct pg_copy_range {
 };
 
 struct pg_copy_events {
-    // The snapshot exists and (options.slot) the permanent slot, which is consistent somewhat before lsn. Called before anything is read; the copy goes on by pg_copy_continue.
+    // The snapshot exists and (options.slot) the permanent slot, which is consistent somewhat before lsn. Called before anything is
+    // read; the copy goes on by pg_copy_continue.
     void (*on_snapshot)(void *context, lsn_t lsn);
     // Every table that has not failed is locked, checked and cut: pg_copy_range_count tells into how many ranges.
     void (*on_planned)(void *context);
