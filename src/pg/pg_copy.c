@@ -141,6 +141,14 @@ static void on_exporter_broken(void *context, const struct err *error)
         pg_copy_end(copy, error);
 }
 
+// Sends a statement to the exporting connection; without it there is no copy. Empties sql.
+static void exporter_send(struct pg_copy *copy, struct buf *sql, uint32_t timeout_ms, pg_on_result on_result)
+{
+    struct err failed;
+    if (!pg_copy_send(copy, copy->snapshot_conn, sql, timeout_ms, on_result, copy, &failed))
+        pg_copy_end(copy, &failed);
+}
+
 // Which slot a wait or a failure is about: the one that the owner knows, if there is one.
 static const char *told_slot(const struct pg_copy *copy)
 {
@@ -180,13 +188,11 @@ static void on_failover_set(void *context, const PGresult *result, const struct 
 static void failover_set(struct pg_copy *copy)
 {
     struct buf sql;
-    struct err failed;
     buf_init(&sql, 256);
     buf_append_text(&sql, "ALTER_REPLICATION_SLOT ");
     pg_append_identifier(&sql, copy->slot);
     buf_append_text(&sql, " (FAILOVER 'true')");
-    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_failover_set, copy, &failed))
-        pg_copy_end(copy, &failed);
+    exporter_send(copy, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_failover_set);
 }
 
 static void on_exported(void *context, const PGresult *result, const struct err *error)
@@ -210,7 +216,6 @@ static void on_exported(void *context, const PGresult *result, const struct err 
 static void snapshot_export(struct pg_copy *copy)
 {
     struct buf sql;
-    struct err failed;
     buf_init(&sql, 1024);
     buf_append_text(&sql, "SELECT pg_export_snapshot() AS snapshot, pg_drop_replication_slot(");
     pg_append_literal(&sql, copy->snapshot_slot);
@@ -223,29 +228,22 @@ static void snapshot_export(struct pg_copy *copy)
         pg_append_literal(&sql, copy->stream_slot);
     }
     buf_append_text(&sql, ")");
-    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_exported, copy, &failed))
-        pg_copy_end(copy, &failed);
+    exporter_send(copy, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_exported);
 }
 
+// In the form that 14 knows as well.
 static void slot_make(struct pg_copy *copy, const char *slot, bool has_snapshot, pg_on_result on_made)
 {
-    bool is_old = pg_conn_server_version(copy->snapshot_conn) < 150000;
     struct buf sql;
-    struct err failed;
     char what[160];
     buf_init(&sql, 1024);
     buf_append_text(&sql, "CREATE_REPLICATION_SLOT ");
     pg_append_identifier(&sql, slot);
-    buf_append_text(&sql, " TEMPORARY LOGICAL pgoutput ");
-    if (has_snapshot)
-        buf_append_text(&sql, is_old ? "USE_SNAPSHOT" : "(SNAPSHOT 'use')");
-    else
-        buf_append_text(&sql, is_old ? "NOEXPORT_SNAPSHOT" : "(SNAPSHOT 'nothing')");
+    buf_appendf(&sql, " TEMPORARY LOGICAL pgoutput %s", has_snapshot ? "USE_SNAPSHOT" : "NOEXPORT_SNAPSHOT");
     (void)snprintf(what, sizeof what, "making replication slot \"%s\"", told_slot(copy));
     pg_blockers_watch(copy->blockers, &copy->target, pg_conn_backend_pid(copy->snapshot_conn), what,
                       pg_copy_tell_waiting, copy);
-    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, 0, on_made, copy, &failed))
-        pg_copy_end(copy, &failed);
+    exporter_send(copy, &sql, 0, on_made);
 }
 
 static void on_snapshot_slot(void *context, const PGresult *result, const struct err *error)
@@ -279,11 +277,9 @@ static void on_transaction_begun(void *context, const PGresult *result, const st
 static void snapshot_begin(struct pg_copy *copy)
 {
     struct buf sql;
-    struct err failed;
     buf_init(&sql, 128);
     buf_append_text(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_transaction_begun, copy, &failed))
-        pg_copy_end(copy, &failed);
+    exporter_send(copy, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_transaction_begun);
 }
 
 static void on_stream_slot(void *context, const PGresult *result, const struct err *error)
@@ -323,7 +319,6 @@ static void on_exporter_open(void *context, const struct err *error)
 {
     struct pg_copy *copy = context;
     struct buf sql;
-    struct err failed;
     if (error != NULL) {
         pg_copy_end(copy, error);
         return;
@@ -334,8 +329,7 @@ static void on_exporter_open(void *context, const struct err *error)
     }
     buf_init(&sql, 128);
     buf_append_text(&sql, "SET client_connection_check_interval TO '" CLIENT_CHECK_INTERVAL "'; SELECT 1");
-    if (!pg_copy_send(copy, copy->snapshot_conn, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_watched, copy, &failed))
-        pg_copy_end(copy, &failed);
+    exporter_send(copy, &sql, PG_COPY_QUERY_TIMEOUT_MS, on_watched);
 }
 
 // ---- the owner's calls

@@ -3,7 +3,7 @@
 // "Copying"):
 //
 //   1. exporting connection (replication): a temporary slot without a snapshot, if a permanent one is to be made. Then BEGIN REPEATABLE
-//      READ, another temporary slot with (SNAPSHOT 'use'): L. In one statement: pg_export_snapshot: a name; the permanent slot as a copy
+//      READ, another temporary slot with USE_SNAPSHOT: L. In one statement: pg_export_snapshot: a name; the permanent slot as a copy
 //      of the first; and the temporary ones are dropped. It stays idle, its time-outs pinned to 0. An open transaction that blocks it is
 //      named after some seconds.
 //   2. guard connection: learns from the snapshot which transactions it shows as committed, and waits until none of them is
